@@ -1,0 +1,360 @@
+"""The configuration of a run: frozen dataclasses, one a TOML section, with validation and TOML in and out.
+
+Field names are unique over all sections: a field is at once a TOML key and a flag (``batch_size``, ``--batch-size``).
+"""
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import math
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ptrain.errors import ConfigError
+
+Activation = Literal["identity", "sigmoid", "tanh", "relu", "softplus", "leaky_relu", "elu", "gelu"]
+
+
+def _require(condition: bool, name: str, value: object, expected: str) -> None:
+    if not condition:
+        flag = "--" + name.replace("_", "-")
+        raise ConfigError(f"{flag} {value}: expected {expected}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What to train and to evaluate on."""
+
+    data: str = "digits"
+    """Source of the data: digits, fashion-mnist, a folder of IDX files, FILE.npz, FEATURES.npy (with --labels), or a
+    synthetic set such as xor, or, spirals:samples=2000,classes=3 or blobs:seed=1."""
+    labels: str | None = None
+    """File of labels for a FEATURES.npy."""
+    test_data: str | None = None
+    """Test features (FEATURES.npy with --test-labels, or FILE.npz), where the source has no test split of its own."""
+    test_labels: str | None = None
+    """File of labels for --test-data."""
+    test_fraction: float = 0.2
+    """Share of the samples held out for the test, where the source has no test split of its own and none is given."""
+    validation: float = 0.0
+    """Share of the training samples held out for validation."""
+    normalize: Literal["auto", "none", "unit", "standard"] = "auto"
+    """How features are scaled: unit maps the type's or the source's range to 0..1, standard gives each feature mean 0
+    and deviation 1 over the training split, auto is unit for integers and none for floats."""
+
+    def __post_init__(self) -> None:
+        _require(0.0 <= self.test_fraction < 1.0, "test_fraction", self.test_fraction, "a number from 0 to below 1")
+        _require(0.0 <= self.validation < 1.0, "validation", self.validation, "a number from 0 to below 1")
+        if self.test_labels is not None and self.test_data is None:
+            raise ConfigError(f"--test-labels {self.test_labels} without --test-data: give the test features as well")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The network and its loss."""
+
+    hidden: tuple[int, ...] = (128, 128)
+    """Widths of the hidden layers; none makes a multi-output perceptron (--hidden none)."""
+    activation: Activation = "relu"
+    """Activation of the hidden layers."""
+    output_activation: Activation = "identity"
+    """Activation of the output layer; cross_entropy wants identity, since it contains the softmax."""
+    bias: bool = True
+    """Whether the layers have a bias."""
+    init: Literal["auto", "normal", "glorot", "he"] = "auto"
+    """Initial weights: normal with --init-sigma, glorot (uniform), he (normal); auto is he for relu, leaky_relu, elu,
+    gelu and softplus, and glorot for the others."""
+    init_sigma: float = 0.01
+    """Standard deviation of --init normal."""
+    dropout: float = 0.0
+    """Probability that an output of a hidden layer is dropped during training."""
+    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    """cross_entropy, or mse: the mean over samples of the sum of squares on one-hot targets."""
+    class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
+    """Weight of each class in the loss: none, balanced (N / (classes * count of the class)), or a number a class."""
+
+    def __post_init__(self) -> None:
+        _require(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "widths of 1 or more")
+        _require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "a probability from 0 to below 1")
+        _require(self.init_sigma > 0 and math.isfinite(self.init_sigma), "init_sigma", self.init_sigma, "above 0")
+        if not isinstance(self.class_weights, str):
+            positive = all(weight > 0 and math.isfinite(weight) for weight in self.class_weights)
+            _require(positive, "class_weights", self.class_weights, "finite numbers above 0, one a class")
+        if self.loss == "cross_entropy" and self.output_activation != "identity":
+            raise ConfigError(
+                f"--output-activation {self.output_activation} with --loss cross_entropy, which contains the softmax: "
+                "expected identity, or --loss mse"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How the parameters follow the gradient."""
+
+    optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw"] = "sgd"
+    """The update rule."""
+    lr: float | None = None
+    """Learning rate; by default 0.1 for sgd, 0.01 for momentum and nesterov, 0.001 for adam and adamw. It is never
+    scaled with the number of ranks."""
+    momentum: float = 0.9
+    """Momentum of momentum and nesterov."""
+    beta1: float = 0.9
+    """Decay of the first moment of adam and adamw."""
+    beta2: float = 0.999
+    """Decay of the second moment of adam and adamw."""
+    epsilon: float = 1e-8
+    """Added to the denominator of adam and adamw."""
+    weight_decay: float = 0.0
+    """L2 penalty on weights, not on biases (decoupled from the gradient for adamw)."""
+    schedule: Literal["constant", "step", "cosine"] = "constant"
+    """Course of the learning rate: constant; step multiplies by --step-factor every --step-epochs; cosine falls to 0."""
+    step_epochs: int = 10
+    """Epochs between two reductions of --schedule step."""
+    step_factor: float = 0.1
+    """Factor of --schedule step."""
+    warmup_epochs: float = 0.0
+    """Epochs over which the learning rate rises linearly from near 0 to --lr."""
+    clip_norm: float | None = None
+    """Largest Euclidean norm of the gradient; a longer one is scaled down to it."""
+
+    def __post_init__(self) -> None:
+        if self.lr is not None:
+            _require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "a number above 0")
+        for name in ("momentum", "beta1", "beta2"):
+            _require(0.0 <= getattr(self, name) < 1.0, name, getattr(self, name), "a number from 0 to below 1")
+        _require(self.epsilon > 0, "epsilon", self.epsilon, "a number above 0")
+        _require(
+            self.weight_decay >= 0 and math.isfinite(self.weight_decay), "weight_decay", self.weight_decay, "0 or more"
+        )
+        _require(self.step_epochs >= 1, "step_epochs", self.step_epochs, "1 or more")
+        _require(0 < self.step_factor <= 1, "step_factor", self.step_factor, "a number above 0 and at most 1")
+        _require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "0 or more")
+        if self.clip_norm is not None:
+            _require(self.clip_norm > 0, "clip_norm", self.clip_norm, "a number above 0")
+
+    @property
+    def learning_rate(self) -> float:
+        """The base learning rate, with the optimizer's default where none is given."""
+        if self.lr is not None:
+            return self.lr
+        return {"sgd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adam": 0.001, "adamw": 0.001}[self.optimizer]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How long, in which batches and in which arithmetic to train."""
+
+    epochs: int = 20
+    """Passes over the training split."""
+    batch_size: int | Literal["all"] = 128
+    """Global batch: samples a step over all ranks together; 1 is stochastic, all is batch gradient descent."""
+    shards: int = 8
+    """Gradient shards a global batch is cut into: the largest useful number of ranks. Part of the arithmetic."""
+    seed: int = 0
+    """Seed of everything that is random: initial weights, order, dropout, splits."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the matrix products; parameters and sums are always fp32."""
+    reduction: Literal["ordered", "allreduce"] = "ordered"
+    """How gradients are summed: ordered gives the same bits on any number of ranks, allreduce is the backend's own."""
+    early_stopping: int | None = None
+    """Stop after this many epochs without a lower validation loss; needs --validation."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        if isinstance(self.batch_size, int):
+            _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more, or all")
+        _require(self.shards >= 1, "shards", self.shards, "1 or more")
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        if self.early_stopping is not None:
+            _require(self.early_stopping >= 1, "early_stopping", self.early_stopping, "1 or more epochs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Where and on what to run. Nothing here changes the result."""
+
+    run_dir: str | None = None
+    """Run directory; by default runs/NAME-TIME."""
+    ranks: int | None = None
+    """Start this many ranks on this machine with mpirun; not needed under srun, mpirun or torchrun."""
+    backend: Literal["auto", "single", "mpi", "horovod", "torch"] = "auto"
+    """What carries the gradients between ranks."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; with cuda each rank takes the GPU of its local rank."""
+    threads: int | None = None
+    """Threads a rank, at most its number of shards; by default the cores of the machine shared out over its ranks."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints; by default one at the end of every epoch."""
+    keep: int = 3
+    """Newest checkpoints kept, besides the best one."""
+
+    def __post_init__(self) -> None:
+        for name in ("ranks", "threads", "checkpoint_every", "keep"):
+            if getattr(self, name) is not None:
+                _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that a training run is told, one field a TOML section."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        if self.train.early_stopping is not None and self.data.validation == 0.0:
+            raise ConfigError(
+                f"--early-stopping {self.train.early_stopping} without a validation split: add --validation 0.1"
+            )
+        ranks = self.run.ranks
+        if ranks is not None and ranks > self.train.shards:
+            raise ConfigError(
+                f"--ranks {ranks} with --shards {self.train.shards}: expected at most one rank a gradient shard; "
+                f"use --shards {ranks} or more, or fewer ranks"
+            )
+
+
+Section = DataConfig | ModelConfig | OptimizerConfig | TrainConfig | RunConfig
+SECTIONS: dict[str, type[Section]] = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "optimizer": OptimizerConfig,
+    "train": TrainConfig,
+    "run": RunConfig,
+}
+"""Name of each TOML section and its dataclass."""
+
+
+def fields() -> dict[str, str]:
+    """Return the section of every field, by field name."""
+    return {f.name: name for name, section in SECTIONS.items() for f in dataclasses.fields(section)}
+
+
+def nearest(name: str, valid: list[str]) -> str:
+    """Return a hint such as ``did you mean lr?`` or the list of valid names, for an error message."""
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"expected one of {', '.join(valid)}"
+
+
+def build(values: dict[str, Any]) -> Config:
+    """Build a Config from flat field names and values as TOML gives them (lists become tuples).
+
+    Raises ConfigError for an unknown name, naming the nearest valid one, and for a value of the wrong type.
+    """
+    section_of = fields()
+    sorted_values: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    for name, value in values.items():
+        if name not in section_of:
+            raise ConfigError(f"unknown configuration key {name}: {nearest(name, list(section_of))}")
+        section = section_of[name]
+        expected = typing.get_type_hints(SECTIONS[section])[name]
+        sorted_values[section][name] = _convert(name, value, expected)
+    return Config(**{name: SECTIONS[name](**part) for name, part in sorted_values.items()})  # type: ignore[arg-type]
+
+
+def _convert(name: str, value: Any, expected: Any) -> Any:
+    """Return ``value`` as the annotated type ``expected``, or raise ConfigError."""
+    origin = typing.get_origin(expected)
+    if origin in (types.UnionType, typing.Union):
+        for option in typing.get_args(expected):
+            try:
+                return _convert(name, value, option)
+            except ConfigError:
+                continue
+    elif origin is Literal:
+        if value in typing.get_args(expected):
+            return value
+    elif origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_convert(name, item, typing.get_args(expected)[0]) for item in value)
+    elif expected is type(None) and value is None:
+        return None
+    elif expected is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    elif expected in (int, str, bool) and type(value) is expected:
+        return value
+    shown = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+    raise ConfigError(f"--{name.replace('_', '-')} {shown}: {_expectation(value, expected)}")
+
+
+def _expectation(value: Any, expected: Any) -> str:
+    """Say what ``expected`` asks for, in words, with the nearest choice first where there are choices."""
+    options = (
+        typing.get_args(expected) if typing.get_origin(expected) in (types.UnionType, typing.Union) else [expected]
+    )
+    words = []
+    for option in options:
+        if typing.get_origin(option) is Literal:
+            choices = [str(choice) for choice in typing.get_args(option)]
+            if len(options) == 1 and isinstance(value, str):
+                return nearest(value, choices) + (f" ({', '.join(choices)})" if len(choices) < 10 else "")
+            words.append(", ".join(choices))
+        elif typing.get_origin(option) is tuple:
+            kind = {int: "whole numbers", float: "numbers"}[typing.get_args(option)[0]]
+            words.append(f"a list of {kind}")
+        elif option is not type(None):
+            words.append({int: "a whole number", float: "a number", str: "text", bool: "true or false"}[option])
+    return "expected " + " or ".join(words)
+
+
+def to_dict(config: Config) -> dict[str, dict[str, Any]]:
+    """Return sections and values; fields that are None are left out, since TOML has no null."""
+    return {
+        name: {key: value for key, value in section.items() if value is not None}
+        for name, section in dataclasses.asdict(config).items()
+    }
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the flat values of a TOML file with the sections of Config.
+
+    Raises ConfigError where the file is missing or not TOML, and for an unknown section or key.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path}: cannot be read ({error.strerror}); expected a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path}: not a TOML file ({error})") from None
+    values: dict[str, Any] = {}
+    for section, content in document.items():
+        if section not in SECTIONS or not isinstance(content, dict):
+            raise ConfigError(f"{path}: unknown section [{section}]: {nearest(section, list(SECTIONS))}")
+        keys = [f.name for f in dataclasses.fields(SECTIONS[section])]
+        for key, value in content.items():
+            if key not in keys:
+                raise ConfigError(f"{path}: unknown key {key} in [{section}]: {nearest(key, keys)}")
+            values[key] = value
+    return values
+
+
+def write_toml(config: Config, path: Path) -> None:
+    """Write the whole configuration, defaults included."""
+    import tomli_w
+
+    path.write_text(tomli_w.dumps(to_dict(config)), encoding="utf-8")
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """Return what changed between two configurations, result-changing sections only, as ``lr: 0.1 -> 0.2``."""
+    changed = []
+    for section in ("data", "model", "optimizer", "train"):
+        before, after = getattr(old, section), getattr(new, section)
+        for item in dataclasses.fields(before):
+            a, b = getattr(before, item.name), getattr(after, item.name)
+            if a != b:
+                changed.append(f"{item.name}: {a} -> {b}")
+    return changed
+
+
+def sha256(config: Config) -> str:
+    """Return the hash of everything in the configuration that can change the result (all but [run])."""
+    content = {name: section for name, section in to_dict(config).items() if name != "run"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
