@@ -112,7 +112,7 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     """L2 penalty on weights, not on biases (decoupled from the gradient for adamw)."""
     schedule: Literal["constant", "step", "cosine"] = "constant"
-    """Course of the learning rate: constant; step multiplies by --step-factor every --step-epochs; cosine falls to 0."""
+    """Course of the learning rate: constant, step (times --step-factor every --step-epochs), or cosine (falls to 0)."""
     step_epochs: int = 10
     """Epochs between two reductions of --schedule step."""
     step_factor: float = 0.1
