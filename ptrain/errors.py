@@ -21,6 +21,8 @@ class PtrainError(Exception):
     """Base of every error that ptrain raises on purpose."""
 
     exit_code = EXIT_DEFECT
+    agreed = False
+    """Set to True on an error that every rank raises alike: rank 0 prints it and all ranks leave in good order."""
 
 
 class InputError(PtrainError):
