@@ -1,0 +1,63 @@
+"""Preallocated buffers of a block of gradient shards, laid out so that a shard's bits do not depend on its place."""
+
+import math
+
+import torch
+
+SHARD_ALIGNMENT = 64
+"""Every shard starts at a multiple of this many elements: two vector registers of any processor, so that no shard's
+elements ever fall to the scalar tail of a vector loop, whose exp and tanh round differently."""
+
+
+class ShardBuffer:
+    """A zeroed (shards, rows, width) tensor whose shards start at aligned places.
+
+    ``view`` is the tensor, ``flat`` all of its storage including the padding, for elementwise operations.
+    """
+
+    def __init__(self, shards: int, rows: int, width: int, device: torch.device, dtype: torch.dtype = torch.float32):
+        stride = -(-rows * width // SHARD_ALIGNMENT) * SHARD_ALIGNMENT
+        self.flat = torch.zeros(shards * stride, dtype=dtype, device=device)
+        self.view = self.flat.as_strided((shards, rows, width), (stride, width, 1))
+        self.dense = stride == rows * width
+        """Whether there is no padding between shards; the same for any number of shards."""
+
+
+class Product:
+    """Matrix products of every shard in a block, with one result for a shard whatever block it is computed in.
+
+    One batched call serves the shards where they lie densely; otherwise, and for bf16, a call a shard, since a batched
+    call changes its path with the strides and the number of its matrices.
+    """
+
+    def __init__(self, precision: str, batched: bool):
+        self.precision = precision
+        self.batched = batched and precision == "fp32"
+        self._results: dict[tuple[int, ...], torch.Tensor] = {}
+
+    def __call__(self, left: torch.Tensor, right: torch.Tensor, out: torch.Tensor) -> None:
+        """Fill ``out`` with left @ right. left: (shards, m, k); right: (shards, k, n) or (k, n); out: (shards, m, n).
+
+        With bf16, left and right are bfloat16 and the rounded result is converted to ``out``'s float32.
+        """
+        shared = right.dim() == 2
+        if self.batched:
+            torch.bmm(left, right.expand(left.shape[0], *right.shape) if shared else right, out=out)
+            return
+        for shard in range(left.shape[0]):
+            matrix = right if shared else right[shard]
+            if self.precision == "fp32":
+                torch.mm(left[shard], matrix, out=out[shard])
+            else:
+                out[shard].copy_(torch.mm(left[shard], matrix, out=self._bf16_result(out[shard])))
+
+    def _bf16_result(self, like: torch.Tensor) -> torch.Tensor:
+        shape = tuple(like.shape)
+        if shape not in self._results:
+            self._results[shape] = torch.empty(shape, dtype=torch.bfloat16, device=like.device)
+        return self._results[shape]
+
+
+def workspace_bytes(rows: int, length: int) -> int:
+    """Return the bytes of ``rows`` flat float32 vectors of ``length``."""
+    return math.prod((rows, length, 4))

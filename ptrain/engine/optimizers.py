@@ -1,0 +1,84 @@
+"""The update rules on the flat vector, and the course of the learning rate.
+
+Every rule is written in elementwise operations that round once (no fused multiply-add), so that an update has the
+same bits wherever a processor's vector loop ends and however the vector is shared out over threads.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+
+from ptrain.config import OptimizerConfig
+
+STATE_NAMES: dict[str, tuple[str, ...]] = {
+    "sgd": (),
+    "momentum": ("velocity",),
+    "nesterov": ("velocity",),
+    "adam": ("first_moment", "second_moment"),
+    "adamw": ("first_moment", "second_moment"),
+}
+"""Vectors that each optimizer keeps, each as long as the flat parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """Equal slices of all the vectors that an update works on."""
+
+    parameters: torch.Tensor
+    gradient: torch.Tensor
+    """Mean gradient of the step; used up by the update."""
+    decay: torch.Tensor | None
+    """weight_decay where a weight lies, 0 at biases; None without weight decay."""
+    scratch: torch.Tensor
+    state: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+def update_(config: OptimizerConfig, learning_rate: float, step: int, part: Slice) -> None:
+    """Apply one update in place. ``step`` counts from 0.
+
+    momentum: v = μ v + g, p -= η v. nesterov: the same v, p -= η (g + μ v) (Sutskever et al., ICML 2013, in the form
+    that evaluates the gradient at p). adam: Kingma and Ba, ICLR 2015. adamw: Loshchilov and Hutter, ICLR 2019.
+    """
+    p, g, scratch = part.parameters, part.gradient, part.scratch
+    if part.decay is not None:
+        torch.mul(p, part.decay, out=scratch)
+        if config.optimizer == "adamw":
+            p.sub_(scratch.mul_(learning_rate))
+        else:
+            g.add_(scratch)
+    if config.optimizer == "sgd":
+        p.sub_(torch.mul(g, learning_rate, out=scratch))
+    elif config.optimizer in ("momentum", "nesterov"):
+        velocity = part.state["velocity"]
+        velocity.mul_(config.momentum).add_(g)
+        if config.optimizer == "momentum":
+            p.sub_(torch.mul(velocity, learning_rate, out=scratch))
+        else:
+            g.add_(torch.mul(velocity, config.momentum, out=scratch))
+            p.sub_(g.mul_(learning_rate))
+    else:
+        first, second = part.state["first_moment"], part.state["second_moment"]
+        first.mul_(config.beta1).add_(torch.mul(g, 1.0 - config.beta1, out=scratch))
+        torch.mul(g, g, out=scratch)
+        second.mul_(config.beta2).add_(scratch.mul_(1.0 - config.beta2))
+        first_scale = 1.0 - config.beta1 ** (step + 1)
+        second_scale = 1.0 - config.beta2 ** (step + 1)
+        torch.div(second, second_scale, out=scratch)
+        scratch.sqrt_().add_(config.epsilon)
+        torch.div(first, scratch, out=scratch)
+        p.sub_(scratch.mul_(learning_rate / first_scale))
+
+
+def learning_rate(config: OptimizerConfig, step: int, steps_per_epoch: int, epochs: int) -> float:
+    """Return the learning rate of global step ``step`` (from 0) under the configured schedule and warm-up."""
+    warmup = round(config.warmup_epochs * steps_per_epoch)
+    rate = config.learning_rate
+    if config.schedule == "step":
+        rate *= config.step_factor ** (step // (config.step_epochs * steps_per_epoch))
+    elif config.schedule == "cosine":
+        total = max(1, epochs * steps_per_epoch - warmup)
+        rate *= 0.5 * (1.0 + math.cos(math.pi * min(1.0, max(0, step - warmup) / total)))
+    if step < warmup:
+        rate *= (step + 1) / warmup
+    return rate
