@@ -1,0 +1,126 @@
+"""The entry point: argv -> Config -> verb. The only place that prints errors or exits."""
+
+import dataclasses
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ptrain import arguments, config, failures
+from ptrain.arguments import Command
+from ptrain.config import Config
+from ptrain.errors import ConfigError, LaunchError, RunDirectoryError
+from ptrain.launch import env
+
+_SPLITS = ["test", "validation", "train"]
+_MANY_SHARDS = 2**31  # verbs that do not train have no gradient shards that would limit the ranks
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code (see ptrain.errors); prints every error on stderr."""
+    # A rank spreads its shards over its own Python threads. Threads inside the kernels as well would fight over the
+    # same cores and could change the bits, and the libraries read these variables when they are loaded.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("MKL_NUM_THREADS", "1")
+    try:
+        code = _run(sys.argv[1:] if argv is None else list(argv))
+        sys.stdout.flush()
+        return code
+    except SystemExit as stop:  # after --help and --version
+        return stop.code if isinstance(stop.code, int) else 0
+    except BaseException as error:
+        return failures.end(error, os.environ)
+
+
+def _run(argv: list[str]) -> int:
+    try:
+        command = arguments.parse(argv)
+        keywords, ranks = resolve(command)
+    except ConfigError as error:
+        error.agreed = True  # every rank has the same command line
+        raise
+    world = env.detect(os.environ)
+    launched = world.launcher != "none"
+    if launched and command.values.get("ranks") not in (None, world.size):
+        raise LaunchError(
+            f"--ranks {ranks} under {world.launcher}, which started {world.size}: leave --ranks out, or the launcher"
+        )
+    if launched and command.verb == "train":
+        # A file's [run] ranks is for a machine without a launcher, and must not be stored as the number that ran.
+        settings: Config = keywords["config"]
+        keywords["config"] = dataclasses.replace(settings, run=dataclasses.replace(settings.run, ranks=None))
+    if not launched and ranks is not None and ranks > 1:
+        from ptrain.launch import local
+
+        return local.start(arguments.without_ranks(argv), ranks, os.environ)
+    verb = importlib.import_module(f"ptrain.verbs.{command.verb}")
+    return int(verb.run(**keywords))
+
+
+def resolve(command: Command) -> tuple[dict[str, Any], int | None]:
+    """Return the keyword arguments of the verb's ``run`` and the number of ranks asked for.
+
+    Raises ConfigError or RunDirectoryError for what can be found out without starting anything.
+    """
+    if command.verb == "train":
+        settings, resume = train_config(command)
+        keywords = {"config": settings, "resume": resume, "force_resume": command.options["force_resume"]}
+        return keywords, settings.run.ranks
+    run = config.build({**command.values, "shards": _MANY_SHARDS}).run
+    keywords = {**command.options, "backend": run.backend}
+    if command.verb in ("evaluate", "predict"):
+        keywords |= {"device": run.device, "threads": run.threads}
+        _require_run(command.options["run_dir"])
+    if command.verb == "evaluate":
+        keywords |= {name: command.values.get(name) for name in ("data", "labels")}
+        if command.options["split"] not in _SPLITS:
+            raise ConfigError(
+                f"--split {command.options['split']}: {config.nearest(command.options['split'], _SPLITS)}"
+            )
+    if command.verb == "predict" and Path(command.options["out"]).suffix not in (".csv", ".npy"):
+        raise ConfigError(f"--out {command.options['out']}: expected a name that ends in .csv or .npy")
+    return keywords, run.ranks
+
+
+def train_config(command: Command) -> tuple[Config, bool]:
+    """Return the configuration of ``ptrain train`` and whether it continues a run.
+
+    Flags win over ``--config``, which wins over the configuration of the run that is continued.
+    """
+    options = command.options
+    values = config.read_toml(Path(options["config"])) if options["config"] is not None else {}
+    values |= command.values
+    where = options["resume"]
+    if where is None:
+        if options["force_resume"]:
+            raise ConfigError("--force-resume without --resume: expected --resume --run-dir RUN with it")
+        return config.build(values), False
+    if where not in ("", "auto"):
+        given = str(values.setdefault("run_dir", where))
+        if Path(given) != Path(where):
+            raise ConfigError(f"--resume {where} with --run-dir {given}: expected one of the two")
+    run_dir = values.get("run_dir")
+    if not isinstance(run_dir, str):
+        raise ConfigError("--resume without a run directory: expected --run-dir RUN with it, the run to continue")
+    stored = Path(run_dir) / "config.toml"
+    if not stored.is_file():
+        if where == "auto":
+            return config.build(values), False
+        raise RunDirectoryError(
+            f"--resume: {run_dir} holds no run to continue (no config.toml in it); "
+            "give the --run-dir of a run, or start a new one with --resume auto or without --resume"
+        )
+    return config.build({**config.read_toml(stored), **values}), True
+
+
+def _require_run(run_dir: str) -> None:
+    if not (Path(run_dir) / "config.toml").is_file():
+        raise RunDirectoryError(
+            f"{run_dir} is not a run directory (no config.toml in it); expected one of ptrain train"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

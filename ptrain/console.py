@@ -1,0 +1,233 @@
+"""Output of rank 0: lines, tables, and progress as a bar on a terminal or a plain line now and then in a log file."""
+
+import contextlib
+import io
+import math
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+BAR_INTERVAL = 0.1  # seconds between two drawings of the bar
+FIRST_LINE = 10.0  # seconds until the first plain line of progress: shorter work needs none
+LINE_INTERVAL = 30.0  # seconds between two plain lines
+_ERASE = "\r\x1b[K"
+
+
+class Console:
+    """Prints on rank 0 and is silent on every other rank.
+
+    ``PTRAIN_TERMINAL=<columns>`` in the environment says that a pipe ends on a terminal, as the ranks' output does
+    under mpirun. ``NO_COLOR`` and ``FORCE_COLOR`` are respected (no-color.org, force-color.org).
+    """
+
+    def __init__(
+        self, rank: int = 0, stream: TextIO | None = None, environ: Mapping[str, str] = os.environ, clock: Any = None
+    ) -> None:
+        self.stream = sys.stdout if stream is None else stream
+        self.rank = rank
+        columns = environ.get("PTRAIN_TERMINAL", "")
+        self._columns = int(columns) if columns.isdecimal() and int(columns) > 0 else None
+        on_terminal = self.stream.isatty() or self._columns is not None
+        self.terminal = on_terminal and environ.get("TERM") != "dumb"
+        """Whether lines can be drawn over: only then there is a bar."""
+        self.colour = (self.terminal or bool(environ.get("FORCE_COLOR"))) and not environ.get("NO_COLOR")
+        self._clock = time.monotonic if clock is None else clock
+        self._bar = ""  # what is drawn on the last line of the terminal and must survive the lines above it
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal."""
+        return self._columns or shutil.get_terminal_size().columns
+
+    def say(self, text: str = "") -> None:
+        """Print a line."""
+        self._write(text + "\n", self.stream)
+
+    def warn(self, text: str) -> None:
+        """Print a line of warning on stderr."""
+        self._write(f"warning: {text}\n", sys.stderr)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
+        """Print a table; columns of numbers are aligned to the right."""
+        cells = [[shown(value) for value in row] for row in rows]
+        right = [all(_is_numeric(row[index]) for row in cells) and bool(cells) for index in range(len(columns))]
+        if self.rank != 0:
+            return
+        if self.terminal or self.colour:
+            self._write(self._rich_table(columns, cells, right, title), self.stream)
+            return
+        widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+        lines = [] if title is None else [title]
+        lines += [_line(columns, widths, right), "  ".join("-" * width for width in widths)]
+        lines += [_line(row, widths, right) for row in cells]
+        self._write("\n".join(lines) + "\n", self.stream)
+
+    def growing_table(self, columns: Sequence[str]) -> "GrowingTable":
+        """Return a table that prints its rows one by one, as they are added."""
+        return GrowingTable(self, columns)
+
+    @contextlib.contextmanager
+    def progress(self, total: int, description: str, unit: str = "steps", completed: int = 0) -> Iterator["Progress"]:
+        """Show how far a piece of work is; it starts at ``completed`` of ``total``. The bar is gone at the end."""
+        progress = Progress(self, total, description, unit, completed)
+        try:
+            yield progress
+        finally:
+            self._draw("")
+
+    def _write(self, text: str, stream: TextIO) -> None:
+        if self.rank != 0:
+            return
+        if self._bar:
+            self.stream.write(_ERASE)
+            self.stream.flush()
+        stream.write(text)
+        stream.flush()
+        if self._bar:
+            self.stream.write(self._bar)
+            self.stream.flush()
+
+    def _draw(self, bar: str) -> None:
+        if bar or self._bar:
+            self.stream.write(_ERASE + bar)
+            self.stream.flush()
+        self._bar = bar
+
+    def _rich(self) -> Any:
+        from rich.console import Console as RichConsole
+
+        width = self.width if self.terminal else 10_000
+        return RichConsole(
+            file=io.StringIO(),
+            force_terminal=True,
+            width=width,
+            no_color=not self.colour,
+            highlight=False,
+            markup=False,
+        )
+
+    def _rich_table(self, columns: Sequence[str], cells: list[list[str]], right: list[bool], title: str | None) -> str:
+        from rich import box
+        from rich.table import Table
+
+        unicode = (self.stream.encoding or "ascii").lower().startswith("utf")
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD if unicode else box.ASCII, pad_edge=False)
+        for name, to_right in zip(columns, right, strict=True):
+            table.add_column(name, justify="right" if to_right else "left")
+        for row in cells:
+            table.add_row(*row)
+        rich = self._rich()
+        rich.print(table)
+        return str(rich.file.getvalue())
+
+
+class GrowingTable:
+    """A table whose rows are printed one by one; the heading is printed before the first."""
+
+    def __init__(self, console: Console, columns: Sequence[str]) -> None:
+        self._console = console
+        self._columns = columns
+        self._widths: list[int] = []
+        self._right: list[bool] = []
+
+    def add(self, values: Sequence[Any]) -> None:
+        """Print one row."""
+        cells = [shown(value) for value in values]
+        if not self._widths:
+            self._right = [_is_numeric(cell) for cell in cells]
+            self._widths = [max(map(len, column)) for column in zip(self._columns, cells, strict=True)]
+            heading = _line(self._columns, self._widths, self._right)
+            self._console.say(f"\x1b[1m{heading}\x1b[0m" if self._console.colour else heading)
+        self._console.say(_line(cells, self._widths, self._right))
+
+
+class Progress:
+    """How far a piece of work is."""
+
+    def __init__(self, console: Console, total: int, description: str, unit: str, completed: int) -> None:
+        self._console = console
+        self._total = total
+        self._description = description
+        self._unit = unit
+        self._first = completed
+        self._clock = console._clock
+        self._start = self._clock()
+        self._due = self._start + (0.0 if console.terminal else FIRST_LINE)
+        if console.rank != 0:
+            self._due = math.inf
+
+    def update(self, completed: int, text: str = "") -> None:
+        """Say that ``completed`` units are done; cheap enough to be called at every step."""
+        now = self._clock()
+        if now >= self._due:
+            self._show(completed, text, now)
+
+    def _show(self, completed: int, text: str, now: float) -> None:
+        console = self._console
+        self._due = now + (BAR_INTERVAL if console.terminal else LINE_INTERVAL)
+        share = completed / self._total if self._total else 1.0
+        rate = (completed - self._first) / (now - self._start) if now > self._start else 0.0
+        figures = [f"{100 * share:.0f} %", f"{completed:,} of {self._total:,} {self._unit}"]
+        if rate > 0:
+            speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+            figures += [f"{speed} {self._unit}/s", f"{duration((self._total - completed) / rate)} left"]
+        if text:
+            figures.append(text)
+        if console.terminal:
+            console._draw(self._bar(completed, ", ".join(figures)))
+        else:
+            console.say(f"{self._description}: {', '.join(figures)}")
+
+    def _bar(self, completed: int, figures: str) -> str:
+        """Return one line that is shorter than the terminal is wide, so that it can be drawn over."""
+        from rich.progress_bar import ProgressBar
+
+        room = self._console.width - 1
+        description, figures = self._description[:room], " " + figures
+        length = min(40, room - len(description) - len(figures) - 1)
+        if length < 5:
+            return (description + figures)[:room]
+        rich = self._console._rich()
+        rich.print(ProgressBar(total=max(self._total, 1), completed=completed, width=length), end="")
+        return f"{description} {rich.file.getvalue()}{figures}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as text for people: four decimals where they say something, thousands separated, - for None."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        if value == 0 or 1e-3 <= abs(value) < 1e3:
+            return f"{value:.4f}"
+        return f"{value:,.0f}" if 1e3 <= abs(value) < 1e9 else f"{value:.3g}"
+    return str(value)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as ``0:07``, ``12:34`` or ``3:07:00``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _is_numeric(text: str) -> bool:
+    try:
+        float(text.replace(",", "").removesuffix("%"))
+    except ValueError:
+        return text == "-"
+    return True
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    padded = [
+        cell.rjust(width) if to_right else cell.ljust(width)
+        for cell, width, to_right in zip(cells, widths, right, strict=True)
+    ]
+    return "  ".join(padded).rstrip()

@@ -1,0 +1,79 @@
+"""How a process ends after an error: the message printed once for the whole job, the exit code, and no hanging rank."""
+
+import os
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Mapping
+
+from ptrain.errors import EXIT_DEFECT, PtrainError, StopRequested
+from ptrain.launch import env
+
+EXIT_INTERRUPTED = 128 + signal.SIGINT
+EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
+
+GRACE = 2.0  # seconds that rank 0 has to print the same error and to end the others through the launcher
+
+
+def end(error: BaseException, environ: Mapping[str, str]) -> int:
+    """Print ``error`` as the command line shows it and return the exit code.
+
+    In a job of several ranks an error that is not marked as agreed ends the process here and now: the other ranks may
+    be waiting in a collective operation, and an orderly end would wait for them in the MPI library's finalize.
+    """
+    rank, size = _who(environ)
+    code, message = describe(error, rank, size)
+    agreed = isinstance(error, PtrainError) and error.agreed
+    if size == 1 or agreed:
+        if rank == 0:
+            _print(message)
+        return code
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # rank 0's exit makes the launcher send it
+    if rank != 0:
+        time.sleep(GRACE)
+    if rank == 0 or not isinstance(error, KeyboardInterrupt):
+        _print(message)
+    os._exit(code)
+
+
+def describe(error: BaseException, rank: int, size: int) -> tuple[int, str]:
+    """Return the exit code and the text for an error of one rank; an empty text is printed by nobody."""
+    here = f"rank {rank} on {os.uname().nodename}"
+    if isinstance(error, PtrainError):
+        prefix = "ptrain: " if isinstance(error, StopRequested) else "ptrain: error: "
+        where = f"{here}: " if size > 1 and rank > 0 and not error.agreed else ""
+        return error.exit_code, f"{prefix}{where}{' '.join(str(error).split())}\n"
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED, "ptrain: interrupted\n"
+    if isinstance(error, BrokenPipeError) and _reader_is_gone():
+        return EXIT_BROKEN_PIPE, ""
+    lines = "".join(traceback.format_exception(error))
+    cause = traceback.format_exception_only(error)[-1].strip()
+    return EXIT_DEFECT, f"{lines}ptrain: error: {here}: {cause} (not foreseen; please report it with the lines above)\n"
+
+
+def _who(environ: Mapping[str, str]) -> tuple[int, int]:
+    """Return rank and world size; where the launcher's variables contradict each other, that is the error to print."""
+    try:
+        world = env.detect(environ)
+    except PtrainError:
+        return 0, 1
+    return world.rank, world.size
+
+
+def _print(message: str) -> None:
+    try:
+        sys.stdout.flush()
+        sys.stderr.write(message)
+        sys.stderr.flush()
+    except (BrokenPipeError, ValueError):  # nobody reads any more; what is buffered must not fail again at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def _reader_is_gone() -> bool:
+    poll = select.poll()
+    for descriptor in (1, 2):
+        poll.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))

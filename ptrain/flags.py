@@ -1,0 +1,195 @@
+"""The flags of every verb as argparse parsers, made from the fields of ptrain.config and their docstrings."""
+
+import argparse
+import ast
+import dataclasses
+import functools
+import inspect
+import types
+import typing
+from typing import Any, Literal, NoReturn
+
+from ptrain import __version__, config
+from ptrain.errors import ConfigError
+
+SUMMARIES = {
+    "train": "train a classifier on every rank, then evaluate it on the test split",
+    "evaluate": "evaluate a finished run: exact counts over all ranks",
+    "predict": "write the class and the probabilities of every sample of a file",
+    "doctor": "say what is installed, which backends start, and the fix for what does not",
+}
+"""Every verb and what it does."""
+
+_EPILOGS = {
+    "": """examples:
+  ptrain train --ranks 2                      the UCI digits on two ranks of this machine
+  srun ptrain train --config job.toml         every rank of a Slurm allocation
+  ptrain doctor                               what works here, and what to do about the rest
+""",
+    "train": """examples:
+  ptrain train --data fashion-mnist --hidden 256 128 100 --optimizer adam --epochs 20 --ranks 2
+  ptrain train --config job.toml --lr 0.05 --run-dir runs/first
+  srun ptrain train --config job.toml --run-dir runs/first --resume auto
+""",
+    "evaluate": """examples:
+  ptrain evaluate runs/first
+  ptrain evaluate runs/first --split validation --checkpoint best --ranks 2
+  ptrain evaluate runs/first --data features.npy --labels labels.npy --json
+""",
+    "predict": """examples:
+  ptrain predict runs/first samples.npy --out classes.csv
+  ptrain predict runs/first samples.npz --out classes.npy --checkpoint best
+  ptrain predict runs/first samples.npy --out classes.csv --ranks 2 --backend mpi
+""",
+    "doctor": """examples:
+  ptrain doctor
+  ptrain doctor --json > doctor.json
+  srun ptrain doctor --backend horovod        is every rank where it should be, and do they hear each other?
+""",
+}
+
+_RUN_FIELDS = ("ranks", "backend", "device", "threads")
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises ConfigError where argparse would print its usage and exit."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
+
+
+def main_parser() -> argparse.ArgumentParser:
+    """Return the parser of what stands before a verb: --help and --version."""
+    width = max(map(len, SUMMARIES))
+    verbs = "\n".join(f"  {verb:<{width}}  {summary}" for verb, summary in SUMMARIES.items())
+    parser = _Parser(
+        prog="ptrain",
+        usage="ptrain VERB [arguments]",
+        description=f"Train classifiers on every rank of an HPC job.\n\nverbs (ptrain VERB --help says more):\n{verbs}",
+        epilog=_EPILOGS[""],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ptrain {__version__}")
+    return parser
+
+
+def parser_of(verb: str) -> argparse.ArgumentParser:
+    """Return the argparse parser of one verb; flags that are not given are absent from its result."""
+    positional = {"evaluate": " RUN", "predict": " RUN INPUT --out FILE"}.get(verb, "")
+    parser = _Parser(
+        prog=f"ptrain {verb}",
+        usage=f"ptrain {verb}{positional} [flags]",
+        description=SUMMARIES[verb][0].upper() + SUMMARIES[verb][1:] + ".",
+        epilog=_EPILOGS[verb],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    {"train": _train, "evaluate": _evaluate, "predict": _predict, "doctor": _doctor}[verb](parser)
+    return parser
+
+
+def _train(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("configuration and resume")
+    group.add_argument("--config", metavar="FILE", help="TOML file with values for the flags below; flags win")
+    group.add_argument(
+        "--resume",
+        nargs="?",
+        const="",
+        metavar="auto|RUN",
+        help="continue the run in --run-dir, or in RUN, with its configuration and these flags on top; "
+        "auto starts a new run there if there is none yet",
+    )
+    group.add_argument("--force-resume", action="store_true", help="resume even with changed data or configuration")
+    for name, section in config.SECTIONS.items():
+        heading = inspect.cleandoc(section.__doc__ or "").rstrip(".")
+        group = parser.add_argument_group(f"[{name}] {heading}")
+        for field in dataclasses.fields(section):
+            _add_field(group, field.name)
+
+
+def _evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="RUN", help="run directory of ptrain train")
+    parser.add_argument(
+        "--split", default="test", metavar="test|validation|train", help="split to evaluate (default: test)"
+    )
+    _add_field(parser, "data", "evaluate on these data instead of a split of the run's own")
+    _add_field(parser, "labels", "file of labels for a FEATURES.npy")
+    _add_checkpoint(parser)
+    parser.add_argument("--json", dest="as_json", action="store_true", help="print evaluation.json instead of a table")
+    for name in _RUN_FIELDS:
+        _add_field(parser, name)
+
+
+def _predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="RUN", help="run directory of ptrain train")
+    parser.add_argument("input_path", metavar="INPUT", help="features: FILE.npy, FILE.npz or IDX images")
+    parser.add_argument("--out", required=True, metavar="FILE", help="where to write: FILE.csv or FILE.npy")
+    _add_checkpoint(parser)
+    for name in _RUN_FIELDS:
+        _add_field(parser, name)
+
+
+def _doctor(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", dest="as_json", action="store_true", help="print the findings as JSON")
+    parser.add_argument(
+        "--time-limit", type=float, default=60.0, metavar="SECONDS", help="for each backend to start (default: 60)"
+    )
+    _add_field(parser, "ranks")
+    _add_field(parser, "backend", "the backend that the ranks of a job report through")
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    text = "checkpoint to load: last, best, or a name such as step-00000469 (default: last)"
+    parser.add_argument("--checkpoint", default="last", metavar="last|best|NAME", help=text)
+
+
+def _add_field(parser: argparse._ActionsContainer, name: str, text: str | None = None) -> None:
+    """Add the flag of one configuration field; ``text`` replaces the field's docstring and its default."""
+    section = config.SECTIONS[config.fields()[name]]
+    annotation = typing.get_type_hints(section)[name]
+    default = next(field.default for field in dataclasses.fields(section) if field.name == name)
+    if text is None:
+        text = _docstrings()[section.__name__, name]
+        if default is not None:
+            text += f" (default: {_shown(default)})"
+    text = text.replace("%", "%%")
+    flag = "--" + name.replace("_", "-")
+    if annotation is bool:
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+        return
+    kinds = typing.get_args(annotation) or (annotation,)
+    is_list = any(typing.get_origin(kind) is tuple for kind in (annotation, *kinds))
+    nargs = "+" if is_list else None
+    parser.add_argument(flag, nargs=nargs, default=argparse.SUPPRESS, metavar=_metavar(annotation), help=text)
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
+def _metavar(annotation: Any) -> str:
+    union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
+    words: list[str] = []
+    for kind in typing.get_args(annotation) if union else (annotation,):
+        if typing.get_origin(kind) is Literal:
+            words += typing.get_args(kind)
+        elif typing.get_origin(kind) is tuple:
+            words.append({int: "N", float: "X"}[typing.get_args(kind)[0]])
+        elif kind is not type(None):
+            words.append({int: "N", float: "X", str: "TEXT"}[kind])
+    return "|".join(words)
+
+
+@functools.cache
+def _docstrings() -> dict[tuple[str, str], str]:
+    """Return the docstring under each field of ptrain.config, by class and field name, on one line."""
+    texts = {}
+    for node in ast.parse(inspect.getsource(config)).body:
+        if isinstance(node, ast.ClassDef):
+            for field, text in zip(node.body, node.body[1:], strict=False):
+                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
+                    texts[node.name, ast.unparse(field.target)] = " ".join(ast.literal_eval(text.value).split())
+    return texts
