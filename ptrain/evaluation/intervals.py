@@ -1,0 +1,42 @@
+"""95 % confidence intervals: Wilson's for proportions, estimate -+ 1.96 standard errors for the rest.
+
+Both take the samples as drawn independently at random from what the model will be used on.
+"""
+
+import math
+
+Z95 = 1.959963984540054
+"""The 97.5 % point of the standard normal distribution."""
+
+Interval = tuple[float, float]
+
+
+def wilson(successes: int, trials: int) -> Interval | None:
+    """Return the 95 % score interval of a proportion (Wilson 1927); None without trials."""
+    if trials == 0:
+        return None
+    square = Z95 * Z95
+    centre = (successes + square / 2) / (trials + square)
+    spread = math.sqrt(successes * (trials - successes) / trials + square / 4) * Z95 / (trials + square)
+    # The bounds at none and all are 0 and 1 exactly; rounding would miss them by an ulp.
+    low = 0.0 if successes == 0 else max(0.0, centre - spread)
+    high = 1.0 if successes == trials else min(1.0, centre + spread)
+    return low, high
+
+
+def f1_interval(iou_interval: Interval | None) -> Interval | None:
+    """Return the interval of F1 from that of the intersection over union J, through the monotone F1 = 2J / (1 + J).
+
+    Source: Hand, Christen & Kirielle 2021 for the transformation; Lam, Gopal & Qian 2023 for the interval.
+    """
+    if iou_interval is None:
+        return None
+    low, high = iou_interval
+    return 2 * low / (1 + low), 2 * high / (1 + high)
+
+
+def around(estimate: float | None, standard_error: float | None, lowest: float = 0.0) -> Interval | None:
+    """Return estimate -+ Z95 standard errors, cut to lowest .. 1; None where either is undefined."""
+    if estimate is None or standard_error is None:
+        return None
+    return max(lowest, estimate - Z95 * standard_error), min(1.0, estimate + Z95 * standard_error)

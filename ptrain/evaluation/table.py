@@ -1,0 +1,126 @@
+"""An evaluation summary as tables for the terminal and as files."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ptrain.errors import RunDirectoryError
+
+UNDEFINED = "–"  # noqa: RUF001, an en dash: what a person expects in a table
+METRICS = ("precision", "recall", "f1", "specificity", "iou")
+
+
+class Table(NamedTuple):
+    """Plain text, cell by cell."""
+
+    title: str
+    columns: list[str]
+    rows: list[list[str]]
+    notes: list[str]
+
+
+def evaluation_tables(summary: Mapping[str, Any]) -> list[Table]:
+    """Return the table of the classes and the table of the totals of a summary, with 4 decimals.
+
+    The summary is what ``summarise`` returns. Undefined values are an en dash, explained in the notes.
+    """
+    classes = [
+        [row["class"], str(row["support"]), *(_shown(row[metric]) for metric in ("precision", "recall", "f1"))]
+        for row in summary["per_class"]
+    ]
+    totals = [[name, _shown(value), _range(interval)] for name, value, interval in _totals(summary)]
+    notes = list(summary["notes"])
+    if any(UNDEFINED in row for row in [*classes, *totals]):
+        notes.append(f"{UNDEFINED} undefined (0/0)")
+    return [
+        Table("Classes", ["class", "support", "precision (UA)", "recall (CA)", "F1"], classes, []),
+        Table(f"Totals over {summary['num_samples']:,} samples", ["score", "value", "95 % interval"], totals, notes),
+    ]
+
+
+def _totals(summary: Mapping[str, Any]) -> list[tuple[str, float | None, list[float] | None]]:
+    macro, weighted, intervals = summary["macro"], summary["weighted"], summary["intervals"]
+    probabilities = summary.get("probabilities")
+    rows: list[tuple[str, float | None, list[float] | None]] = [
+        ("overall accuracy (OA)", summary["overall_accuracy"], intervals["overall_accuracy"]),
+        ("average accuracy (AA)", summary["average_accuracy"], intervals["average_accuracy"]),
+        ("kappa", summary["kappa"], intervals["kappa"]),
+        ("Matthews correlation", summary["matthews"], intervals["matthews"]),
+        ("macro precision", macro["precision"], intervals["macro"]["precision"]),
+        ("macro recall", macro["recall"], intervals["macro"]["recall"]),
+        ("macro F1 (mean of F1s)", macro["f1"], intervals["macro"]["f1"]),
+        ("macro F1 (F1 of the means)", macro["f1_of_means"], intervals["macro"]["f1_of_means"]),
+        ("weighted F1", weighted["f1"], None),
+    ]
+    if summary["loss"] is not None:
+        rows.append(("loss", summary["loss"], None))
+    if probabilities is not None:
+        rows.append(("log loss", probabilities["log_loss"], None))
+        rows.append(("Brier score", probabilities["brier"], None))
+        rows.append(("expected calibration error", probabilities["expected_calibration_error"], None))
+        rows.extend((f"top-{k} accuracy", value, None) for k, value in probabilities["top_k"].items())
+    return rows
+
+
+def _shown(value: float | None) -> str:
+    return UNDEFINED if value is None else f"{value:.4f}"
+
+
+def _range(interval: list[float] | None) -> str:
+    return "" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
+
+
+def confusion_csv(summary: Mapping[str, Any]) -> str:
+    """Return the counts as CSV: class names as header row and column, rows the reference."""
+    names = summary["class_names"]
+    rows = [[name, *counts] for name, counts in zip(names, summary["confusion"], strict=True)]
+    return _csv([["reference/prediction", *names], *rows])
+
+
+def per_class_csv(summary: Mapping[str, Any]) -> str:
+    """Return a line a class with counts, ratios at full precision and interval bounds; undefined values are empty."""
+    counts = ("support", "predicted", "tp", "fp", "fn", "tn")
+    header = ["class", *counts, *METRICS, *(f"{metric}_{side}" for metric in METRICS for side in ("low", "high"))]
+    rows = []
+    for row in summary["per_class"]:
+        bounds = [bound for metric in METRICS for bound in (row["intervals"][metric] or (None, None))]
+        rows.append([row["class"], *(row[name] for name in (*counts, *METRICS)), *bounds])
+    return _csv([header, *rows])
+
+
+def _csv(rows: list[list[Any]]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
+def write_files(summary: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Write evaluation.json, confusion.csv and per_class.csv into an existing folder and return their paths.
+
+    Each file appears whole or not at all: it is written under a temporary name, then renamed. Keys that the caller
+    added to the summary go into the JSON as well. Raises RunDirectoryError where the folder cannot be written.
+    """
+    contents = {
+        "confusion.csv": confusion_csv(summary),
+        "per_class.csv": per_class_csv(summary),
+        "evaluation.json": json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False) + "\n",
+    }
+    return [_replace(folder / name, text) for name, text in contents.items()]
+
+
+def _replace(path: Path, text: str) -> Path:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise RunDirectoryError(f"{path}: cannot be written ({error.strerror}); expected a folder with room") from None
+    return path
