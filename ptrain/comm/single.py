@@ -1,0 +1,55 @@
+"""One process: every collective operation is the identity."""
+
+from typing import Any, NoReturn
+
+import torch
+
+from ptrain.comm.base import Communicator, Op, RankInfo, check_world, leave
+
+
+class SingleCommunicator(Communicator):
+    """The communicator of a job of one rank. Raises LaunchError under a launcher that started more."""
+
+    name = "single"
+
+    def __init__(self, info: RankInfo) -> None:
+        check_world(info, self.name, 0, 1, "choose --backend auto, mpi, horovod or torch, or start one rank")
+        self.info = info
+
+    def all_reduce_(self, tensor: torch.Tensor, op: Op = "sum") -> torch.Tensor:
+        """See Communicator."""
+        return tensor
+
+    def all_to_all(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """See Communicator."""
+        return tensor.clone() if out is None else out.copy_(tensor)
+
+    def all_gather(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """See Communicator."""
+        return tensor.clone().unsqueeze(0) if out is None else out.copy_(tensor.unsqueeze(0))
+
+    def broadcast_(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:
+        """See Communicator."""
+        return tensor
+
+    def broadcast_object(self, obj: Any, root: int = 0) -> Any:
+        """See Communicator."""
+        return obj
+
+    def gather_object(self, obj: Any, root: int = 0) -> list[Any] | None:
+        """See Communicator."""
+        return [obj]
+
+    def all_gather_object(self, obj: Any) -> list[Any]:
+        """See Communicator."""
+        return [obj]
+
+    def barrier(self) -> None:
+        """See Communicator."""
+
+    def abort(self, exit_code: int = 1) -> NoReturn:
+        """See Communicator."""
+        leave(exit_code)
+
+    def close(self) -> None:
+        """See Communicator."""

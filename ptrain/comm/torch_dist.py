@@ -1,0 +1,182 @@
+"""Communication through torch.distributed: Gloo between CPUs, NCCL between GPUs."""
+
+import os
+import socket
+import stat
+import zlib
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+import torch.distributed as dist
+
+from ptrain.comm.base import Communicator, Op, RankInfo, check_world, leave
+from ptrain.errors import LaunchError
+from ptrain.launch.env import first_host
+
+# Ranks of one job start within seconds of each other; after this one of them is missing.
+RENDEZVOUS = timedelta(seconds=120)
+# The longest that one rank may wait for another within a run, such as for its first look at a slow file system.
+EXCHANGE = timedelta(minutes=30)
+
+
+class TorchCommunicator(Communicator):
+    """The default process group of torch.distributed. Raises LaunchError where the ranks cannot find each other."""
+
+    name = "torch"
+
+    def __init__(self, info: RankInfo, device: torch.device, environ: Mapping[str, str] = os.environ) -> None:
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        if not dist.is_available() or (backend == "nccl" and not dist.is_nccl_available()):
+            raise LaunchError(f"--backend torch: this torch was built without {backend}; choose --backend mpi")
+        if info.local_size == info.size:
+            loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
+            if loopback is not None:
+                os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
+        place = plan_rendezvous(info, environ)
+        self._file = place if isinstance(place, Path) else None
+        try:
+            store = _open(place, info, environ)
+            dist.init_process_group(
+                backend,
+                store=store,
+                rank=info.rank,
+                world_size=info.size,
+                timeout=EXCHANGE,
+                device_id=device if backend == "nccl" else None,
+            )
+        except (RuntimeError, ValueError) as error:  # torch's DistError is a RuntimeError
+            reason = str(error).strip().splitlines()[0]
+            raise LaunchError(
+                f"--backend torch: the {info.size} ranks did not find each other ({reason}); check MASTER_ADDR and "
+                "MASTER_PORT, and GLOO_SOCKET_IFNAME or NCCL_SOCKET_IFNAME where hosts have several networks"
+            ) from None
+        check_world(info, self.name, dist.get_rank(), dist.get_world_size(), "unset stale RANK and WORLD_SIZE")
+        self._ops = {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}
+        self._device = device if backend == "nccl" else torch.device("cpu")
+        self.info = info
+
+    def all_reduce_(self, tensor: torch.Tensor, op: Op = "sum") -> torch.Tensor:
+        """See Communicator."""
+        here = self._here(tensor)
+        if tensor.numel():
+            dist.all_reduce(here, self._ops[op])
+        return _filled(tensor, here)
+
+    def all_to_all(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """See Communicator."""
+        out = torch.empty_like(tensor) if out is None else out
+        send, receive = self._here(tensor), self._here(out)
+        if tensor.numel():
+            dist.all_to_all_single(_movable(receive), _movable(send))
+        return _filled(out, receive)
+
+    def all_gather(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """See Communicator."""
+        out = tensor.new_empty((self.info.size, *tensor.shape)) if out is None else out
+        send, receive = self._here(tensor), self._here(out)
+        if tensor.numel():
+            dist.all_gather_into_tensor(_movable(receive).view(-1), _movable(send).view(-1))
+        return _filled(out, receive)
+
+    def broadcast_(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:
+        """See Communicator."""
+        here = self._here(tensor)
+        if tensor.numel():
+            dist.broadcast(_movable(here), root)
+        return _filled(tensor, here)
+
+    def barrier(self) -> None:
+        """See Communicator."""
+        # A sum instead of dist.barrier(), which under NCCL guesses the device.
+        dist.all_reduce(torch.zeros(1, device=self._device))
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+
+    def abort(self, exit_code: int = 1) -> NoReturn:
+        """See Communicator. There is no abort: the launcher ends the others when one rank leaves this way."""
+        leave(exit_code)
+
+    def close(self) -> None:
+        """See Communicator."""
+        self.barrier()
+        dist.destroy_process_group()
+        if self._file is not None and self.info.rank == 0:
+            self._file.unlink(missing_ok=True)
+
+    def _here(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Return the tensor where the backend can read it: NCCL takes only memory of its GPU."""
+        return tensor.to(self._device)
+
+
+def plan_rendezvous(info: RankInfo, environ: Mapping[str, str]) -> Path | tuple[str, int]:
+    """Return where the ranks meet: a file where they are all on one host, else host and port of rank 0.
+
+    Pure: nothing is opened or looked up. Raises LaunchError where the place does not follow from the variables.
+    """
+    if environ.get("MASTER_ADDR"):
+        return environ["MASTER_ADDR"], _port(info, environ)
+    if info.local_size == info.size and info.job_id:
+        # The launcher's own folder ends with the job. A name left over from a killed job would mislead a later one.
+        folder = environ.get("PMIX_SERVER_TMPDIR") or f"{environ.get('TMPDIR') or '/tmp'}/ptrain-{os.getuid()}"  # noqa: S108
+        return Path(folder) / f"rendezvous-{zlib.crc32(info.job_id.encode()):08x}"
+    if info.size == 1:
+        return "localhost", 0
+    if info.launcher == "slurm":
+        return first_host(environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST", "")), _port(
+            info, environ
+        )
+    raise LaunchError(
+        f"--backend torch: {info.launcher} started {info.size} ranks, but nothing says where they meet; set MASTER_ADDR "
+        "to the host of rank 0 and MASTER_PORT to a free port there, the same on all ranks"
+    )
+
+
+def _port(info: RankInfo, environ: Mapping[str, str]) -> int:
+    """Return MASTER_PORT, or a port that follows from the job, below those that systems give out by themselves."""
+    text = environ.get("MASTER_PORT")
+    if not text:
+        return 10_000 + zlib.crc32(info.job_id.encode()) % 20_000
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 65536):
+        raise LaunchError(f"MASTER_PORT is {text}: expected a port number from 1 to 65535")
+    return int(text)
+
+
+def _open(place: Path | tuple[str, int], info: RankInfo, environ: Mapping[str, str]) -> dist.Store:
+    if isinstance(place, Path):
+        _make_private(place.parent)
+        return dist.FileStore(str(place), info.size)
+    host, port = place
+    try:
+        socket.getaddrinfo(host, port)
+    except OSError as error:
+        raise LaunchError(
+            f"--backend torch: the host of rank 0, {host}, cannot be resolved ({error.strerror}); set MASTER_ADDR to a "
+            "name or address that every node can reach"
+        ) from None
+    # torchrun's agent serves the store at this address already.
+    serves = info.rank == 0 and environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    store = dist.TCPStore(host, port, info.size, serves, timeout=RENDEZVOUS)
+    return dist.PrefixStore(f"ptrain/{environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder that no other user can write to; raises LaunchError where somebody else was there first."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        state = folder.lstat()
+    except OSError as error:
+        raise LaunchError(f"--backend torch: {folder} cannot be used ({error.strerror}); set TMPDIR") from None
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid() or state.st_mode & 0o022:
+        raise LaunchError(f"--backend torch: {folder} is not a private folder of yours; remove it or set TMPDIR")
+
+
+def _movable(tensor: torch.Tensor) -> torch.Tensor:
+    """Return the same memory in a type that Gloo can move."""
+    return tensor.view(torch.int16) if tensor.dtype is torch.bfloat16 else tensor
+
+
+def _filled(tensor: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
+    return tensor if tensor is here else tensor.copy_(here)
