@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import difflib
 import types
 import typing
 from collections.abc import Sequence
@@ -120,6 +119,8 @@ def _spelled(token: str) -> str:
 
 
 def _nearest(word: str, valid: Sequence[str]) -> str:
+    import difflib
+
     known = _HABITS.get(word)
     close = [known] if known in valid else difflib.get_close_matches(word, valid, n=1, cutoff=0.0)
     return f"did you mean {close[0]}?"

@@ -12,7 +12,6 @@ from ptrain import arguments, config, failures
 from ptrain.arguments import Command
 from ptrain.config import Config
 from ptrain.errors import ConfigError, LaunchError, RunDirectoryError
-from ptrain.launch import env
 
 _SPLITS = ["test", "validation", "train"]
 _MANY_SHARDS = 2**31  # verbs that do not train have no gradient shards that would limit the ranks
@@ -41,6 +40,8 @@ def _run(argv: list[str]) -> int:
     except ConfigError as error:
         error.agreed = True  # every rank has the same command line
         raise
+    from ptrain.launch import env  # here and below: what --help does not need, it does not wait for
+
     world = env.detect(os.environ)
     launched = world.launcher != "none"
     if launched and command.values.get("ranks") not in (None, world.size):
@@ -72,7 +73,7 @@ def resolve(command: Command) -> tuple[dict[str, Any], int | None]:
     keywords = {**command.options, "backend": run.backend}
     if command.verb in ("evaluate", "predict"):
         keywords |= {"device": run.device, "threads": run.threads}
-        _require_run(command.options["run_dir"])
+        keywords["run_dir"] = _required_run(str(run.run_dir))
     if command.verb == "evaluate":
         keywords |= {name: command.values.get(name) for name in ("data", "labels")}
         if command.options["split"] not in _SPLITS:
@@ -115,11 +116,10 @@ def train_config(command: Command) -> tuple[Config, bool]:
     return config.build({**config.read_toml(stored), **values}), True
 
 
-def _require_run(run_dir: str) -> None:
+def _required_run(run_dir: str) -> str:
     if not (Path(run_dir) / "config.toml").is_file():
-        raise RunDirectoryError(
-            f"{run_dir} is not a run directory (no config.toml in it); expected one of ptrain train"
-        )
+        raise RunDirectoryError(f"{run_dir} is no run directory (no config.toml in it); expected one of ptrain train")
+    return run_dir
 
 
 if __name__ == "__main__":

@@ -4,11 +4,8 @@ Field names are unique over all sections: a field is at once a TOML key and a fl
 """
 
 import dataclasses
-import difflib
-import hashlib
-import json
 import math
-import tomllib
+import sys
 import types
 import typing
 from dataclasses import dataclass, field
@@ -22,8 +19,13 @@ Activation = Literal["identity", "sigmoid", "tanh", "relu", "softplus", "leaky_r
 
 def _require(condition: bool, name: str, value: object, expected: str) -> None:
     if not condition:
-        flag = "--" + name.replace("_", "-")
-        raise ConfigError(f"{flag} {value}: expected {expected}")
+        raise ConfigError(f"{_given(name, value)}: expected {expected}")
+
+
+def _given(name: str, value: object) -> str:
+    """Return a field and its value as on the command line."""
+    shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+    return f"--{name.replace('_', '-')} {shown or repr(shown)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,8 @@ class ModelConfig:
         _require(self.init_sigma > 0 and math.isfinite(self.init_sigma), "init_sigma", self.init_sigma, "above 0")
         if not isinstance(self.class_weights, str):
             positive = all(weight > 0 and math.isfinite(weight) for weight in self.class_weights)
-            _require(positive, "class_weights", self.class_weights, "finite numbers above 0, one a class")
+            expected = "finite numbers above 0, one a class, or none, or balanced"
+            _require(positive and len(self.class_weights) > 0, "class_weights", self.class_weights, expected)
         if self.loss == "cross_entropy" and self.output_activation != "identity":
             raise ConfigError(
                 f"--output-activation {self.output_activation} with --loss cross_entropy, which contains the softmax: "
@@ -127,15 +130,15 @@ class OptimizerConfig:
             _require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "a number above 0")
         for name in ("momentum", "beta1", "beta2"):
             _require(0.0 <= getattr(self, name) < 1.0, name, getattr(self, name), "a number from 0 to below 1")
-        _require(self.epsilon > 0, "epsilon", self.epsilon, "a number above 0")
+        _require(0 < self.epsilon < math.inf, "epsilon", self.epsilon, "a number above 0")
         _require(
             self.weight_decay >= 0 and math.isfinite(self.weight_decay), "weight_decay", self.weight_decay, "0 or more"
         )
         _require(self.step_epochs >= 1, "step_epochs", self.step_epochs, "1 or more")
         _require(0 < self.step_factor <= 1, "step_factor", self.step_factor, "a number above 0 and at most 1")
-        _require(self.warmup_epochs >= 0, "warmup_epochs", self.warmup_epochs, "0 or more")
+        _require(0 <= self.warmup_epochs < math.inf, "warmup_epochs", self.warmup_epochs, "0 or more")
         if self.clip_norm is not None:
-            _require(self.clip_norm > 0, "clip_norm", self.clip_norm, "a number above 0")
+            _require(0 < self.clip_norm < math.inf, "clip_norm", self.clip_norm, "a number above 0")
 
     @property
     def learning_rate(self) -> float:
@@ -169,7 +172,7 @@ class TrainConfig:
         if isinstance(self.batch_size, int):
             _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more, or all")
         _require(self.shards >= 1, "shards", self.shards, "1 or more")
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        _require(0 <= self.seed < 2**63, "seed", self.seed, "0 to 2^63 - 1")
         if self.early_stopping is not None:
             _require(self.early_stopping >= 1, "early_stopping", self.early_stopping, "1 or more epochs")
 
@@ -215,6 +218,8 @@ class Config:
                 f"--early-stopping {self.train.early_stopping} without a validation split: add --validation 0.1"
             )
         ranks = self.run.ranks
+        if ranks is not None and ranks > 1 and self.run.backend == "single":
+            raise ConfigError(f"--ranks {ranks} with --backend single, which is for one rank: expected another backend")
         if ranks is not None and ranks > self.train.shards:
             raise ConfigError(
                 f"--ranks {ranks} with --shards {self.train.shards}: expected at most one rank a gradient shard; "
@@ -240,6 +245,8 @@ def fields() -> dict[str, str]:
 
 def nearest(name: str, valid: list[str]) -> str:
     """Return a hint such as ``did you mean lr?`` or the list of valid names, for an error message."""
+    import difflib  # this and other imports in functions: ptrain --help should not wait for them
+
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
     return f"did you mean {close[0]}?" if close else f"expected one of {', '.join(valid)}"
 
@@ -276,12 +283,20 @@ def _convert(name: str, value: Any, expected: Any) -> Any:
         return tuple(_convert(name, item, typing.get_args(expected)[0]) for item in value)
     elif expected is type(None) and value is None:
         return None
-    elif expected is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+    elif expected is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
         return float(value)
-    elif expected in (int, str, bool) and type(value) is expected:
+    elif expected in (int, bool) and type(value) is expected:
         return value
-    shown = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-    raise ConfigError(f"--{name.replace('_', '-')} {shown}: {_expectation(value, expected)}")
+    elif expected is str and isinstance(value, str) and _is_text(value):
+        return value
+    raise ConfigError(f"{_given(name, value)}: {_expectation(value, expected)}")
+
+
+def _is_text(value: str) -> bool:
+    """Return whether a text can be a path and be written to TOML: not empty, no NUL, valid Unicode."""
+    return (
+        bool(value.strip()) and "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+    )
 
 
 def _expectation(value: Any, expected: Any) -> str:
@@ -300,7 +315,9 @@ def _expectation(value: Any, expected: Any) -> str:
             kind = {int: "whole numbers", float: "numbers"}[typing.get_args(option)[0]]
             words.append(f"a list of {kind}")
         elif option is not type(None):
-            words.append({int: "a whole number", float: "a number", str: "text", bool: "true or false"}[option])
+            words.append(
+                {int: "a whole number", float: "a number", str: "text that is not empty", bool: "true or false"}[option]
+            )
     return "expected " + " or ".join(words)
 
 
@@ -317,6 +334,8 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     Raises ConfigError where the file is missing or not TOML, and for an unknown section or key.
     """
+    import tomllib
+
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -356,5 +375,8 @@ def differences(old: Config, new: Config) -> list[str]:
 
 def sha256(config: Config) -> str:
     """Return the hash of everything in the configuration that can change the result (all but [run])."""
+    import hashlib
+    import json
+
     content = {name: section for name, section in to_dict(config).items() if name != "run"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Mapping
 
 from ptrain.errors import EXIT_DEFECT, PtrainError, StopRequested
-from ptrain.launch import env
 
 EXIT_INTERRUPTED = 128 + signal.SIGINT
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
@@ -56,6 +55,8 @@ def describe(error: BaseException, rank: int, size: int) -> tuple[int, str]:
 
 def _who(environ: Mapping[str, str]) -> tuple[int, int]:
     """Return rank and world size; where the launcher's variables contradict each other, that is the error to print."""
+    from ptrain.launch import env
+
     try:
         world = env.detect(environ)
     except PtrainError:
