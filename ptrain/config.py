@@ -285,18 +285,21 @@ def _convert(name: str, value: Any, expected: Any) -> Any:
         return None
     elif expected is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
         return float(value)
-    elif expected in (int, bool) and type(value) is expected:
-        return value
-    elif expected is str and isinstance(value, str) and _is_text(value):
+    elif expected in (int, str, bool) and type(value) is expected and (expected is not str or _is_text(value)):
         return value
     raise ConfigError(f"{_given(name, value)}: {_expectation(value, expected)}")
 
 
+_WORDS = {int: "a whole number", float: "a number", str: "text that is not empty", bool: "true or false"}
+
+
 def _is_text(value: str) -> bool:
     """Return whether a text can be a path and be written to TOML: not empty, no NUL, valid Unicode."""
-    return (
-        bool(value.strip()) and "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
-    )
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return bool(value.strip()) and "\0" not in value
 
 
 def _expectation(value: Any, expected: Any) -> str:
@@ -315,9 +318,7 @@ def _expectation(value: Any, expected: Any) -> str:
             kind = {int: "whole numbers", float: "numbers"}[typing.get_args(option)[0]]
             words.append(f"a list of {kind}")
         elif option is not type(None):
-            words.append(
-                {int: "a whole number", float: "a number", str: "text that is not empty", bool: "true or false"}[option]
-            )
+            words.append(_WORDS[option])
     return "expected " + " or ".join(words)
 
 
