@@ -1,0 +1,96 @@
+# Shared by the scripts in this folder: places, messages, steps with a log. Sourced, never run.
+# shellcheck shell=bash
+
+ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
+VENV=${PTRAIN_VENV:-$ROOT/.venv}
+case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
+EX_USAGE=2 # the person's input is at fault
+EX_UNAVAILABLE=69 # sysexits.h: something that is needed is not on this machine
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() { # fail CODE MESSAGE
+    say "${0##*/}: $2"
+    exit "$1"
+}
+
+usage_error() { fail "$EX_USAGE" "$1; '${0##*/} --help' lists the options"; }
+
+help_of() { # the comment at the top of a script is its help text
+    sed -n '2,/^[^#]/{/^#/{s/^# \{0,1\}//;p}}' "$1"
+}
+
+first_writable() { # first_writable FOLDER…: makes and prints the first folder that can be written to
+    local folder
+    for folder in "$@"; do
+        if mkdir -p -- "$folder" 2>/dev/null && [ -w "$folder" ]; then
+            printf '%s\n' "$folder"
+            return
+        fi
+    done
+    fail 1 "none of these folders can be written to: $*; set PTRAIN_CACHE to one that can"
+}
+
+cache_root() {
+    if [ -n "${PTRAIN_CACHE:-}" ]; then
+        first_writable "$PTRAIN_CACHE"
+    elif [ -n "${XDG_CACHE_HOME:-}" ]; then
+        first_writable "$XDG_CACHE_HOME/ptrain" "$ROOT/.cache"
+    elif [ -n "${HOME:-}" ]; then
+        first_writable "$HOME/.cache/ptrain" "$ROOT/.cache"
+    else
+        first_writable "$ROOT/.cache"
+    fi
+}
+
+# A job in its own process group, so that Ctrl-C can end all of it: bash lets background jobs ignore the signal otherwise.
+JOB_GROUPS=()
+end_jobs() {
+    local group
+    for group in "${JOB_GROUPS[@]}"; do kill -TERM -- "-$group" 2>/dev/null; done
+    JOB_GROUPS=()
+}
+trap 'end_jobs; say "${0##*/}: interrupted; run it again to go on"; exit 130' INT
+trap 'end_jobs; exit 143' TERM HUP
+
+ticker() { # ticker SECONDS LABEL LOG: a sign of life while a job runs; one line that is written over on a terminal
+    local start=$SECONDS last columns
+    while sleep "$1" && kill -0 $$ 2>/dev/null; do
+        last=$(tail -c 4096 -- "$3" 2>/dev/null | tr '\r' '\n' | grep -v '^[[:space:]]*$' | tail -n 1)
+        if [ -t 2 ]; then
+            columns=$(tput cols 2>/dev/null || echo 80)
+            last="  $2: $((SECONDS - start)) s  $last"
+            printf '\r\033[K%s' "${last:0:columns-1}" >&2
+        else
+            last=$(tail -c 65536 -- "$3" 2>/dev/null | grep -oE '^ *\[ *[0-9]+%\]' | tail -n 1 | tr -d ' []')
+            say "  $2: $((SECONDS - start)) s${last:+, $last done}"
+        fi
+    done
+}
+
+logged() { # logged LABEL LOG COMMAND…: runs COMMAND with its output in LOG; shows the log's end when it fails
+    local label=$1 log=$2 from errors job tick status every=20
+    shift 2
+    [ -t 2 ] && every=1
+    printf '\n$ %s\n' "$*" >>"$log"
+    from=$(wc -l <"$log")
+    set -m
+    "$@" >>"$log" 2>&1 </dev/null &
+    job=$!
+    ticker "$every" "$label" "$log" 9>&- &
+    tick=$!
+    set +m
+    JOB_GROUPS=("$job" "$tick")
+    wait "$job"
+    status=$?
+    JOB_GROUPS=()
+    kill -TERM -- "-$tick" 2>/dev/null
+    wait "$tick" 2>/dev/null
+    [ -t 2 ] && printf '\r\033[K' >&2
+    if [ "$status" -ne 0 ]; then
+        say "  $label failed (exit code $status). From $log:"
+        errors=$(tail -n "+$from" -- "$log" | grep -m 4 -A 3 -E 'CMake Error|fatal error:| error: |No space left')
+        printf '%s\n' "${errors:-$(tail -n 15 -- "$log")}" | sed 's/^/  | /' >&2
+    fi
+    return "$status"
+}
