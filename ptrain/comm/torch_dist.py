@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import torch
 import torch.distributed as dist
+from torch.distributed import FileStore, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from ptrain.comm.base import Communicator, Op, RankInfo, check_world, leave
 from ptrain.errors import LaunchError
@@ -56,6 +57,8 @@ class TorchCommunicator(Communicator):
         check_world(info, self.name, dist.get_rank(), dist.get_world_size(), "unset stale RANK and WORLD_SIZE")
         self._ops = {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}
         self._device = device if backend == "nccl" else torch.device("cpu")
+        # torch 2.13 renamed the second to the first.
+        self._all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
         self.info = info
 
     def all_reduce_(self, tensor: torch.Tensor, op: Op = "sum") -> torch.Tensor:
@@ -78,7 +81,7 @@ class TorchCommunicator(Communicator):
         out = tensor.new_empty((self.info.size, *tensor.shape)) if out is None else out
         send, receive = self._here(tensor), self._here(out)
         if tensor.numel():
-            dist.all_gather_into_tensor(_movable(receive).view(-1), _movable(send).view(-1))
+            self._all_gather(_movable(receive).view(-1), _movable(send).view(-1))
         return _filled(out, receive)
 
     def broadcast_(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:
@@ -125,12 +128,11 @@ def plan_rendezvous(info: RankInfo, environ: Mapping[str, str]) -> Path | tuple[
     if info.size == 1:
         return "localhost", 0
     if info.launcher == "slurm":
-        return first_host(environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST", "")), _port(
-            info, environ
-        )
+        nodes = environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST", "")
+        return first_host(nodes), _port(info, environ)
     raise LaunchError(
-        f"--backend torch: {info.launcher} started {info.size} ranks, but nothing says where they meet; set MASTER_ADDR "
-        "to the host of rank 0 and MASTER_PORT to a free port there, the same on all ranks"
+        f"--backend torch: {info.launcher} started {info.size} ranks, but nothing says where they meet; set "
+        "MASTER_ADDR to the host of rank 0 and MASTER_PORT to a free port there, the same on all ranks"
     )
 
 
@@ -144,10 +146,10 @@ def _port(info: RankInfo, environ: Mapping[str, str]) -> int:
     return int(text)
 
 
-def _open(place: Path | tuple[str, int], info: RankInfo, environ: Mapping[str, str]) -> dist.Store:
+def _open(place: Path | tuple[str, int], info: RankInfo, environ: Mapping[str, str]) -> Store:
     if isinstance(place, Path):
         _make_private(place.parent)
-        return dist.FileStore(str(place), info.size)
+        return FileStore(str(place), info.size)
     host, port = place
     try:
         socket.getaddrinfo(host, port)
@@ -158,8 +160,8 @@ def _open(place: Path | tuple[str, int], info: RankInfo, environ: Mapping[str, s
         ) from None
     # torchrun's agent serves the store at this address already.
     serves = info.rank == 0 and environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
-    store = dist.TCPStore(host, port, info.size, serves, timeout=RENDEZVOUS)
-    return dist.PrefixStore(f"ptrain/{environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    store = TCPStore(host, port, info.size, serves, timeout=RENDEZVOUS)
+    return PrefixStore(f"ptrain/{environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
 
 
 def _make_private(folder: Path) -> None:
