@@ -330,6 +330,11 @@ def to_dict(config: Config) -> dict[str, dict[str, Any]]:
     }
 
 
+def from_dict(content: dict[str, dict[str, Any]]) -> Config:
+    """Build a Config from sections and values, as ``to_dict`` gives them."""
+    return build({key: value for section in content.values() for key, value in section.items()})
+
+
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the flat values of a TOML file with the sections of Config.
 

@@ -17,6 +17,8 @@ class Progress:
     """Lowest validation loss so far."""
     best_epoch: int | None = None
     """Number of the epoch (from 1) that reached it."""
+    best_step: int | None = None
+    """Steps done at the end of that epoch: the name of its checkpoint."""
     seconds: float = 0.0
     """Time spent in training steps, over all runs that were continued."""
 

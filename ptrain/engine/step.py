@@ -79,7 +79,8 @@ class TrainingStep:
         elif group_size * length * 4 > WORKSPACE_LIMIT:
             group_size = self.workers.count
         self._plan = plan_local_sum(self.shards, config.train.shards, group_size)
-        self._workspace = torch.zeros(self._plan.num_rows, length, device=device)
+        self._ordered = OrderedSum(comm, owners, length, device=device)
+        self._workspace = torch.zeros(self._plan.num_rows, self._ordered.padded_length, device=device)
         self._gradient_views = layout.views(self._workspace[:, : layout.length])
         self._columns = [slice(p.start, p.stop) for p in self._parts(length)]
         self._parameters = parameters_for(state.parameters, config.train.precision)
@@ -96,7 +97,6 @@ class TrainingStep:
                 rows=rows,
                 device=device,
             )
-        self._ordered = OrderedSum(comm, config.train.shards, length, owners=owners, device=device)
         self._scratch = torch.zeros(layout.length, device=device)
         decay = config.optimizer.weight_decay
         self._decay = layout.weight_mask(device).mul_(decay) if decay else None
@@ -121,7 +121,7 @@ class TrainingStep:
         """
         state = self.state
         self._local(epoch, step)
-        control = self._workspace[self._plan.nodes[0].row, self.layout.length :]
+        control = self._workspace[self._plan.nodes[0][1], self.layout.length :]
         control[1] = float(stop)
         total = self._reduce()
         loss, stops = total[self.layout.length : self.layout.length + 2].tolist()
@@ -178,13 +178,13 @@ class TrainingStep:
 
     def _reduce(self) -> torch.Tensor:
         """Return the sum over all shards: (length,)."""
-        partials = [(node.start, node.size, self._workspace[node.row]) for node in self._plan.nodes]
+        partials = [(start, size, self._workspace[row]) for (start, size), row in self._plan.nodes]
         if self.config.train.reduction == "ordered":
             return self._ordered(partials)
         first = partials[0][2]
         for _, _, other in partials[1:]:
             first.add_(other)
-        return self.comm.all_reduce_(first)
+        return self.comm.all_reduce_(first)[: self.layout.length + CONTROL]
 
     def _update(self, gradient: torch.Tensor) -> None:
         state = self.state
