@@ -81,7 +81,7 @@ class TorchCommunicator(Communicator):
         out = tensor.new_empty((self.info.size, *tensor.shape)) if out is None else out
         send, receive = self._here(tensor), self._here(out)
         if tensor.numel():
-            self._all_gather(_movable(receive).view(-1), _movable(send).view(-1))
+            self._all_gather(_movable(receive), _movable(send))
         return _filled(out, receive)
 
     def broadcast_(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:
@@ -176,8 +176,8 @@ def _make_private(folder: Path) -> None:
 
 
 def _movable(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the same memory in a type that Gloo can move."""
-    return tensor.view(torch.int16) if tensor.dtype is torch.bfloat16 else tensor
+    """Return the same memory as a vector of a type that Gloo and NCCL can move: neither knows int16."""
+    return tensor.view(-1).view(torch.uint8) if tensor.itemsize <= 2 else tensor.view(-1)
 
 
 def _filled(tensor: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
