@@ -19,8 +19,6 @@ CHUNK_ROWS = 256
 class ChunkLoader(Protocol):
     """What fills in the rows of a chunk."""
 
-    num_chunks: int
-
     def fill(self, chunk: int, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> None:
         """Fill (rows, inputs), (rows,) and (rows,); padding rows get weight 0."""
 

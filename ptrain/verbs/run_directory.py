@@ -123,7 +123,7 @@ def append_metrics(path: Path, record: dict[str, Any]) -> None:
 
 
 def write_model(path: Path, layout: Layout, parameters: torch.Tensor, description: dict[str, Any]) -> None:
-    """Write the parameters with everything that is needed to use them: widths, normalisation, class names, …"""
+    """Write the parameters with everything that is needed to use them: widths, class names, normalization."""
     tensors = {name: view.cpu().clone() for name, view in layout.views(parameters).items()}
     write_atomically(path, save(tensors, metadata={"ptrain": json.dumps(description)}))
 

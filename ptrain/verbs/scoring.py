@@ -1,12 +1,15 @@
 """Evaluation of a split by all ranks: exact counts, summed over ranks, the same on any number of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from ptrain.console import Console
 from ptrain.data.loader import EvaluationLoader, Normalization
 from ptrain.data.plan import owned_shards
 from ptrain.data.samples import Split
 from ptrain.engine.inference import CHUNK_ROWS, ChunkResult, Inference
 from ptrain.evaluation.mergeable import EvaluationCounts, count_samples, merge
+from ptrain.evaluation.table import evaluation_tables
 from ptrain.verbs.session import Session
 
 
@@ -39,3 +42,13 @@ def score(
     inference.run(owned_chunks(session, split), loader, count)
     everybody = session.comm.all_gather_object([part.to_json() for part in ([merge(parts)] if parts else [])])
     return merge([EvaluationCounts.from_json(part) for rank in everybody for part in rank])
+
+
+def show(console: Console, summary: Mapping[str, Any]) -> None:
+    """Print the tables of an evaluation."""
+    for table in evaluation_tables(summary):
+        console.say()
+        console.table(table.columns, table.rows, table.title)
+        for note in table.notes:
+            console.say(note)
+    console.say()

@@ -57,9 +57,9 @@ class Session:
             rank, (kind, message), host = failed[0]
             if len(failed) < len(failures):
                 message = f"rank {rank} on {host}: {message}"
-            error = kind(message)
-            error.agreed = True
-            raise error
+            everywhere = kind(message)
+            everywhere.agreed = True
+            raise everywhere
         return result  # type: ignore[return-value]
 
     def from_root(self, task: Callable[[], T]) -> T:

@@ -12,7 +12,6 @@ from ptrain.config import Config
 from ptrain.data.checks import class_counts
 from ptrain.data.loader import Normalization, ShardLoader, fit_normalization
 from ptrain.data.plan import BatchPlan, owned_shards
-from ptrain.data.samples import DataSet
 from ptrain.engine.inference import Inference
 from ptrain.engine.mlp import Layout, initialise, layout_of, parameters_sha256
 from ptrain.engine.optimizers import learning_rate
@@ -20,10 +19,11 @@ from ptrain.engine.state import State, new_state
 from ptrain.engine.step import TrainingStep
 from ptrain.errors import EXIT_DONE, ConfigError, DivergedError, StopRequested
 from ptrain.evaluation.mergeable import summarise_counts
-from ptrain.evaluation.table import evaluation_tables, write_files
+from ptrain.evaluation.table import write_files
 from ptrain.verbs import run_directory as files
+from ptrain.verbs.header import print_header
 from ptrain.verbs.saving import Checkpoints
-from ptrain.verbs.scoring import score
+from ptrain.verbs.scoring import score, show
 from ptrain.verbs.session import Session, load_data, open_session
 from ptrain.verbs.signals import stop_on_signals
 
@@ -130,30 +130,12 @@ class Training:
 
     def _describe(self) -> None:
         """Print the configuration and write environment.json."""
-        if not self.session.is_root:
-            return
-        say, data, info = self.session.console.say, self.dataset, self.session.comm.info
-        say(f"ptrain {self.environment['ptrain']}, torch {self.environment['torch']}")
-        say(
-            f"ranks      {info.size} on {len(set(self.environment['hosts']))} host(s), backend {self.session.comm.name}, "
-            f"device {self.session.device.type}, {self.session.threads} thread(s) a rank"
+        print_header(
+            self.session.console, self.config, self.dataset, self.layout, self.plan, self.environment, self.folder
         )
-        splits = ", ".join(f"{split.size:,} {name}" for name, split in data.splits.items())
-        say(f"data       {data.name}: {splits}; {data.num_features} features, {data.num_classes} classes")
-        widths = "-".join(map(str, self.layout.widths))
-        say(f"model      MLP {widths}, {self.layout.num_parameters:,} parameters")
-        for name, section in configuration.to_dict(self.config).items():
-            say(f"{name:<10} " + ", ".join(f"{key}={_short(value)}" for key, value in section.items()))
-        say(f"steps      {self.plan.steps_per_epoch:,} an epoch, global batch {self.plan.batch_size:,}")
-        say(f"run        {self.folder}")
-        files.write_json(
-            self.folder / files.ENVIRONMENT,
-            self.environment
-            | {
-                "data_sha256": self.data_sha256,
-                "config_sha256": configuration.sha256(self.config),
-            },
-        )
+        if self.session.is_root:
+            hashes = {"data_sha256": self.data_sha256, "config_sha256": configuration.sha256(self.config)}
+            files.write_json(self.folder / files.ENVIRONMENT, self.environment | hashes)
 
     def fit(self, stop_requested: Any) -> None:
         """Train up to the last epoch, from wherever the state is."""
@@ -168,7 +150,6 @@ class Training:
                 epoch, first = divmod(state.step, plan.steps_per_epoch)
                 if first == 0:
                     state.start_epoch()
-                    self.epoch_seconds = 0.0
                 start = time.perf_counter()
                 for step in range(first, plan.steps_per_epoch):
                     stop = self._step(epoch, step, stop_requested())
@@ -272,8 +253,7 @@ class Training:
             summary = self._scores(self.dataset.test) | {"split": "test"} | hashes
             if self.session.is_root:
                 write_files(summary, self.folder)
-                for columns, rows, title in evaluation_tables(summary):
-                    console.table(columns, rows, title)
+                show(console, summary)
         console.say(f"parameters sha256 {sha256}")
         console.say(f"run directory {self.folder}")
 
@@ -281,7 +261,7 @@ class Training:
         return {
             "widths": self.layout.widths,
             "class_names": self.dataset.class_names,
-            "normalization": self.normalization.to_json(),
+            "normalization": self.normalization.to_dict(),
             "step": self.state.step,
         }
 
@@ -301,7 +281,3 @@ _RECORD_COLUMNS = [
     "samples_per_second",
     "seconds",
 ]
-
-
-def _short(value: Any) -> str:
-    return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
