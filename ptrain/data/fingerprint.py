@@ -1,4 +1,4 @@
-"""SHA-256 of a data set in fixed blocks of rows, so that ranks share the work and the result does not depend on them."""
+"""SHA-256 of a data set in fixed blocks of rows: the same on any number of ranks that share the work."""
 
 import hashlib
 from collections.abc import Sequence
@@ -25,7 +25,8 @@ def combine_fingerprints(parts: Sequence[Sequence[str]]) -> str:
 
 
 def _rows(samples: Samples) -> int:
-    return max(1, _BLOCK_BYTES // (samples.features.shape[1] * samples.features.itemsize))
+    row_bytes: int = samples.features.shape[1] * samples.features.itemsize
+    return max(1, _BLOCK_BYTES // row_bytes)
 
 
 def _hash(samples: Samples, start: int) -> str:
@@ -33,7 +34,7 @@ def _hash(samples: Samples, start: int) -> str:
     digest = hashlib.sha256()
     for array in (samples.features, samples.labels):
         digest.update(f"{array.shape} {_little(array[:0]).dtype.str} {start}\n".encode())
-        digest.update(_little(array[rows]).data)
+        digest.update(_little(array[rows]).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

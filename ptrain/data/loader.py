@@ -1,0 +1,75 @@
+"""The samples of a step, or of a chunk of an evaluation, in tensors of a constant shape."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ptrain.data.gather import Gatherer
+from ptrain.data.normalization import Normalization, fit_normalization
+from ptrain.data.permutation import KeyedPermutation
+from ptrain.data.plan import BatchPlan
+from ptrain.data.samples import Split
+from ptrain.keys import derive_key
+
+__all__ = ["EvaluationLoader", "Gatherer", "Normalization", "ShardLoader", "fit_normalization"]
+
+
+class ShardLoader:
+    """Fills the tensors of neighbouring gradient shards for any step of any epoch.
+
+    Nothing is remembered between calls but buffers and the order of the last epoch asked for. One ShardLoader serves
+    one thread at a time; several over the same split may run in several threads.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        plan: BatchPlan,
+        shards: range,
+        seed: int,
+        normalization: Normalization,
+        device: torch.device,
+    ) -> None:
+        """Allocate the buffers; ``plan.num_samples`` is the size of the split, ``shards`` the block of this caller."""
+        if plan.num_samples != split.size:
+            raise ValueError(f"the plan is for {plan.num_samples} samples, the split has {split.size}")
+        self._split, self._plan, self._shards, self._seed = split, plan, shards, seed
+        self._gather = Gatherer(split.samples, len(shards), plan.rows, normalization, device)
+        self._epoch = -1
+        self._order = KeyedPermutation(1, 0)
+
+    def fill(self, epoch: int, step: int, features: Tensor, labels: Tensor, weights: Tensor) -> None:
+        """Fill the tensors with the samples of ``step`` of ``epoch``; rows without one are 0 with weight 0.
+
+        features: (shards, rows, F) float32, the stride between shards may be padded. labels: (shards, rows) int64.
+        weights: (shards, rows) float32, 1 for a sample.
+        """
+        if epoch != self._epoch:
+            self._order = KeyedPermutation(self._split.size, derive_key(self._seed, "order", epoch))
+            self._epoch = epoch
+        block = self._plan.block(step, self._shards)
+        order = self._order(np.arange(block.start, block.stop))
+        self._gather(self._split.indices(order), features, labels, weights)
+
+
+class EvaluationLoader:
+    """Fills tensors with one chunk of a split after the other, in natural order, all chunks of the same shape."""
+
+    def __init__(self, split: Split, rows: int, normalization: Normalization, device: torch.device) -> None:
+        """Allocate the buffers for chunks of ``rows`` samples."""
+        self._split, self._rows = split, rows
+        self._gather = Gatherer(split.samples, 1, rows, normalization, device)
+
+    @property
+    def num_chunks(self) -> int:
+        """Chunks that the split is cut into; the last one may be padded."""
+        return -(-self._split.size // self._rows)
+
+    def fill(self, chunk: int, features: Tensor, labels: Tensor, weights: Tensor) -> None:
+        """Fill the tensors with a chunk; rows without a sample are 0 with weight 0.
+
+        features: (rows, F) float32. labels: (rows,) int64. weights: (rows,) float32, 1 for a sample.
+        """
+        start = chunk * self._rows
+        positions = np.arange(start, min(start + self._rows, self._split.size))
+        self._gather(self._split.indices(positions), features[None], labels[None], weights[None])

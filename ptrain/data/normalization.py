@@ -1,0 +1,128 @@
+"""How stored features become the network's input: x -> (x - offset) * scale in float32."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ptrain.data.samples import DataSet, Split
+
+_CHUNK_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Normalization:
+    """x -> (x - offset) * scale. Both are float32, a number for all features, shape (), or one a feature, (F,)."""
+
+    offset: NDArray[np.float32]
+    scale: NDArray[np.float32]
+
+    def __post_init__(self) -> None:
+        # numbers are welcome too
+        for name in ("offset", "scale"):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=np.float32))
+
+    @classmethod
+    def identity(cls) -> "Normalization":
+        """Return the normalization that changes nothing."""
+        return cls(np.asarray(0, np.float32), np.asarray(1, np.float32))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Normalization":
+        """Return what ``to_dict`` described, bit by bit."""
+        return cls(values["offset"], values["scale"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return offset and scale as numbers or lists of numbers, for JSON."""
+        return {"offset": self.offset.tolist(), "scale": self.scale.tolist()}
+
+    def on(self, device: torch.device) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Return offset and scale on a device, None in place of the one that changes nothing."""
+        offset = torch.from_numpy(self.offset.copy()).to(device) if self.offset.any() else None
+        scale = torch.from_numpy(self.scale.copy()).to(device) if (self.scale != 1).any() else None
+        return offset, scale
+
+    def apply_(self, features: torch.Tensor) -> torch.Tensor:
+        """Normalise float32 features (..., F) in place, with one rounding an operation, and return them."""
+        return normalize_(features, *self.on(features.device))
+
+
+def normalize_(features: torch.Tensor, offset: torch.Tensor | None, scale: torch.Tensor | None) -> torch.Tensor:
+    """Apply the tensors of ``Normalization.on`` to float32 features (..., F) in place and return them."""
+    if offset is not None:
+        features.sub_(offset)
+    if scale is not None:
+        features.mul_(scale)
+    return features
+
+
+def fit_normalization(normalize: Literal["auto", "none", "unit", "standard"], dataset: DataSet) -> Normalization:
+    """Return the normalization that ``--normalize`` asks for.
+
+    It may read the whole training split, in chunks whose size is fixed, so its result does not depend on ranks or
+    threads. Let one rank compute it and broadcast the result.
+
+    unit maps one range to 0..1 for all features: the source's, that of an 8-bit type or of bool, else from the
+    smallest to the largest value in the training split. standard gives each feature mean 0 and deviation 1 (of the
+    population, in float64, two passes); a feature that is constant is only shifted to 0. auto is unit for integers
+    and bool, none for floats.
+    """
+    kind = dataset.train.samples.features.dtype.kind
+    if normalize == "none" or (normalize == "auto" and kind == "f"):
+        return Normalization.identity()
+    return _fit_standard(dataset.train) if normalize == "standard" else _fit_unit(dataset)
+
+
+def _fit_unit(dataset: DataSet) -> Normalization:
+    dtype = dataset.train.samples.features.dtype
+    if dataset.feature_range is not None:
+        low, high = dataset.feature_range
+    elif dtype.kind == "b":
+        low, high = 0.0, 1.0
+    elif dtype.kind in "iu" and dtype.itemsize == 1:
+        low, high = (0.0, 255.0) if dtype.kind == "u" else (-128.0, 127.0)
+    else:
+        # of a wider type the data use a small part: dividing by 2**63 would leave nothing to learn from
+        extremes = [(float(chunk.min()), float(chunk.max())) for chunk in _chunks(dataset.train)]
+        low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
+    return Normalization(np.asarray(low, np.float32), _inverse(np.asarray(high - low), np.asarray(high == low)))
+
+
+def _fit_standard(train: Split) -> Normalization:
+    width = train.samples.features.shape[1]
+    total = np.zeros(width)
+    low, high = np.full(width, np.inf), np.full(width, -np.inf)
+    for chunk in _chunks(train):
+        total += chunk.sum(axis=0)
+        np.minimum(low, chunk.min(axis=0), out=low)
+        np.maximum(high, chunk.max(axis=0), out=high)
+    mean = total / train.size
+    squares = np.zeros(width)
+    for chunk in _chunks(train):
+        np.subtract(chunk, mean, out=chunk)
+        squares += np.square(chunk, out=chunk).sum(axis=0)
+    # rounding gives a constant feature a tiny deviation: it is known by its range instead
+    return Normalization(
+        np.where(low == high, low, mean).astype(np.float32), _inverse(np.sqrt(squares / train.size), low == high)
+    )
+
+
+def _inverse(width: NDArray[np.float64], constant: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return 1 / width as float32, and 1 where there is no width or none that float32 can invert."""
+    usable = ~constant & (width > 1 / float(np.finfo(np.float32).max))
+    return np.where(usable, 1 / np.where(usable, width, 1.0), 1.0).astype(np.float32)
+
+
+def _chunks(split: Split) -> Iterator[NDArray[np.float64]]:
+    """Yield the features of a split in float64, in chunks of some megabytes. Each: (rows, F)."""
+    features = split.samples.features
+    rows = max(1, _CHUNK_BYTES // (8 * features.shape[1]))
+    for start in range(0, split.size, rows):
+        positions = np.arange(start, min(start + rows, split.size))
+        if split.permutation is None:
+            yield features[split.start + start : split.start + start + len(positions)].astype(np.float64)
+        else:
+            yield features[split.indices(positions)].astype(np.float64)

@@ -1,0 +1,65 @@
+"""Fashion-MNIST: 60,000 + 10,000 grey images of clothing, 28 x 28 pixels, ten classes.
+
+Source: H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST", arXiv:1708.07747.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from ptrain.data.samples import Source
+from ptrain.data.sources import idx
+from ptrain.data.sources.torchvision_download import download
+from ptrain.errors import DataError
+
+CLASS_NAMES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+_SYSTEM = Path("/usr/share/datasets/fashion-mnist")
+_FIX = "run scripts/fetch-fashion-mnist, or install Debian's package dataset-fashion-mnist"
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Source:
+    """Return Fashion-MNIST from the first folder that has it; otherwise torchvision downloads it into the cache."""
+    folder = find(places(environ))
+    if folder is None:
+        folder = cache_folder(environ) / "FashionMNIST" / "raw"
+        reason = download("FashionMNIST", cache_folder(environ))
+        if reason is not None:
+            looked = ", ".join(str(place) for place in places(environ))
+            raise DataError(f"fashion-mnist: not in {looked}, and {reason}: {_FIX}")
+    return idx.read_folder(
+        folder,
+        name="fashion-mnist",
+        description=f"Fashion-MNIST, clothing, 28 x 28 pixels, from {folder}",
+        class_names=CLASS_NAMES,
+    )
+
+
+def places(environ: Mapping[str, str]) -> list[Path]:
+    """Return the folders that are looked into: PTRAIN_DATA, the cache, Debian's package, torchvision's layout."""
+    roots = [Path(environ["PTRAIN_DATA"])] if environ.get("PTRAIN_DATA") else []
+    roots.append(cache_folder(environ))
+    own = [root / "fashion-mnist" for root in roots]
+    torchvision = [root / "FashionMNIST" / "raw" for root in [*roots, Path("data")]]
+    return [*own, _SYSTEM, *torchvision]
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Return where downloaded data are kept: ptrain/data in the user's cache folder."""
+    cache = environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "ptrain" / "data"
+
+
+def find(folders: list[Path]) -> Path | None:
+    """Return the first of these folders that holds all four files."""
+    return next((folder for folder in folders if folder.is_dir() and len(idx.find_files(folder)) == 4), None)

@@ -1,0 +1,158 @@
+"""IDX files, the format of MNIST and its relatives, gzip or not.
+
+A file is: two zero bytes, a code of the type, the number of dimensions, every dimension as a big-endian 32-bit number,
+then the values, big-endian. Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST database", section "File formats".
+"""
+
+import gzip
+import math
+import re
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptrain.data.samples import Samples, Source
+from ptrain.data.sources.files import need_content, reading
+from ptrain.data.splits import make_samples
+from ptrain.errors import DataError
+
+_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_FILE = re.compile(
+    r"(?P<stem>.*[-_.])?(?P<split>train|t10k|test)[-_.](?P<what>images|labels)[-_.]idx\d+(-\w+)?(?P<gz>\.gz)?$", re.I
+)
+_CHUNK = 16 * 2**20
+_KIND = "an IDX file"
+
+
+def load(folder: Path) -> Source:
+    """Return the samples of a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and their like.
+
+    The test pair, t10k-... or test-..., may be missing; then the test split is cut from the training samples.
+    """
+    return read_folder(folder, name=f"idx:{folder}", description=f"IDX files of {folder}")
+
+
+def read_folder(
+    folder: Path,
+    *,
+    name: str,
+    description: str,
+    class_names: tuple[str, ...] | None = None,
+) -> Source:
+    """Return the samples of a folder of IDX files under a name of their own."""
+    found = find_files(folder)
+    for what in ("images", "labels"):
+        if ("train", what) not in found:
+            raise DataError(
+                f"{folder}: no training {what}; expected a file such as train-{what}-idx{3 if what == 'images' else 1}"
+                "-ubyte or the same with .gz: check the folder and its file names"
+            )
+        if ("test", what) not in found and len(found) == 3:
+            raise DataError(
+                f"{folder}: test split without {what}; expected a file such as t10k-{what}-idx"
+                f"{3 if what == 'images' else 1}-ubyte[.gz]: add it, or remove the other file of the pair"
+            )
+    train, image_shape = _pair(found["train", "images"], found["train", "labels"])
+    test: Samples | None = None
+    if ("test", "images") in found:
+        test, _ = _pair(found["test", "images"], found["test", "labels"])
+    return Source(
+        name=name,
+        description=description,
+        train=train,
+        test=test,
+        image_shape=image_shape,
+        feature_range=(0, 255) if train.features.dtype == np.uint8 else None,
+        class_names=class_names,
+    )
+
+
+def find_files(folder: Path) -> dict[tuple[str, str], Path]:
+    """Return the files of a folder by split (train, test) and content (images, labels).
+
+    Of a file and its .gz the plain one is taken. Raises DataError where two data sets are in one folder.
+    """
+    with reading(folder, "a folder of IDX files"):
+        paths = sorted(folder.iterdir())
+    found: dict[tuple[str, str], Path] = {}
+    stems: dict[str, Path] = {}
+    for path in paths:
+        match = _FILE.match(path.name)
+        if not match:
+            continue
+        split = "train" if match["split"].lower() == "train" else "test"
+        stems.setdefault(match["stem"] or "", path)
+        # sorted order puts the plain file before its .gz
+        found.setdefault((split, match["what"].lower()), path)
+    if len(stems) > 1:
+        names = ", ".join(path.name for path in stems.values())
+        raise DataError(f"{folder}: more than one data set ({names}); expected one: give each its own folder")
+    return found
+
+
+def _pair(images: Path, labels: Path) -> tuple[Samples, tuple[int, ...] | None]:
+    return make_samples(read(images), read(labels), str(images), str(labels))
+
+
+def read(path: Path) -> NDArray[np.generic]:
+    """Return the array of an IDX file: a read-only memory map, or in memory where the file is compressed.
+
+    Raises DataError where the file is no IDX file, or holds less or more than its header declares. Memory is taken
+    only for what is really there, whatever the header says.
+    """
+    size = need_content(path, _KIND)
+    with reading(path, _KIND), path.open("rb") as raw:
+        compressed = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        if compressed:
+            with gzip.open(raw) as stream:
+                return _read_stream(path, cast("BinaryIO", stream))
+        dtype, shape, offset = _header(path, raw)
+        declared = math.prod(shape) * dtype.itemsize
+        if size != offset + declared:
+            raise _wrong_size(path, size - offset, shape, declared)
+        if declared == 0:
+            return np.empty(shape, dtype)
+        return np.memmap(raw, dtype, "r", offset, shape)
+
+
+def _read_stream(path: Path, stream: BinaryIO) -> NDArray[np.generic]:
+    dtype, shape, _ = _header(path, stream)
+    declared = math.prod(shape) * dtype.itemsize
+    content = bytearray()
+    while len(content) < declared:
+        chunk = stream.read(min(_CHUNK, declared - len(content)))
+        if not chunk:
+            raise _wrong_size(path, len(content), shape, declared)
+        content += chunk
+    # reading up to the end also checks the sum of the whole file
+    if stream.read(1):
+        raise _wrong_size(path, f"more than {declared}", shape, declared)
+    array = np.frombuffer(content, dtype).reshape(shape)
+    array.flags.writeable = False
+    return array
+
+
+def _header(path: Path, stream: BinaryIO) -> tuple[np.dtype[np.generic], tuple[int, ...], int]:
+    """Return type, shape and the offset of the values."""
+    magic = stream.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or magic[3] == 0:
+        raise DataError(
+            f"{path}: starts with {magic.hex(' ')}; expected an IDX file, 00 00, a type of 08 to 0e and the number of "
+            "dimensions: check that it is the right file"
+        )
+    dimensions = stream.read(4 * magic[3])
+    if len(dimensions) < 4 * magic[3]:
+        raise DataError(f"{path}: ends inside its header; expected {magic[3]} dimensions: fetch it again")
+    shape = tuple(int(size) for size in np.frombuffer(dimensions, ">u4"))
+    return np.dtype(_TYPES[magic[2]]), shape, 4 + 4 * magic[3]
+
+
+def _wrong_size(path: Path, found: int | str, shape: tuple[int, ...], declared: int) -> DataError:
+    dimensions = " x ".join(map(str, shape))
+    return DataError(
+        f"{path}: {found} bytes of values; expected {declared} for its shape {dimensions}: "
+        "the file is truncated or damaged, fetch it again"
+    )

@@ -1,0 +1,61 @@
+"""Pairs of .npy files, memory-mapped. Pickled objects are never read."""
+
+import math
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from ptrain.data.samples import Source
+from ptrain.data.sources.files import need_content, reading
+from ptrain.data.splits import make_samples
+from ptrain.errors import DataError
+
+_KIND = "a .npy file"
+
+
+def load(path: Path, labels: Path) -> Source:
+    """Return the samples of a file of features (N, ...) and one of labels (N,)."""
+    samples, image_shape = make_samples(read(path), read(labels), str(path), str(labels))
+    return Source(name=f"npy:{path}", description=f"arrays of {path}", train=samples, image_shape=image_shape)
+
+
+def read(path: Path) -> NDArray[np.generic]:
+    """Return the array of a .npy file as a read-only memory map; raises DataError for anything else."""
+    size = need_content(path, _KIND)
+    with reading(path, _KIND), path.open("rb") as stream:
+        dtype, shape, fortran = read_header(stream, str(path))
+        offset = stream.tell()
+        need_bytes(str(path), size - offset, dtype, shape)
+        if math.prod(shape) == 0:
+            return np.empty(shape, dtype)
+        return np.memmap(stream, dtype, "r", offset, shape, "F" if fortran else "C")
+
+
+def read_header(stream: BinaryIO, origin: str) -> tuple[np.dtype[np.generic], tuple[int, ...], bool]:
+    """Return type, shape and whether the order is Fortran's of the .npy content that starts here."""
+    try:
+        version = npy_format.read_magic(stream)
+        header = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+        shape, fortran, dtype = header(stream)
+    except ValueError as error:
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"{origin}: not an array of numpy ({reason}); expected what numpy.save writes") from None
+    if dtype.hasobject:
+        raise DataError(
+            f"{origin}: holds pickled Python objects, which are never read; expected numbers: "
+            "convert the array, such as with astype(float), and save it again"
+        )
+    return dtype, shape, fortran
+
+
+def need_bytes(origin: str, found: int, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> None:
+    """Raise DataError unless exactly the bytes of this shape are there, before memory is taken for them."""
+    declared = math.prod(shape) * dtype.itemsize
+    if found != declared:
+        raise DataError(
+            f"{origin}: {found} bytes of values; expected {declared} for {dtype} of shape {shape}: "
+            "the file is truncated or damaged, write it again"
+        )

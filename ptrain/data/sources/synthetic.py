@@ -1,0 +1,117 @@
+"""Synthetic sets: or, xor, spirals, blobs. They are a pure function of their parameters."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptrain.data.samples import Samples, Source
+from ptrain.errors import DataError
+from ptrain.keys import derive_key
+
+_CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.float64)
+_GRID = 2**16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """A parameter of a synthetic set: its default and the smallest value allowed."""
+
+    default: float | None
+    smallest: float
+    whole: bool = True
+
+
+_SEED = Parameter(default=0, smallest=0)
+_LOGIC = {
+    "samples": Parameter(default=None, smallest=4),
+    "noise": Parameter(default=0.0, smallest=0.0, whole=False),
+    "seed": _SEED,
+}
+PARAMETERS: dict[str, dict[str, Parameter]] = {
+    "or": _LOGIC,
+    "xor": _LOGIC,
+    "spirals": {
+        "samples": Parameter(default=1000, smallest=2),
+        "classes": Parameter(default=2, smallest=2),
+        "noise": Parameter(default=0.05, smallest=0.0, whole=False),
+        "seed": _SEED,
+    },
+    "blobs": {
+        "samples": Parameter(default=1000, smallest=2),
+        "classes": Parameter(default=3, smallest=2),
+        "features": Parameter(default=2, smallest=1),
+        "noise": Parameter(default=1.0, smallest=0.0, whole=False),
+        "seed": _SEED,
+    },
+}
+"""Parameters of each synthetic set, by name."""
+
+
+def load(name: str, given: dict[str, float]) -> Source:
+    """Return the synthetic set ``name`` with the parameters that were given, the others at their defaults.
+
+    Class i has samples i, i + classes, i + 2 * classes, ... The four points of or and xor are training and test
+    split at once; everything else is cut by --test-fraction.
+    """
+    values = {key: parameter.default for key, parameter in PARAMETERS[name].items()} | given
+    generator = np.random.Generator(np.random.Philox(key=derive_key(int(values["seed"] or 0), f"synthetic/{name}")))
+    if name in ("or", "xor"):
+        return _logic(name, values, generator)
+    samples, classes = int(values["samples"] or 0), int(values["classes"] or 0)
+    labels = np.arange(samples) % classes
+    make = {"spirals": _spirals, "blobs": _blobs}[name]
+    features = make(labels, values, generator)
+    described = ", ".join(f"{key} {values[key]:g}" for key in PARAMETERS[name])
+    return Source(
+        name=name,
+        description=f"synthetic {name}: {described}",
+        train=Samples(_rounded(features), labels, name),
+        class_names=tuple(str(number) for number in range(classes)),
+    )
+
+
+def _logic(name: str, values: dict[str, float | None], generator: np.random.Generator) -> Source:
+    count, noise = values["samples"], values["noise"] or 0.0
+    if count is None and noise > 0:
+        raise DataError(f"{name}:noise={noise:g}: noise is for clouds of samples; add samples=1000, or leave noise out")
+    table: Callable[[NDArray[np.float64]], NDArray[np.bool_]] = {
+        "or": lambda corners: corners.any(axis=1),
+        "xor": lambda corners: corners[:, 0] != corners[:, 1],
+    }[name]
+    corners = _CORNERS if count is None else _CORNERS[np.arange(int(count)) % 4]
+    features = corners + noise * generator.standard_normal(corners.shape)
+    samples = Samples(_rounded(features), table(corners).astype(np.int64), name)
+    what = "the four points, for training and test" if count is None else f"{count:g} samples, noise {noise:g}"
+    return Source(
+        name=name,
+        description=f"logical {name} of two inputs: {what}",
+        train=samples,
+        test=samples if count is None else None,
+        class_names=("false", "true"),
+    )
+
+
+def _spirals(
+    labels: NDArray[np.int64], values: dict[str, float | None], generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return points on arms of three quarters of a turn around (0, 0), radius up to 1, noise as their deviation."""
+    radius = np.sqrt(generator.random(len(labels)))
+    angle = 2 * math.pi * (labels / int(values["classes"] or 1) + 0.75 * radius)
+    points = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    return points + (values["noise"] or 0.0) * generator.standard_normal(points.shape)
+
+
+def _blobs(
+    labels: NDArray[np.int64], values: dict[str, float | None], generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return normal clouds around centres that are uniform in [-10, 10], noise as their deviation."""
+    centres = generator.uniform(-10, 10, (int(values["classes"] or 0), int(values["features"] or 0)))
+    return centres[labels] + (values["noise"] or 0.0) * generator.standard_normal((len(labels), centres.shape[1]))
+
+
+def _rounded(features: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return float32 on a grid of 2**-16: sine and logarithm differ in their last bit between processors."""
+    return (np.rint(features * _GRID) / _GRID).astype(np.float32)
