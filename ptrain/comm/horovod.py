@@ -12,6 +12,9 @@ from ptrain.errors import LaunchError
 # waits for it. One exchange follows the other here and there is nothing to fuse, so waiting gains nothing.
 CYCLE_TIME = "0.1"
 
+# Types that Horovod's torch interface does not add, and those that stand in for them.
+ADDED_AS = {torch.uint8: torch.int64, torch.int8: torch.int64, torch.int16: torch.int64, torch.bfloat16: torch.float32}
+
 
 class HorovodCommunicator(Communicator):
     """Horovod's world. Its average is never used.
@@ -48,6 +51,8 @@ class HorovodCommunicator(Communicator):
 
     def all_reduce_(self, tensor: torch.Tensor, op: Op = "sum") -> torch.Tensor:
         """See Communicator."""
+        if tensor.dtype in ADDED_AS:
+            return tensor.copy_(self.all_reduce_(tensor.to(ADDED_AS[tensor.dtype]), op))
         if tensor.numel():
             self._hvd.allreduce_(tensor.view(-1), op=self._ops[op], name=_name(f"all_reduce.{op}", tensor))
         return tensor
@@ -95,4 +100,5 @@ def _name(operation: str, tensor: torch.Tensor) -> str:
 
 def _movable(tensor: torch.Tensor) -> torch.Tensor:
     """Return the same memory in a type that Horovod can move."""
-    return tensor.view(torch.int16) if tensor.dtype is torch.bfloat16 else tensor
+    stand_in = {torch.bfloat16: torch.int16, torch.bool: torch.uint8}.get(tensor.dtype)
+    return tensor if stand_in is None else tensor.view(stand_in)
