@@ -70,9 +70,9 @@ def resolve(command: Command) -> tuple[dict[str, Any], int | None]:
         keywords = {"config": settings, "resume": resume, "force_resume": command.options["force_resume"]}
         return keywords, settings.run.ranks
     run = config.build({**command.values, "shards": _MANY_SHARDS}).run
-    keywords = {**command.options, "backend": run.backend}
+    keywords = {**command.options, "backend": run.backend, "device": run.device}
     if command.verb in ("evaluate", "predict"):
-        keywords |= {"device": run.device, "threads": run.threads}
+        keywords["threads"] = run.threads
         keywords["run_dir"] = _required_run(str(run.run_dir))
     if command.verb == "evaluate":
         keywords |= {name: command.values.get(name) for name in ("data", "labels")}

@@ -136,7 +136,8 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
         "--time-limit", type=float, default=60.0, metavar="SECONDS", help="for each backend to start (default: 60)"
     )
     _add_field(parser, "ranks")
-    _add_field(parser, "backend", "the backend that the ranks of a job report through")
+    _add_field(parser, "backend", "try only this one; the ranks of a job report through it")
+    _add_field(parser, "device", "where the ranks of a job keep what they add up")
 
 
 def _add_checkpoint(parser: argparse.ArgumentParser) -> None:

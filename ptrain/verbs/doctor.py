@@ -2,18 +2,16 @@
 
 import json
 import os
-import platform
-import sys
 import time
 from dataclasses import asdict
 from typing import Any
 
-from ptrain.config import RunConfig
 from ptrain.console import Console
 from ptrain.errors import EXIT_DONE, EXIT_INPUT
 from ptrain.launch import env
 from ptrain.verbs import doctor_checks as checks
 from ptrain.verbs.doctor_checks import Finding
+from ptrain.verbs.doctor_cores import crowded, short_list
 
 _COLOURS = {"ok": "\x1b[32m", "missing": "\x1b[33m", "failed": "\x1b[31m"}
 
@@ -49,7 +47,7 @@ def _line(finding: Finding, colour: bool) -> str:
     if colour:
         status = f"{_COLOURS[finding.status]}{status}\x1b[0m"
     fix = f"\n{'':9}fix: {finding.fix}" if finding.fix else ""
-    return f"{status}  {finding.topic + ':':<17} {finding.detail}{fix}"
+    return f"{status}  {finding.topic + ':':<19} {finding.detail}{fix}"
 
 
 def _job(info: env.RankInfo, backend: str, device_name: str, as_json: bool) -> int:
@@ -73,7 +71,7 @@ def _job(info: env.RankInfo, backend: str, device_name: str, as_json: bool) -> i
         "local_rank": info.local_rank,
         "host": info.host,
         "pid": os.getpid(),
-        "cores": checks.short_list(sorted(os.sched_getaffinity(0))),
+        "cores": short_list(sorted(os.sched_getaffinity(0))),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "gpu": device.index,
         "sum": total,
@@ -97,7 +95,7 @@ def _job(info: env.RankInfo, backend: str, device_name: str, as_json: bool) -> i
     for reason in reasons:
         console.say(reason)
     console.table(list(mine), [[str(value) for value in row.values()] for row in ranks])
-    for host, count, cores in checks.crowded(ranks):
+    for host, count, cores in crowded(ranks):
         console.warn(f"{count} ranks share {cores} cores on {host}: expected at most a rank a core; start fewer ranks")
     console.say(
         f"{'ok' if right else 'failed'}: {info.size} ranks on {report['hosts']} hosts, started by {info.launcher}, "

@@ -1,24 +1,22 @@
 """What ``ptrain doctor`` looks at. Whatever may crash or hang when it is loaded, is loaded in a process of its own."""
 
-import contextlib
 import functools
 import importlib.metadata
-import json
 import os
 import platform
+import re
 import shutil
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import ptrain
-from ptrain.errors import LaunchError
 from ptrain.launch.env import RankInfo
+from ptrain.verbs.doctor_child import ask, find_mpirun, last_cause, last_json, run_limited, without_launcher
+from ptrain.verbs.doctor_cores import cgroup_quota, short_list
 
 BACKENDS = ("mpi", "horovod", "torch")
 
@@ -39,6 +37,16 @@ _ASK_HOROVOD = """
 import json, horovod, horovod.torch as hvd
 built = {"MPI": hvd.mpi_built(), "Gloo": hvd.gloo_built(), "NCCL": hvd.nccl_built(), "CUDA": hvd.cuda_built()}
 print(json.dumps({"version": horovod.__version__, "built": [name for name, there in built.items() if there]}))
+"""
+_ASK_DATA = """
+import json, os
+from ptrain.config import DataConfig
+from ptrain.data.sources import fashion_mnist, load
+if name == "fashion-mnist" and fashion_mnist.find(fashion_mnist.places(os.environ)) is None:
+    print("{}")
+else:
+    data = load(DataConfig(data=name), 0)
+    print(json.dumps({"train": data.train.size, "test": data.test.size}))
 """
 
 
@@ -122,7 +130,7 @@ def mpi_libraries(time_limit: float) -> list[Finding]:
     code, out, err = run_limited([program, "--version"], time_limit)
     text = (out or err).strip()
     if code != 0:
-        findings.append(Finding(topic="mpirun", status="failed", detail=f"{program}: {_last(err)}", fix=_MPI_FIX))
+        findings.append(Finding(topic="mpirun", status="failed", detail=f"{program}: {last_cause(err)}", fix=_MPI_FIX))
         return findings
     findings.append(Finding(topic="mpirun", status="ok", detail=f"{text.splitlines()[0]}, {program}"))
     if library:
@@ -131,16 +139,23 @@ def mpi_libraries(time_limit: float) -> list[Finding]:
 
 
 def same_mpi(mpirun: str, library: str) -> Finding:
-    """Compare what mpirun and the MPI library say about themselves: another family means worlds of one rank each."""
+    """Compare what mpirun and the MPI library say about themselves: two that differ give worlds of one rank each."""
     starter, loaded = family(mpirun), family(library)
-    detail = f"mpirun is {starter}, mpi4py uses {loaded}"
-    if (
-        "an unknown MPI" in (starter, loaded)
-        or starter.split(" 5")[0].split(" 4")[0] == loaded.split(" 5")[0].split(" 4")[0]
-    ):
+    detail = f"mpirun is {starter or 'unknown'}, mpi4py uses {loaded or 'unknown'}"
+    if not starter or not loaded or starter == loaded:
         return Finding(topic="one MPI", status="ok", detail=detail)
     fix = "put the mpirun of mpi4py's MPI first on PATH (module load …), or pip install --no-binary mpi4py mpi4py"
     return Finding(topic="one MPI", status="failed", detail=detail, fix=fix)
+
+
+def family(text: str) -> str:
+    """Return the kind of MPI that a version text tells of; the versions of one kind can start each other's ranks."""
+    open_mpi = re.search(r"Open ?MPI\)? v?(\d+)", text)
+    if open_mpi:
+        return f"Open MPI {open_mpi[1]}"
+    if re.search(r"MPICH|HYDRA|Intel\(R\) MPI|MVAPICH", text):
+        return "MPICH or one of its relatives"
+    return ""
 
 
 def horovod_library(time_limit: float) -> Finding:
@@ -152,3 +167,80 @@ def horovod_library(time_limit: float) -> Finding:
         return Finding(topic="horovod", status="failed", detail=reason, fix=_HOROVOD_FIX)
     detail = f"{answer['version']}, built with {', '.join(answer['built']) or 'nothing'}"
     return Finding(topic="horovod", status="ok", detail=detail)
+
+
+def compiler() -> Finding:
+    """Look for the C++ compiler that building Horovod needs."""
+    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
+        program = shutil.which(name) if name else None
+        if program:
+            _, out, _ = run_limited([program, "--version"], 10.0)
+            return Finding(topic="compiler", status="ok", detail=f"{(out.splitlines() or ['?'])[0]}, {program}")
+    fix = "module load a compiler or install g++; only building Horovod needs it"
+    return Finding(topic="compiler", status="missing", detail="no C++ compiler on PATH", fix=fix)
+
+
+def cores() -> Finding:
+    """Count the cores that this process may use: by affinity, and by the quota of its control group."""
+    allowed = sorted(os.sched_getaffinity(0))
+    detail = f"{len(allowed)} of {os.cpu_count()} usable ({short_list(allowed)})"
+    quota = cgroup_quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup").read_text(encoding="utf-8"))
+    if quota is not None:
+        detail += f", the control group allows {quota:g}"
+        if quota < len(allowed):
+            fix = f"start at most {max(1, int(quota))} ranks here, or raise the container's limit"
+            return Finding(topic="cores", status="ok", detail=detail, fix=fix)
+    return Finding(topic="cores", status="ok", detail=detail)
+
+
+def launcher(info: RankInfo) -> Finding:
+    """Say what started this process."""
+    if info.launcher == "none":
+        return Finding(topic="launcher", status="ok", detail=f"none: one process on {info.host}")
+    return Finding(topic="launcher", status="ok", detail=f"{info.launcher}: one rank on {info.host}, job {info.job_id}")
+
+
+def backend(name: str, time_limit: float) -> Finding:
+    """Start a job of two ranks on this machine in which every rank adds its rank + 1 to a sum over this backend."""
+    topic = f"backend {name}"
+    if name == "horovod" and _version("horovod") is None:
+        return Finding(topic=topic, status="missing", detail="Horovod is not installed", fix=_HOROVOD_FIX)
+    command = [sys.executable, "-m", "ptrain.cli", "doctor", "--json", "--backend", name, "--device", "cpu"]
+    if find_mpirun() is not None:
+        command += ["--ranks", "2"]
+    elif name == "torch":
+        starter = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        command = [*starter, *command[1:]]
+    else:
+        return Finding(topic=topic, status="missing", detail="no mpirun to start two ranks with", fix=_MPI_FIX)
+    started = time.perf_counter()
+    code, out, err = run_limited(command, time_limit, without_launcher(os.environ))
+    seconds = time.perf_counter() - started
+    fix = f"ptrain doctor --ranks 2 --backend {name} shows all of its output"
+    if code is None:
+        return Finding(topic=topic, status="failed", detail=f"no answer within {time_limit:g} s", fix=fix)
+    report = last_json(out)
+    if code != 0 or report is None or not report["works"]:
+        return Finding(topic=topic, status="failed", detail=last_cause(err) or f"exit code {code}", fix=fix)
+    sums = ", ".join(f"{rank['sum']:g}" for rank in report["ranks"])
+    detail = f"2 ranks, sum of 1 and 2 is {sums}; {report['seconds']:.1f} s to the sum, {seconds:.1f} s in all"
+    return Finding(topic=topic, status="ok", detail=detail)
+
+
+def data_set(name: str, time_limit: float) -> Finding:
+    """Load one of the named data sets, where it is on this machine: nothing is downloaded."""
+    topic = f"data {name}"
+    answer, reason = ask(f"name = {name!r}\n{_ASK_DATA}", time_limit)
+    if answer is None:
+        return Finding(topic=topic, status="failed", detail=reason)
+    if not answer:
+        detail = "not on this machine; ptrain train tries to download it"
+        return Finding(topic=topic, status="missing", detail=detail, fix=f"scripts/fetch-{name}")
+    return Finding(topic=topic, status="ok", detail=f"{answer['train']:,} training and {answer['test']:,} test samples")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

