@@ -4,6 +4,7 @@
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 VENV=${PTRAIN_VENV:-$ROOT/.venv}
 case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
+TORCH=2.13.0 # the lock, the Horovod recipe and the tests go with this one
 EX_USAGE=2 # the person's input is at fault
 EX_UNAVAILABLE=69 # sysexits.h: something that is needed is not on this machine
 
@@ -49,9 +50,22 @@ end_jobs() {
     local group
     for group in "${JOB_GROUPS[@]}"; do kill -TERM -- "-$group" 2>/dev/null; done
     JOB_GROUPS=()
+    wait
 }
 trap 'end_jobs; say "${0##*/}: interrupted; run it again to go on"; exit 130' INT
 trap 'end_jobs; exit 143' TERM HUP
+
+grouped() { # grouped COMMAND…: runs it as a job that end_jobs can end
+    local status
+    set -m
+    "$@" </dev/null &
+    JOB_GROUPS=($!)
+    set +m
+    wait "${JOB_GROUPS[0]}"
+    status=$?
+    JOB_GROUPS=()
+    return "$status"
+}
 
 ticker() { # ticker SECONDS LABEL LOG: a sign of life while a job runs; one line that is written over on a terminal
     local start=$SECONDS last columns
@@ -94,3 +108,5 @@ logged() { # logged LABEL LOG COMMAND…: runs COMMAND with its output in LOG; s
     fi
     return "$status"
 }
+
+has_horovod() { compgen -G "$VENV/lib/python*/site-packages/horovod/torch/mpi_lib_v2*.so" >/dev/null; }
