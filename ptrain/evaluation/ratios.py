@@ -42,9 +42,12 @@ def iou(counts: ClassCounts) -> list[Value]:
 
 
 def specificity(counts: ClassCounts) -> list[Value]:
-    """Return TN / (TN + FP) of each class (Yerushalmy 1947); undefined where every sample is of that class."""
+    """Return TN / (TN + FP) of each class (Yerushalmy 1947).
+
+    Undefined where every sample is of that class, and for a class that occurs nowhere: it would be 1 for nothing.
+    """
     total = counts.num_samples
-    return [ratio(total - n - m + tp, total - n) for tp, n, m in _triples(counts)]
+    return [ratio(total - n - m + tp, total - n) if n + m else None for tp, n, m in _triples(counts)]
 
 
 def _triples(counts: ClassCounts) -> list[tuple[int, int, int]]:

@@ -101,7 +101,7 @@ def _per_class(counts: ClassCounts, names: list[str], ratios_: dict[str, list[Va
             "precision": wilson(tp, predicted),
             "recall": wilson(tp, support),
             "f1": f1_interval(union),
-            "specificity": wilson(tn, tn + fp),
+            "specificity": wilson(tn, tn + fp) if support + predicted else None,
             "iou": union,
         }
         rows.append(

@@ -92,6 +92,22 @@ def per_class_csv(summary: Mapping[str, Any]) -> str:
     return _csv([header, *rows])
 
 
+def to_json(summary: Mapping[str, Any]) -> str:
+    """Return JSON with a line a key, and a line a class in lists, so that large matrices stay readable and small."""
+
+    def compact(value: Any) -> str:
+        return json.dumps(value, allow_nan=False, ensure_ascii=False)
+
+    entries = []
+    for key, value in summary.items():
+        if isinstance(value, list) and value and isinstance(value[0], list | dict):
+            text = "[\n" + ",\n".join(f"    {compact(item)}" for item in value) + "\n  ]"
+        else:
+            text = compact(value)
+        entries.append(f"  {compact(str(key))}: {text}")
+    return "{\n" + ",\n".join(entries) + "\n}\n"
+
+
 def _csv(rows: list[list[Any]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(rows)
@@ -107,7 +123,7 @@ def write_files(summary: Mapping[str, Any], folder: Path) -> list[Path]:
     contents = {
         "confusion.csv": confusion_csv(summary),
         "per_class.csv": per_class_csv(summary),
-        "evaluation.json": json.dumps(summary, indent=2, allow_nan=False, ensure_ascii=False) + "\n",
+        "evaluation.json": to_json(summary),
     }
     return [_replace(folder / name, text) for name, text in contents.items()]
 
