@@ -22,7 +22,8 @@ def cross_entropy_(
     Its derivative is w (softmax - one-hot) (Bishop, Pattern Recognition and Machine Learning, eq. 4.109).
     """
     index = labels.unsqueeze(-1)
-    torch.ops.aten._log_softmax.out(outputs, -1, False, out=grad.view)
+    # Not with out=: torch 2.13 writes into a buffer with padding between shards as if it were dense.
+    grad.view.copy_(torch.log_softmax(outputs, -1))
     torch.mul(torch.gather(grad.view, -1, index).squeeze(-1), weights, out=row_losses)
     row_losses.neg_()
     grad.flat.exp_()
