@@ -349,13 +349,19 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path}: not a TOML file ({error})") from None
     values: dict[str, Any] = {}
+    section_of = fields()
     for section, content in document.items():
-        if section not in SECTIONS or not isinstance(content, dict):
+        if section in section_of and not isinstance(content, dict):
+            raise ConfigError(f"{path}: {section} outside of a section: it belongs in [{section_of[section]}]")
+        if section not in SECTIONS:
             raise ConfigError(f"{path}: unknown section [{section}]: {nearest(section, list(SECTIONS))}")
-        keys = [f.name for f in dataclasses.fields(SECTIONS[section])]
+        if not isinstance(content, dict):
+            raise ConfigError(f"{path}: {section} is not a section: expected [{section}] and its keys below it")
         for key, value in content.items():
-            if key not in keys:
-                raise ConfigError(f"{path}: unknown key {key} in [{section}]: {nearest(key, keys)}")
+            if section_of.get(key) != section:
+                keys = [name for name, owner in section_of.items() if owner == section]
+                hint = f"it belongs in [{section_of[key]}]" if key in section_of else nearest(key, keys)
+                raise ConfigError(f"{path}: unknown key {key} in [{section}]: {hint}")
             values[key] = value
     return values
 

@@ -1,0 +1,104 @@
+"""The import table: which part of ptrain may import which, and what the command line must not load."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ptrain
+
+ROOT = Path(ptrain.__file__).parent
+SOURCES = {
+    ".".join(("ptrain", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): path
+    for path in sorted(ROOT.rglob("*.py"))
+}
+
+BASE = ("errors", "keys", "config")
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "": (),
+    "errors": (),
+    "console": (),
+    "keys": (),
+    "config": ("errors",),
+    "data.permutation": (),
+    "data.plan": (),
+    "data": (*BASE, "data"),
+    "launch.env": ("errors",),
+    "launch": ("errors", "launch"),
+    "comm": ("launch.env", "errors", "comm.base", "comm.ordered"),
+    "comm.select": ("launch.env", "errors", "comm"),
+    "engine": (*BASE, "launch.env", "comm", "engine"),
+    "evaluation": (*BASE, "data", "evaluation"),
+    "report": (*BASE, "console", "evaluation", "report"),
+    "verbs": (*BASE, "console", "launch", "comm", "data", "engine", "evaluation", "report", "verbs"),
+    "flags": ("errors", "config"),
+    "arguments": ("errors", "config", "flags"),
+    "failures": ("errors", "launch.env"),
+    "cli": ("errors", "config", "arguments", "failures", "launch", "verbs"),
+}
+"""Module or package and what of ptrain it may import; the longest name that fits a module counts."""
+
+HEAVY = ("torch", "mpi4py", "horovod", "sklearn", "scipy", "rich", "numpy")
+
+
+def is_within(module: str, part: str) -> bool:
+    return module == part or module.startswith(part + ".")
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Yield every module of ptrain that a file imports, also inside functions."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if is_within(alias.name, "ptrain"))
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            module = node.module or ""
+            if is_within(module, "ptrain"):
+                for alias in node.names:
+                    full = f"{module}.{alias.name}"
+                    yield full if full in SOURCES else module
+
+
+def rule_of(module: str) -> str:
+    parts = module.split(".")[1:]
+    names = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    return next((name for name in names if name in ALLOWED), "" if module == "ptrain" else f"no rule for {module}")
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_imports_point_one_way(module: str) -> None:
+    allowed = ALLOWED[rule_of(module)]
+    for imported in imports_of(SOURCES[module]):
+        inside = imported.removeprefix("ptrain").removeprefix(".")
+        fits = inside == "" or any(is_within(inside, part) for part in allowed)
+        assert fits, f"{module} imports {imported}; the import table allows {', '.join(allowed) or 'nothing of ptrain'}"
+
+
+def test_the_imports_are_found_inside_functions_as_well() -> None:
+    found = set(imports_of(ROOT / "cli.py"))
+    assert {"ptrain.launch.local", "ptrain.launch.env", "ptrain.config", "ptrain.errors"} <= found
+
+
+@pytest.mark.parametrize(
+    "argv", [["--help"], ["--version"], *([verb, "--help"] for verb in ("train", "evaluate", "predict", "doctor"))]
+)
+def test_help_loads_nothing_heavy(argv: list[str]) -> None:
+    code = (
+        "import sys; from ptrain.cli import main; code = main(sys.argv[1:]); "
+        f"heavy = [name for name in {HEAVY} if name in sys.modules]; sys.exit(str(heavy) if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "ptrain" in done.stdout
+
+
+def test_bad_flags_load_nothing_heavy() -> None:
+    code = (
+        "import sys; from ptrain.cli import main; code = main(['train', '--ranks', '2', '--lr', 'x']); "
+        f"heavy = [name for name in {HEAVY} if name in sys.modules]; sys.exit(str(heavy) if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (2, "ptrain: error: --lr x: expected a number\n")
