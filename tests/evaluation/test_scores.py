@@ -35,7 +35,7 @@ def floats(value: Any) -> list[float]:
 
 
 @given(matrices(), st.sampled_from(["exclude", "zero"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_equals_scikit_learn_under_the_same_policy(matrix: Matrix, absent: Literal["exclude", "zero"]) -> None:
     labels, predictions = samples(matrix)
     summary = summarise(matrix, names(matrix), absent=absent)
@@ -204,3 +204,12 @@ def test_many_absent_classes_make_a_short_note() -> None:
     matrix[0, 0] = 1
     note = summarise(matrix, names(matrix))["notes"][0]
     assert "class 1, class 2, class 3, class 4, class 5 and 3 more" in note
+
+
+@given(matrices(), st.sampled_from(["exclude", "zero"]))
+@settings(deadline=None)
+def test_f1_of_means_is_never_below_the_mean_of_f1s(matrix: Matrix, absent: Literal["exclude", "zero"]) -> None:
+    """Proved in Opitz & Burst 2019 for 0/0 = 0."""
+    macro = summarise(matrix, names(matrix), absent=absent)["macro"]
+    if macro["f1_of_means"] is not None:
+        assert macro["f1_of_means"] >= macro["f1"]
