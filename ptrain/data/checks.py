@@ -11,7 +11,7 @@ from ptrain.data.samples import DataSet, Samples, Split
 from ptrain.data.splits import check_feature_type, check_shapes
 from ptrain.errors import DataError
 
-__all__ = ["check", "class_counts", "combine_fingerprints", "fingerprint_blocks"]
+__all__ = ["check", "check_finite", "class_counts", "combine_fingerprints", "fingerprint_blocks"]
 
 _CHUNK_BYTES = 4 * 2**20
 _CHUNK_POSITIONS = 2**18
@@ -28,7 +28,7 @@ def check(dataset: DataSet, part: int = 0, parts: int = 1) -> None:
         _check_classes(samples, dataset.num_classes)
     _check_several_classes(dataset.train)
     for samples in dataset.all_samples:
-        _check_finite(samples, owned_shards(len(samples), parts, part))
+        check_finite(samples, owned_shards(len(samples), parts, part))
 
 
 def class_counts(split: Split, num_classes: int, part: int = 0, parts: int = 1) -> NDArray[np.int64]:
@@ -67,7 +67,8 @@ def _check_several_classes(train: Split) -> None:
         )
 
 
-def _check_finite(samples: Samples, rows: range) -> None:
+def check_finite(samples: Samples, rows: range) -> None:
+    """Raise DataError where a feature in these rows is NaN, infinite, or too large for float32."""
     features = samples.features
     if features.dtype.kind != "f":
         return

@@ -45,6 +45,8 @@ class Gatherer:
         if resident is None:
             resident = device.type == "cuda" and _fits(samples, device)
         self._rows = _ResidentRows(samples, total, device) if resident else _HostRows(samples, total, device)
+        self._stored = self._rows.features.view(groups, rows, -1)
+        self._classes = self._rows.labels.view(groups, rows)
 
     def __call__(self, indices: NDArray[np.int64], features: Tensor, labels: Tensor, weights: Tensor) -> None:
         """Fill the first rows with these samples, in order, and the rest with zeros of weight 0.
@@ -55,16 +57,15 @@ class Gatherer:
         groups, rows = self._shape
         count = len(indices)
         if count:
-            stored, classes = self._rows.take(indices)
-            features.copy_(stored.view(groups, rows, -1), non_blocking=True)
-            normalize_(features, self._offset, self._scale)
-            labels.copy_(classes.view(groups, rows), non_blocking=True)
+            self._rows.take(indices)
+            normalize_(features.copy_(self._stored), self._offset, self._scale)
+            labels.copy_(self._classes)
         if count != self._weighted:
             flat = self._weights.view(-1)
             flat[:count] = 1
             flat[count:] = 0
             self._weighted = count
-        weights.copy_(self._weights, non_blocking=True)
+        weights.copy_(self._weights)
         if count < groups * rows:
             full, rest = divmod(count, rows)
             features[full, rest:] = 0
@@ -83,12 +84,15 @@ class _HostRows:
         self._plain = flags.c_contiguous and flags.aligned and self._features.dtype.isnative
         self._raw = np.zeros((total, self._features.shape[1]), self._features.dtype.newbyteorder("="))
         self._classes = np.zeros(total, dtype=np.int64)
-        host = (torch.from_numpy(self._raw), torch.from_numpy(self._classes))
-        self._host = host
-        self._moved = None if device.type == "cpu" else tuple(torch.empty_like(part, device=device) for part in host)
+        self._host = (torch.from_numpy(self._raw), torch.from_numpy(self._classes))
+        self._moves = device.type != "cpu"
+        self.features, self.labels = self._host
+        """Stored features (total, F) and labels (total,) on the device; the first rows are what was taken last."""
+        if self._moves:
+            self.features, self.labels = (torch.empty_like(part, device=device) for part in self._host)
 
-    def take(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Return stored features (total, F) and labels (total,) whose first rows are these samples."""
+    def take(self, indices: NDArray[np.int64]) -> None:
+        """Take these samples into the first rows of ``features`` and ``labels``."""
         count = len(indices)
         if self._plain:
             # any mode but "raise" writes straight into out; indices are in range by construction
@@ -96,32 +100,30 @@ class _HostRows:
         else:
             self._raw[:count] = self._features[indices]
         self._classes[:count] = self._labels[indices]
-        if self._moved is None:
-            return self._host
-        for target, part in zip(self._moved, self._host, strict=True):
-            target.copy_(part)
-        return self._moved[0], self._moved[1]
+        if self._moves:
+            self.features.copy_(self._host[0])
+            self.labels.copy_(self._host[1])
 
 
 class _ResidentRows:
     """Takes rows from a copy of all samples on the device."""
 
     def __init__(self, samples: Samples, total: int, device: torch.device) -> None:
-        self._features, self._labels = _copy_to(samples, device)
+        stored, self._all_labels = _copy_to(samples, device)
         self._index = torch.zeros(total, dtype=torch.int64, device=device)
-        self._classes = torch.zeros(total, dtype=torch.int64, device=device)
-        raw = torch.zeros((total, self._features.shape[1]), dtype=self._features.dtype, device=device)
+        self.labels = torch.zeros(total, dtype=torch.int64, device=device)
+        self.features = torch.zeros((total, stored.shape[1]), dtype=stored.dtype, device=device)
+        """As in _HostRows."""
         # index_select does not know the wider unsigned types: it moves their bits as signed ones
-        signed = _SIGNED.get(raw.dtype, raw.dtype)
-        self._source, self._target, self._raw = self._features.view(signed), raw.view(signed), raw
+        signed = _SIGNED.get(stored.dtype, stored.dtype)
+        self._source, self._target = stored.view(signed), self.features.view(signed)
 
-    def take(self, indices: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """Return stored features (total, F) and labels (total,) whose first rows are these samples."""
+    def take(self, indices: NDArray[np.int64]) -> None:
+        """Take these samples into the first rows of ``features`` and ``labels``."""
         # pageable memory is staged before this returns, so the host does not wait for the GPU
         self._index[: len(indices)].copy_(torch.from_numpy(indices), non_blocking=True)
         torch.index_select(self._source, 0, self._index, out=self._target)
-        torch.index_select(self._labels, 0, self._index, out=self._classes)
-        return self._raw, self._classes
+        torch.index_select(self._all_labels, 0, self._index, out=self.labels)
 
 
 def _fits(samples: Samples, device: torch.device) -> bool:

@@ -5,10 +5,12 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from ptrain.config import DataConfig
-from ptrain.data.samples import DataSet, Source
+from ptrain.data.samples import DataSet, Samples, Source
 from ptrain.data.sources import digits, fashion_mnist, idx, npy, npz, synthetic
-from ptrain.data.splits import cut
+from ptrain.data.splits import cut, make_samples
 from ptrain.errors import DataError
 
 FIXED: dict[str, Callable[[], Source]] = {"digits": digits.load, "fashion-mnist": fashion_mnist.load}
@@ -55,6 +57,20 @@ def read(spec: str, labels: str | None = None) -> Source:
             raise DataError(f"{path}: features without labels; expected --labels FILE.npy with one number a sample")
         return npy.load(path, Path(labels).expanduser())
     return npz.load(path) if kind == "npz" else idx.load(path)
+
+
+def read_unlabelled(spec: str) -> Samples:
+    """Return samples to predict, all with label 0: a FEATURES.npy, the features of a FILE.npz, or any other source.
+
+    Of a source with a test split of its own it is that one.
+    """
+    kind, rest = parse(spec)
+    if kind in ("npy", "npz") and rest:
+        path = Path(rest).expanduser()
+        features = npy.read(path) if kind == "npy" else npz.read_features(path)
+        return make_samples(features, np.zeros(len(features) if features.ndim else 0, np.int64), str(path))[0]
+    source = read(spec)
+    return source.test or source.train
 
 
 def parse(spec: str) -> tuple[str, str]:

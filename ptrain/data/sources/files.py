@@ -6,6 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ptrain.errors import DataError
 
 
@@ -20,8 +23,9 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         raise DataError(f"{path}: is a folder; expected {kind}: name the file in it") from None
     except EOFError:
         raise DataError(f"{path}: ends too early; expected {kind}: the file is truncated, fetch it again") from None
-    except (zlib.error, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: damaged ({_line(error)}); expected {kind}: fetch it again") from None
+    except (zlib.error, zipfile.BadZipFile, RuntimeError) as error:
+        # RuntimeError: an encrypted archive, or a compression that zipfile does not know
+        raise DataError(f"{path}: damaged ({_line(error)}); expected {kind}: fetch or write it again") from None
     except OSError as error:
         # gzip's own errors are OSErrors without a number
         reason = error.strerror or _line(error)
@@ -37,6 +41,11 @@ def need_content(path: Path, kind: str) -> int:
     if size == 0:
         raise DataError(f"{path}: is empty; expected {kind}: fetch it again")
     return size
+
+
+def no_values(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
+    """Return an array without values for a shape with a 0 in it, whose other dimensions may be absurd."""
+    return np.empty(tuple(min(size, 1) for size in shape), dtype)
 
 
 def _line(error: Exception) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.data.samples import Samples, Source
-from ptrain.data.sources.files import need_content, reading
+from ptrain.data.sources.files import need_content, no_values, reading
 from ptrain.data.splits import make_samples
 from ptrain.errors import DataError
 
@@ -114,13 +114,15 @@ def read(path: Path) -> NDArray[np.generic]:
         if size != offset + declared:
             raise _wrong_size(path, size - offset, shape, declared)
         if declared == 0:
-            return np.empty(shape, dtype)
+            return no_values(shape, dtype)
         return np.memmap(raw, dtype, "r", offset, shape)
 
 
 def _read_stream(path: Path, stream: BinaryIO) -> NDArray[np.generic]:
     dtype, shape, _ = _header(path, stream)
     declared = math.prod(shape) * dtype.itemsize
+    if declared == 0:
+        return no_values(shape, dtype)
     content = bytearray()
     while len(content) < declared:
         chunk = stream.read(min(_CHUNK, declared - len(content)))
@@ -138,7 +140,7 @@ def _read_stream(path: Path, stream: BinaryIO) -> NDArray[np.generic]:
 def _header(path: Path, stream: BinaryIO) -> tuple[np.dtype[np.generic], tuple[int, ...], int]:
     """Return type, shape and the offset of the values."""
     magic = stream.read(4)
-    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or magic[3] == 0:
+    if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or not 1 <= magic[3] <= 32:
         raise DataError(
             f"{path}: starts with {magic.hex(' ')}; expected an IDX file, 00 00, a type of 08 to 0e and the number of "
             "dimensions: check that it is the right file"

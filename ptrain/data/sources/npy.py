@@ -9,7 +9,7 @@ from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
 from ptrain.data.samples import Source
-from ptrain.data.sources.files import need_content, reading
+from ptrain.data.sources.files import need_content, no_values, reading
 from ptrain.data.splits import make_samples
 from ptrain.errors import DataError
 
@@ -30,7 +30,7 @@ def read(path: Path) -> NDArray[np.generic]:
         offset = stream.tell()
         need_bytes(str(path), size - offset, dtype, shape)
         if math.prod(shape) == 0:
-            return np.empty(shape, dtype)
+            return no_values(shape, dtype)
         return np.memmap(stream, dtype, "r", offset, shape, "F" if fortran else "C")
 
 
@@ -54,7 +54,7 @@ def read_header(stream: BinaryIO, origin: str) -> tuple[np.dtype[np.generic], tu
 def need_bytes(origin: str, found: int, dtype: np.dtype[np.generic], shape: tuple[int, ...]) -> None:
     """Raise DataError unless exactly the bytes of this shape are there, before memory is taken for them."""
     declared = math.prod(shape) * dtype.itemsize
-    if found != declared:
+    if found != declared or any(size < 0 for size in shape):
         raise DataError(
             f"{origin}: {found} bytes of values; expected {declared} for {dtype} of shape {shape}: "
             "the file is truncated or damaged, write it again"
