@@ -30,7 +30,9 @@ class Console:
         self.rank = rank
         columns = environ.get("PTRAIN_TERMINAL", "")
         self._columns = int(columns) if columns.isdecimal() and int(columns) > 0 else None
-        on_terminal = self.stream.isatty() or self._columns is not None
+        # Open MPI 5 gives every rank a terminal of its own, whatever the output of mpirun is.
+        own = self.stream.isatty() and not any(name in environ for name in ("PMIX_RANK", "OMPI_COMM_WORLD_RANK"))
+        on_terminal = own or self._columns is not None
         self.terminal = on_terminal and environ.get("TERM") != "dumb"
         """Whether lines can be drawn over: only then there is a bar."""
         self.colour = (self.terminal or bool(environ.get("FORCE_COLOR"))) and not environ.get("NO_COLOR")
@@ -114,7 +116,14 @@ class Console:
         from rich.table import Table
 
         unicode = (self.stream.encoding or "ascii").lower().startswith("utf")
-        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD if unicode else box.ASCII, pad_edge=False)
+        table = Table(
+            title=title,
+            title_justify="left",
+            title_style="bold",
+            box=box.SIMPLE_HEAD if unicode else box.ASCII2,
+            show_edge=False,
+            pad_edge=False,
+        )
         for name, to_right in zip(columns, right, strict=True):
             table.add_column(name, justify="right" if to_right else "left")
         for row in cells:

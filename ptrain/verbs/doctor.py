@@ -94,7 +94,7 @@ def _job(info: env.RankInfo, backend: str, device_name: str, as_json: bool) -> i
         return EXIT_DONE if right else EXIT_INPUT
     for reason in reasons:
         console.say(reason)
-    console.table(list(mine), [[str(value) for value in row.values()] for row in ranks])
+    console.table(list(mine), [["-" if value is None else str(value) for value in row.values()] for row in ranks])
     for host, count, cores in crowded(ranks):
         console.warn(f"{count} ranks share {cores} cores on {host}: expected at most a rank a core; start fewer ranks")
     console.say(
