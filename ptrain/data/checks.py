@@ -17,8 +17,8 @@ _CHUNK_BYTES = 4 * 2**20
 _CHUNK_POSITIONS = 2**18
 
 
-def check(dataset: DataSet, part: int = 0, parts: int = 1) -> None:
-    """Raise DataError, naming file, sample and feature, where the data cannot be trained on.
+def check(dataset: DataSet, part: int = 0, parts: int = 1, *, training: bool = True) -> None:
+    """Raise DataError, naming file, sample and feature, where the data cannot be trained on, or only evaluated on.
 
     Labels are looked at whole; of the features each of the ``parts`` scans its own contiguous rows, in chunks.
     """
@@ -26,7 +26,8 @@ def check(dataset: DataSet, part: int = 0, parts: int = 1) -> None:
         check_feature_type(samples.features, samples.origin)
         check_shapes(samples)
         _check_classes(samples, dataset.num_classes)
-    _check_several_classes(dataset.train)
+    if training:
+        _check_several_classes(dataset.train)
     for samples in dataset.all_samples:
         check_finite(samples, owned_shards(len(samples), parts, part))
 

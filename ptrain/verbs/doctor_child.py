@@ -68,13 +68,7 @@ def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment without the variables of a launcher: what is started here is a job of its own."""
     if find_launcher(environ) is None:
         return dict(environ)
-    own = {name for entry in LAUNCHERS for name in (*entry.marks, *entry.rank, *entry.size, *entry.local_rank)}
-    prefixes = ("SLURM_", "PMI_", "PMIX_", "OMPI_COMM_WORLD_", "TORCHELASTIC_")
-    return {
-        name: value
-        for name, value in environ.items()
-        if name not in own and (not name.startswith(prefixes) or name.startswith("PMIX_MCA_"))
-    }
+    return {name: value for name, value in environ.items() if not OUTER.match(name) or name.startswith("PTRAIN_DATA")}
 
 
 def last_json(text: str) -> dict[str, Any] | None:

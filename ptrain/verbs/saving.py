@@ -26,7 +26,15 @@ class Checkpoints:
     """The checkpoints of one run; rank 0 writes and reads them, the others follow."""
 
     def __init__(
-        self, *, session: Session, folder: Path, config: Config, layout: Layout, shards: range, data_sha256: str
+        self,
+        *,
+        session: Session,
+        folder: Path,
+        config: Config,
+        layout: Layout,
+        shards: range,
+        data_sha256: str,
+        description: dict[str, Any],
     ):
         self.session = session
         self.folder = folder
@@ -34,6 +42,7 @@ class Checkpoints:
         self.layout = layout
         self.shards = shards
         self.data_sha256 = data_sha256
+        self.description = description
         self.last: Path | None = None
         """The newest checkpoint, on rank 0."""
         self._written = -math.inf
@@ -62,6 +71,7 @@ class Checkpoints:
                 "step": state.step,
                 "progress": asdict(state.progress),
                 "data_sha256": self.data_sha256,
+                "model": self.description,
                 "config": configuration.to_dict(self.config),
                 "libraries": _libraries(),
             }

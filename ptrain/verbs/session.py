@@ -1,9 +1,10 @@
 """What train, evaluate and predict share: the ranks, the device, and data that all ranks agree on."""
 
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
@@ -69,10 +70,13 @@ class Session:
 
 
 @contextmanager
-def open_session(run: RunConfig, environ: Mapping[str, str] = os.environ) -> Iterator[Session]:
-    """Start the backend and yield this rank's session; leave in good order, also on an error all ranks agree on."""
+def open_session(run: RunConfig, *, quiet: bool = False, environ: Mapping[str, str] = os.environ) -> Iterator[Session]:
+    """Start the backend and yield this rank's session; leave in good order, also on an error all ranks agree on.
+
+    With ``quiet`` nothing but warnings and errors is printed.
+    """
     info = detect(environ)
-    console = Console(rank=info.rank)
+    console = Console(rank=info.rank, stream=io.StringIO() if quiet else None)
     device = pick_device(run.device, info)
     comm = create(run.backend, info, device, console.say)
     session = Session(comm=comm, console=console, device=device, threads=run.threads or default_threads(info, environ))
@@ -118,14 +122,20 @@ def default_threads(info: RankInfo, environ: Mapping[str, str]) -> int:
     return max(1, len(os.sched_getaffinity(0)) // info.local_size)
 
 
-def load_data(session: Session, config: DataConfig, seed: int) -> tuple[DataSet, str]:
+def load_data(
+    session: Session, config: DataConfig, seed: int, class_names: tuple[str, ...] | None = None
+) -> tuple[DataSet, str]:
     """Read, check and fingerprint the data, each rank its part of the work. Returns the data set and its SHA-256.
+
+    ``class_names`` are those of a trained network that is to be evaluated on the data.
 
     Raises:
         DataError: on every rank alike, naming the rank where only some could not read.
     """
     part, parts = session.comm.info.rank, session.comm.info.size
     dataset = session.agreed(lambda: load(config, seed))
-    session.agreed(lambda: check(dataset, part, parts))
+    if class_names is not None:
+        dataset = replace(dataset, class_names=class_names, num_classes=len(class_names))
+    session.agreed(lambda: check(dataset, part, parts, training=class_names is None))
     blocks = session.comm.all_gather_object(fingerprint_blocks(dataset, part, parts))
     return dataset, combine_fingerprints(blocks)

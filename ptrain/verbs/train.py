@@ -84,6 +84,7 @@ class Training:
             layout=self.layout,
             shards=owners[rank],
             data_sha256=self.data_sha256,
+            description=self._description(),
         )
         session.agreed(self._describe)
         if resume:
@@ -262,7 +263,6 @@ class Training:
             "widths": self.layout.widths,
             "class_names": self.dataset.class_names,
             "normalization": self.normalization.to_dict(),
-            "step": self.state.step,
         }
 
     def close(self) -> None:
