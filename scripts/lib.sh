@@ -4,6 +4,8 @@
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 VENV=${PTRAIN_VENV:-$ROOT/.venv}
 case $VENV in /*) ;; *) VENV=$PWD/$VENV ;; esac
+: "${HOME:=$(echo ~)}" # unset in some containers and services; the tilde then comes from the system's list of users
+export HOME
 TORCH=2.13.0 # the lock, the Horovod recipe and the tests go with this one
 EX_USAGE=2 # the person's input is at fault
 EX_UNAVAILABLE=69 # sysexits.h: something that is needed is not on this machine
@@ -35,12 +37,8 @@ first_writable() { # first_writable FOLDER…: makes and prints the first folder
 cache_root() {
     if [ -n "${PTRAIN_CACHE:-}" ]; then
         first_writable "$PTRAIN_CACHE"
-    elif [ -n "${XDG_CACHE_HOME:-}" ]; then
-        first_writable "$XDG_CACHE_HOME/ptrain" "$ROOT/.cache"
-    elif [ -n "${HOME:-}" ]; then
-        first_writable "$HOME/.cache/ptrain" "$ROOT/.cache"
     else
-        first_writable "$ROOT/.cache"
+        first_writable "${XDG_CACHE_HOME:-$HOME/.cache}/ptrain" "$ROOT/.cache"
     fi
 }
 

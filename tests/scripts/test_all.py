@@ -1,0 +1,34 @@
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.shell import ROOT, run
+
+SCRIPTS = sorted(path.name for path in (ROOT / "scripts").iterdir() if path.suffix != ".sh")
+WITH_OWN_OPTIONS = sorted(set(SCRIPTS) - {"train", "test"})
+
+
+def test_scripts_are_the_documented_ones() -> None:
+    assert SCRIPTS == ["build-horovod", "check", "fetch-fashion-mnist", "lock", "setup", "test", "train"]
+
+
+@pytest.mark.parametrize("path", [*(ROOT / "scripts").iterdir(), ROOT / ".ci" / "run"], ids=lambda path: path.name)
+def test_syntax(path: Path) -> None:
+    subprocess.run(["bash", "-n", str(path)], check=True, timeout=10)
+
+
+@pytest.mark.parametrize("script", sorted(set(SCRIPTS) - {"train"}))
+def test_help_says_how_to_use_it(script: str) -> None:
+    done = run(script, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"Usage: scripts/{script}" in done.stdout
+    assert not any(line.startswith(("#", "set -")) for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("script", WITH_OWN_OPTIONS)
+def test_unknown_option_is_the_users_fault(script: str) -> None:
+    done = run(script, "--no-such-option")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "'--no-such-option'" in done.stderr
