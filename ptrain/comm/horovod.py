@@ -44,7 +44,11 @@ class HorovodCommunicator(Communicator):
             torch.cuda.set_device(device)
         hvd.init()
         fix = "start the ranks with the mpirun of the MPI that Horovod was built with, or with horovodrun"
-        check_world(info, self.name, hvd.rank(), hvd.size(), fix)
+        try:
+            check_world(info, self.name, hvd.rank(), hvd.size(), fix)
+        except LaunchError:
+            hvd.shutdown()
+            raise
         self._hvd = hvd
         self._ops = {"sum": hvd.Sum, "min": hvd.Min, "max": hvd.Max}
         self.info = info

@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+import warnings
 from typing import Any, NoReturn
 
 import torch
@@ -20,7 +21,10 @@ class MpiCommunicator(Communicator):
 
     def __init__(self, info: RankInfo) -> None:
         try:
-            from mpi4py import MPI
+            with warnings.catch_warnings():
+                # It warns where the ranks seem to come from another MPI's mpirun; check_world below is sure.
+                warnings.simplefilter("ignore", RuntimeWarning)
+                from mpi4py import MPI
         except (ImportError, RuntimeError) as error:
             reason = " ".join(str(error).split())
             raise LaunchError(

@@ -20,6 +20,10 @@ from ptrain.launch.orphans import follow_parent
 GRACE = 5.0  # seconds that mpirun has to end its ranks and itself; Open MPI 5 takes half a second
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
+# Hydra exits with the bare number of the signal that ended a rank, and tells of it on stdout. These are no exit codes
+# of ptrain.
+HYDRA_SIGNALS = (signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGUSR1, signal.SIGSEGV, signal.SIGTERM)
+
 
 def must_start(ranks: int | None, info: RankInfo) -> bool:
     """Return whether ``--ranks`` asks this process to start ranks, rather than to be one.
@@ -60,6 +64,8 @@ def start_program(program: Sequence[str], ranks: int, environ: Mapping[str, str]
         columns=shutil.get_terminal_size().columns if os.isatty(1) else 0,
     )
     parent = os.getpid()
+    # Open MPI's mpirun kills its ranks when it is asked to end; Hydra only asks them, but they notice its death.
+    farewell = signal.SIGKILL if launcher.kind == "mpich" else signal.SIGTERM
     # A session of its own: Ctrl-C on the terminal reaches only us, and the ranks stop in good order.
     process = subprocess.Popen(
         mpirun.command(launcher, ranks, program),
@@ -67,7 +73,7 @@ def start_program(program: Sequence[str], ranks: int, environ: Mapping[str, str]
         stderr=subprocess.PIPE,
         env=variables,
         start_new_session=True,
-        preexec_fn=lambda: follow_parent(signal.SIGTERM, parent),
+        preexec_fn=lambda: follow_parent(farewell, parent),
     )
     assert process.stderr is not None
     noise = NoiseFilter()
@@ -79,7 +85,12 @@ def start_program(program: Sequence[str], ranks: int, environ: Mapping[str, str]
     finally:
         _end(process)
         pump.join(GRACE)
-    return exit_code(process.returncode, noise.signal, asked)
+    if process.returncode == -signal.SIGKILL:
+        _write(b"error: mpirun was ended by signal 9 (SIGKILL), and its ranks with it\n")
+    ended_by = noise.signal
+    if launcher.kind == "mpich" and process.returncode in HYDRA_SIGNALS:
+        ended_by = process.returncode
+    return exit_code(process.returncode, ended_by, asked)
 
 
 def exit_code(returned: int, rank_signal: int | None, asked: Sequence[int]) -> int:
