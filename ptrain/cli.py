@@ -42,22 +42,32 @@ def _run(argv: list[str]) -> int:
         raise
     from ptrain.launch import env  # here and below: what --help does not need, it does not wait for
 
-    world = env.detect(os.environ)
-    launched = world.launcher != "none"
-    if launched and command.values.get("ranks") not in (None, world.size):
+    info = env.detect(os.environ)
+    if info.launcher == "none" and os.environ.get("PTRAIN_JOB_ID"):
         raise LaunchError(
-            f"--ranks {ranks} under {world.launcher}, which started {world.size}: leave --ranks out, or the launcher"
+            "mpirun started this process without a variable that tells its rank, so each rank would be alone: "
+            "put the mpirun of Open MPI or MPICH first on PATH, or use srun or torchrun"
         )
-    if launched and command.verb == "train":
-        # A file's [run] ranks is for a machine without a launcher, and must not be stored as the number that ran.
-        settings: Config = keywords["config"]
-        keywords["config"] = dataclasses.replace(settings, run=dataclasses.replace(settings.run, ranks=None))
-    if not launched and ranks is not None and ranks > 1:
+    if info.size > 1:
+        keywords, ranks = _under_launcher(command, keywords)
+    if ranks is not None:
         from ptrain.launch import local
 
-        return local.start(arguments.without_ranks(argv), ranks, os.environ)
+        if local.must_start(ranks, info):
+            return local.start(arguments.without_ranks(argv), ranks, os.environ)
     verb = importlib.import_module(f"ptrain.verbs.{command.verb}")
     return int(verb.run(**keywords))
+
+
+def _under_launcher(command: Command, keywords: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
+    """Leave out the number of ranks that a file asks for: it is for a machine without a launcher."""
+    if "config" in keywords:
+        settings: Config = keywords["config"]
+        keywords = {
+            **keywords,
+            "config": dataclasses.replace(settings, run=dataclasses.replace(settings.run, ranks=None)),
+        }
+    return keywords, command.values.get("ranks")
 
 
 def resolve(command: Command) -> tuple[dict[str, Any], int | None]:

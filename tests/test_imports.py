@@ -38,6 +38,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "arguments": ("errors", "config", "flags"),
     "failures": ("errors", "launch.env"),
     "cli": ("errors", "config", "arguments", "failures", "launch", "verbs"),
+    "__main__": ("cli", "launch.orphans"),
 }
 """Module or package and what of ptrain it may import; the longest name that fits a module counts."""
 

@@ -205,7 +205,7 @@ def backend(name: str, time_limit: float) -> Finding:
     topic = f"backend {name}"
     if name == "horovod" and _version("horovod") is None:
         return Finding(topic=topic, status="missing", detail="Horovod is not installed", fix=_HOROVOD_FIX)
-    command = [sys.executable, "-m", "ptrain.cli", "doctor", "--json", "--backend", name, "--device", "cpu"]
+    command = [sys.executable, "-m", "ptrain", "doctor", "--json", "--backend", name, "--device", "cpu"]
     if find_mpirun() is not None:
         command += ["--ranks", "2"]
     elif name == "torch":

@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ptrain.launch.env import LAUNCHERS, find_launcher
+from ptrain.launch.env import find_launcher
+from ptrain.launch.mpirun import OUTER
 
 
 def find_mpirun() -> str | None:
@@ -68,7 +69,7 @@ def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment without the variables of a launcher: what is started here is a job of its own."""
     if find_launcher(environ) is None:
         return dict(environ)
-    return {name: value for name, value in environ.items() if not OUTER.match(name) or name.startswith("PTRAIN_DATA")}
+    return {name: value for name, value in environ.items() if not OUTER.match(name)}
 
 
 def last_json(text: str) -> dict[str, Any] | None:
