@@ -1,5 +1,5 @@
 # Shared by the scripts in this folder: places, messages, steps with a log. Sourced, never run.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # the scripts that source this use its names
 
 ROOT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 VENV=${PTRAIN_VENV:-$ROOT/.venv}
