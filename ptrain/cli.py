@@ -83,7 +83,7 @@ def resolve(command: Command) -> tuple[dict[str, Any], int | None]:
     keywords = {**command.options, "backend": run.backend, "device": run.device}
     if command.verb in ("evaluate", "predict"):
         keywords["threads"] = run.threads
-        keywords["run_dir"] = _required_run(str(run.run_dir))
+        keywords["run_dir"] = _required_run(keywords.pop("run"))
     if command.verb == "evaluate":
         keywords |= {name: command.values.get(name) for name in ("data", "labels")}
         if command.options["split"] not in _SPLITS:

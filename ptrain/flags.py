@@ -109,7 +109,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_dir", metavar="RUN", help="run directory of ptrain train")
+    parser.add_argument("run", metavar="RUN", help="run directory of ptrain train")
     parser.add_argument(
         "--split", default="test", metavar="test|validation|train", help="split to evaluate (default: test)"
     )
@@ -122,7 +122,7 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_dir", metavar="RUN", help="run directory of ptrain train")
+    parser.add_argument("run", metavar="RUN", help="run directory of ptrain train")
     parser.add_argument("input_path", metavar="INPUT", help="features: FILE.npy, FILE.npz or IDX images")
     parser.add_argument("--out", required=True, metavar="FILE", help="where to write: FILE.csv or FILE.npy")
     _add_checkpoint(parser)

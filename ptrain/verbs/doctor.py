@@ -97,8 +97,10 @@ def _job(info: env.RankInfo, backend: str, device_name: str, as_json: bool) -> i
     console.table(list(mine), [["-" if value is None else str(value) for value in row.values()] for row in ranks])
     for host, count, cores in crowded(ranks):
         console.warn(f"{count} ranks share {cores} cores on {host}: expected at most a rank a core; start fewer ranks")
+    num_hosts = report["hosts"]
     console.say(
-        f"{'ok' if right else 'failed'}: {info.size} ranks on {report['hosts']} hosts, started by {info.launcher}, "
-        f"sum over {comm.name} {total:g} (expected {expected:g}), {seconds:.1f} s from backend to sum"
+        f"{'ok' if right else 'failed'}: {info.size} ranks on {num_hosts} {'host' if num_hosts == 1 else 'hosts'}, "
+        f"started by {info.launcher}, sum over {comm.name} {total:g} (expected {expected:g}), "
+        f"{seconds:.1f} s from backend to sum"
     )
     return EXIT_DONE if right else EXIT_INPUT

@@ -55,14 +55,20 @@ def run_limited(
     try:
         out, err = process.communicate(timeout=time_limit)
     except subprocess.TimeoutExpired:
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                out, err = process.communicate(timeout=3.0)
-                return None, out, err
-        return None, "", ""
+        return None, *_end(process)
+    except BaseException:
+        _end(process)
+        raise
     return process.returncode, out, err
+
+
+def _end(process: "subprocess.Popen[str]") -> tuple[str, str]:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.communicate(timeout=3.0)
+    return "", ""
 
 
 def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,452 @@
+"""The command line: every flag of every verb, the nearest valid name, exit codes, and TOML under flags."""
+
+import dataclasses
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ptrain import arguments, cli, config, failures, flags
+from ptrain.arguments import Command
+from ptrain.config import Config
+from ptrain.errors import ConfigError, DataError, DivergedError, PtrainError, StopRequested
+from tests.ranks import clean_environment, run_group, run_ranks
+
+PTRAIN = [sys.executable, "-m", "ptrain"]
+
+COMMON = ["--help", "--ranks", "--backend", "--device", "--threads"]
+FLAGS = {
+    "train": [
+        "--help", "--config", "--resume", "--force-resume",
+        "--data", "--labels", "--test-data", "--test-labels", "--test-fraction", "--validation", "--normalize",
+        "--hidden", "--activation", "--output-activation", "--bias", "--no-bias", "--init", "--init-sigma",
+        "--dropout", "--loss", "--class-weights",
+        "--optimizer", "--lr", "--momentum", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--schedule",
+        "--step-epochs", "--step-factor", "--warmup-epochs", "--clip-norm",
+        "--epochs", "--batch-size", "--shards", "--seed", "--precision", "--reduction", "--early-stopping",
+        "--run-dir", "--ranks", "--backend", "--device", "--threads", "--checkpoint-every", "--keep",
+    ],
+    "evaluate": [*COMMON, "--split", "--data", "--labels", "--checkpoint", "--json"],
+    "predict": [*COMMON, "--out", "--checkpoint"],
+    "doctor": ["--help", "--json", "--time-limit", "--ranks", "--backend", "--device"],
+}  # fmt: skip
+
+
+def parse(line: str) -> Command:
+    return arguments.parse(line.split())
+
+
+def trained(line: str) -> Config:
+    return cli.train_config(parse(f"train {line}"))[0]
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    """A directory that holds the configuration of a run."""
+    config.write_toml(config.build({"lr": 0.5, "epochs": 7, "run_dir": "elsewhere"}), tmp_path / "config.toml")
+    return tmp_path
+
+
+# Flags
+
+
+def test_every_verb_has_flags_pinned_here() -> None:
+    assert list(flags.SUMMARIES) == list(FLAGS)
+
+
+@pytest.mark.parametrize("verb", FLAGS)
+def test_the_flags_are_these_and_each_has_a_help_text(verb: str) -> None:
+    parser = flags.parser_of(verb)
+    found = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
+    assert sorted(found) == sorted(FLAGS[verb])
+    assert all(action.help for action in parser._actions)
+
+
+def test_every_field_of_the_configuration_is_a_flag_of_train() -> None:
+    assert {"--" + name.replace("_", "-") for name in config.fields()} <= set(FLAGS["train"])
+
+
+def test_the_help_of_train_shows_docstrings_defaults_sections_and_examples() -> None:
+    text = " ".join(flags.parser_of("train").format_help().split())
+    for part in (
+        "--batch-size N|all Global batch: samples a step over all ranks together; 1 is stochastic, all is batch "
+        "gradient descent. (default: 128)",
+        "--hidden N [N ...] Widths of the hidden layers;",
+        "(default: 128 128)",
+        "--bias, --no-bias Whether the layers have a bias. (default: yes)",
+        "[optimizer] How the parameters follow the gradient:",
+        "--optimizer sgd|momentum|nesterov|adam|adamw The update rule. (default: sgd)",
+        "examples: ptrain train --data fashion-mnist",
+    ):
+        assert part in text
+
+
+@pytest.mark.parametrize("verb", FLAGS)
+def test_the_examples_of_the_help_are_valid(verb: str) -> None:
+    examples = [line for line in flags._EPILOGS[verb].splitlines() if "ptrain " in line]
+    assert len(examples) == 3
+    for line in examples:
+        words = re.split(r"\s{3,}|\s>\s", line.strip())[0].removeprefix("srun ").removeprefix("ptrain ")
+        command = parse(words)
+        config.build(command.values)
+
+
+def test_help_answers_fast() -> None:
+    spent = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([*PTRAIN, "--help"], stdout=subprocess.DEVNULL, timeout=60, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 0.2
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "value"),
+    [
+        ("--lr 0.1", "lr", 0.1),
+        ("--lr 1", "lr", 1.0),
+        ("--lr=1e-3", "lr", 1e-3),
+        ("--batch-size 64", "batch_size", 64),
+        ("--batch_size 64", "batch_size", 64),
+        ("--batch_size=64", "batch_size", 64),
+        ("--batch-size all", "batch_size", "all"),
+        ("--hidden 128 64", "hidden", (128, 64)),
+        ("--hidden 128", "hidden", (128,)),
+        ("--hidden none", "hidden", ()),
+        ("--no-bias", "bias", False),
+        ("--no_bias", "bias", False),
+        ("--bias", "bias", True),
+        ("--class-weights balanced", "class_weights", "balanced"),
+        ("--class-weights none", "class_weights", "none"),
+        ("--class-weights 1 2.5", "class_weights", (1.0, 2.5)),
+        ("--run-dir runs/a_b", "run_dir", "runs/a_b"),
+        ("--run_dir=runs/a_b", "run_dir", "runs/a_b"),
+        ("--data 7", "data", "7"),
+        ("--activation leaky_relu", "activation", "leaky_relu"),
+        ("--clip-norm none", "clip_norm", None),
+        ("--lr 0.1 --lr 0.2", "lr", 0.2),
+    ],
+)
+def test_values(line: str, name: str, value: Any) -> None:
+    built = trained(line)
+    assert getattr(getattr(built, config.fields()[name]), name) == value
+
+
+def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:
+    path = tmp_path / "job.toml"
+    path.write_text("[optimizer]\nlr = 0.5\nclip_norm = 1.0\n[train]\nepochs = 3\nbatch_size = 'all'\n")
+    built = trained(f"--config {path} --lr 0.25 --clip-norm none")
+    assert (built.optimizer.lr, built.optimizer.clip_norm) == (0.25, None)
+    assert (built.train.epochs, built.train.batch_size, built.train.seed) == (3, "all", 0)
+
+
+def test_a_combination_of_file_and_flags_is_validated_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "job.toml"
+    path.write_text("[data]\nvalidation = 0.1\n")
+    assert trained(f"--config {path} --early-stopping 3").train.early_stopping == 3
+    with pytest.raises(ConfigError, match="without a validation split"):
+        trained("--early-stopping 3")
+
+
+def test_ranks_are_taken_out_of_the_command_line_of_the_ranks() -> None:
+    line = "train --lr 0.1 --ranks 2 --hidden 3 4 --ranks=3 --data ranks"
+    assert arguments.without_ranks(line.split()) == ["train", "--lr", "0.1", "--hidden", "3", "4", "--data", "ranks"]
+
+
+# Errors of one line
+
+
+ERRORS = [
+    ("", "no verb: expected one of train, evaluate, predict, doctor first; see ptrain --help"),
+    ("trian", "unknown verb trian: did you mean train?; see ptrain --help"),
+    ("--hidden 3", "unknown flag --hidden: expected one of train, evaluate, predict, doctor first; see ptrain --help"),
+    ("train --hiden 3", "unknown flag --hiden: did you mean --hidden? ptrain train --help lists all of them"),
+    (
+        "train --bach_size 3",
+        "unknown flag --bach-size: did you mean --batch-size? ptrain train --help lists all of them",
+    ),
+    ("train --batch 3", "unknown flag --batch: did you mean --batch-size? ptrain train --help lists all of them"),
+    ("train --epoch 3", "unknown flag --epoch: did you mean --epochs? ptrain train --help lists all of them"),
+    (
+        "train --learning-rate 3",
+        "unknown flag --learning-rate: did you mean --lr? ptrain train --help lists all of them",
+    ),
+    ("train -np 2", "unknown flag -np: did you mean --ranks? ptrain train --help lists all of them"),
+    ("predict r x --output y", "unknown flag --output: did you mean --out? ptrain predict --help lists all of them"),
+    ("train 3", "unexpected argument 3; see ptrain train --help"),
+    ("train --lr", "--lr: expected one argument; see ptrain train --help"),
+    ("train --hidden", "--hidden: expected at least one argument; see ptrain train --help"),
+    ("evaluate", "the following arguments are required: RUN; see ptrain evaluate --help"),
+    ("predict r x", "the following arguments are required: --out; see ptrain predict --help"),
+    ("train --lr fast", "--lr fast: expected a number"),
+    ("train --lr -1", "--lr -1.0: expected a number above 0"),
+    ("train --optimizer admw", "--optimizer admw: did you mean adamw? (sgd, momentum, nesterov, adam, adamw)"),
+    ("train --batch-size 0", "--batch-size 0: expected 1 or more, or all"),
+    (
+        "train --ranks 9",
+        "--ranks 9 with --shards 8: expected at most one rank a gradient shard; use --shards 9 or more, or fewer ranks",
+    ),
+    ("train --force-resume", "--force-resume without --resume: expected --resume --run-dir RUN with it"),
+    (
+        "train --resume",
+        "--resume without a run directory: expected --run-dir RUN with it, the run to continue",
+    ),
+    ("train --resume a --run-dir b", "--resume a with --run-dir b: expected one of the two"),
+    (
+        "train --config none.toml",
+        "--config none.toml: cannot be read (No such file or directory); expected a TOML file",
+    ),
+    ("evaluate none", "none is no run directory (no config.toml in it); expected one of ptrain train"),
+    ("evaluate none --backend mpl", "--backend mpl: did you mean mpi? (auto, single, mpi, horovod, torch)"),
+    ("doctor --ranks x", "--ranks x: expected a whole number"),
+    ("doctor --time-limit x", "--time-limit: invalid float value: 'x'; see ptrain doctor --help"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), ERRORS, ids=[line or "nothing" for line, _ in ERRORS])
+def test_errors_are_one_line_with_exit_code_2(
+    line: str, message: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(line.split()) == 2
+    assert capsys.readouterr() == ("", f"ptrain: error: {message}\n")
+
+
+def test_errors_of_a_run_that_is_there(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", str(run_dir), "--split", "tst"]) == 2
+    assert cli.main(["predict", str(run_dir), "x.npy", "--out", "classes.txt"]) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "ptrain: error: --split tst: did you mean test?",
+        "ptrain: error: --out classes.txt: expected a name that ends in .csv or .npy",
+    ]
+
+
+def test_a_process_with_bad_flags_ends_with_2_and_starts_no_rank() -> None:
+    done = run_group([*PTRAIN, "train", "--ranks", "2", "--lr", "x"], timeout=30)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "ptrain: error: --lr x: expected a number\n")
+
+
+def test_the_version_and_the_help_are_on_stdout(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert re.fullmatch(r"ptrain \d+\.\d+\.\d+\n", capsys.readouterr().out)
+    assert cli.main(["train", "--help"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+# What the verbs are called with
+
+
+def test_keywords_of_train() -> None:
+    keywords, ranks = cli.resolve(parse("train --ranks 3"))
+    assert keywords == {"config": config.build({"ranks": 3}), "resume": False, "force_resume": False}
+    assert ranks == 3
+
+
+def test_keywords_of_evaluate(run_dir: Path) -> None:
+    keywords, ranks = cli.resolve(parse(f"evaluate {run_dir} --ranks 100 --checkpoint best --json"))
+    assert ranks == 100
+    assert keywords == {
+        "run_dir": str(run_dir), "split": "test", "data": None, "labels": None, "checkpoint": "best",
+        "as_json": True, "backend": "auto", "device": "auto", "threads": None,
+    }  # fmt: skip
+
+
+def test_keywords_of_predict(run_dir: Path) -> None:
+    keywords, ranks = cli.resolve(parse(f"predict {run_dir} x.npy --out y.csv --device cpu --threads 2"))
+    assert ranks is None
+    assert keywords == {
+        "run_dir": str(run_dir), "input_path": "x.npy", "out": "y.csv", "checkpoint": "last",
+        "backend": "auto", "device": "cpu", "threads": 2,
+    }  # fmt: skip
+
+
+def test_keywords_of_doctor() -> None:
+    keywords, _ = cli.resolve(parse("doctor --backend mpi --time-limit 5"))
+    assert keywords == {"as_json": False, "time_limit": 5.0, "backend": "mpi", "device": "auto"}
+
+
+# Resume
+
+
+@pytest.mark.parametrize("line", ["--resume --run-dir {run}", "--resume {run}", "--resume auto --run-dir {run}"])
+def test_resume_takes_the_stored_configuration_with_flags_on_top(run_dir: Path, line: str) -> None:
+    command = parse(f"train {line.format(run=run_dir)} --epochs 9")
+    built, resume = cli.train_config(command)
+    assert resume
+    assert (built.optimizer.lr, built.train.epochs, built.run.run_dir) == (0.5, 9, str(run_dir))
+
+
+def test_resume_puts_the_file_over_the_stored_configuration(run_dir: Path) -> None:
+    (run_dir / "job.toml").write_text("[optimizer]\nlr = 0.25\n")
+    built, resume = cli.train_config(parse(f"train --resume {run_dir} --config {run_dir / 'job.toml'}"))
+    assert (resume, built.optimizer.lr, built.train.epochs) == (True, 0.25, 7)
+
+
+def test_resume_auto_starts_a_run_where_there_is_none(tmp_path: Path) -> None:
+    built, resume = cli.train_config(parse(f"train --resume auto --run-dir {tmp_path / 'new'}"))
+    assert (resume, built.run.run_dir) == (False, str(tmp_path / "new"))
+
+
+def test_resume_of_what_is_no_run_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "--resume", "--run-dir", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == (
+        f"ptrain: error: --resume: {tmp_path} holds no run to continue (no config.toml in it); "
+        "give the --run-dir of a run, or start a new one with --resume auto or without --resume\n"
+    )
+
+
+# Launchers
+
+
+def under_openmpi(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    for name, value in {"RANK": 0, "SIZE": size, "LOCAL_RANK": 0, "LOCAL_SIZE": size}.items():
+        monkeypatch.setenv(f"OMPI_COMM_WORLD_{name}", str(value))
+
+
+def test_ranks_that_contradict_the_launcher_are_an_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    under_openmpi(monkeypatch, 2)
+    assert cli.main(["train", "--ranks", "3"]) == 2
+    assert capsys.readouterr().err == (
+        "ptrain: error: --ranks 3 under openmpi, which started 2: leave --ranks out, or start ptrain once\n"
+    )
+
+
+def test_a_files_ranks_are_for_machines_without_a_launcher(tmp_path: Path) -> None:
+    path = tmp_path / "job.toml"
+    path.write_text("[run]\nranks = 3\nkeep = 5\n")
+    command = parse(f"train --config {path}")
+    keywords, ranks = cli.resolve(command)
+    assert ranks == 3
+    keywords, ranks = cli._under_launcher(command, keywords)
+    assert ranks is None
+    assert keywords["config"].run == dataclasses.replace(config.RunConfig(), keep=5)
+
+
+def test_a_rank_that_cannot_tell_its_number_does_not_train_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PTRAIN_JOB_ID", "x")
+    assert cli.main(["train", "--ranks", "2"]) == 2
+    assert capsys.readouterr().err.startswith("ptrain: error: mpirun started this process without a variable that")
+
+
+# How a process ends
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (DataError("a\nb"), 2, "ptrain: error: a b\n"),
+        (DivergedError("loss is nan"), 3, "ptrain: error: loss is nan\n"),
+        (StopRequested("stopped at step 5"), 75, "ptrain: stopped at step 5\n"),
+        (PtrainError("x"), 1, "ptrain: error: x\n"),
+        (KeyboardInterrupt(), 130, "ptrain: interrupted\n"),
+    ],
+)
+def test_exit_codes_and_texts(error: BaseException, code: int, text: str) -> None:
+    assert failures.describe(error, 0, 1) == (code, text)
+
+
+def test_an_error_of_another_rank_names_it_unless_all_agree() -> None:
+    host = os.uname().nodename
+    error = DataError("x")
+    assert failures.describe(error, 3, 4) == (2, f"ptrain: error: rank 3 on {host}: x\n")
+    error.agreed = True
+    assert failures.describe(error, 3, 4) == (2, "ptrain: error: x\n")
+
+
+def test_a_defect_shows_its_traceback_with_rank_and_host() -> None:
+    try:
+        os.environ["PTRAIN_MISSING"]
+    except KeyError as error:
+        code, text = failures.describe(error, 2, 4)
+    assert code == 1
+    assert text.startswith("Traceback (most recent call last):\n")
+    assert f"ptrain: error: rank 2 on {os.uname().nodename}: KeyError: 'PTRAIN_MISSING' (not foreseen" in text
+
+
+@pytest.mark.parametrize(("line", "code"), [("doctor --backend mpi", 141), ("--help", 0), ("train --help", 0)])
+def test_a_reader_that_went_away_is_no_error(line: str, code: int) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [*PTRAIN, *line.split()]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "text"), [(signal.SIGINT, 130, "ptrain: interrupted\n"), (signal.SIGTERM, -15, "")]
+)
+def test_a_signal_before_the_work_starts_ends_it(number: signal.Signals, code: int, text: str) -> None:
+    command = [sys.executable, "-u", "-m", "ptrain", "doctor", "--backend", "mpi"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment()
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("ok")
+        process.send_signal(number)
+        try:
+            _, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, err) == (code, text)
+
+
+FAILING_JOB = """
+import os, sys
+from mpi4py import MPI
+from ptrain import failures
+from ptrain.errors import DataError
+try:
+    {what}
+    MPI.COMM_WORLD.Barrier()
+except Exception as error:
+    sys.exit(failures.end(error, os.environ))
+"""
+
+
+def failing_job(tmp_path: Path, what: str) -> tuple[int, list[str], float]:
+    """Run a job of two ranks; return its exit code, what the ranks (not mpirun) wrote on stderr, and the seconds."""
+    program = tmp_path / "job.py"
+    program.write_text(FAILING_JOB.format(what=what))
+    start = time.monotonic()
+    done = run_ranks([sys.executable, str(program)], 2, timeout=60)
+    seconds = time.monotonic() - start
+    return done.returncode, re.findall(r"^ptrain: .*|^Traceback.*", done.stderr, re.MULTILINE), seconds
+
+
+def test_one_rank_that_fails_ends_the_job_and_is_named(tmp_path: Path) -> None:
+    code, lines, seconds = failing_job(tmp_path, "if MPI.COMM_WORLD.rank == 1: raise DataError('bad file')")
+    assert (code, lines) == (2, [f"ptrain: error: rank 1 on {os.uname().nodename}: bad file"])
+    assert seconds < 30
+
+
+def test_the_same_error_on_all_ranks_is_printed_once(tmp_path: Path) -> None:
+    assert failing_job(tmp_path, "raise DataError('bad file')")[:2] == (2, ["ptrain: error: bad file"])
+
+
+def test_an_error_that_all_ranks_agree_on_is_printed_once_and_nobody_waits(tmp_path: Path) -> None:
+    what = "error = DataError('bad file'); error.agreed = True; raise error"
+    assert failing_job(tmp_path, what)[:2] == (2, ["ptrain: error: bad file"])
+
+
+def test_a_defect_on_one_rank_ends_the_job_with_its_traceback(tmp_path: Path) -> None:
+    code, lines, _ = failing_job(tmp_path, "if MPI.COMM_WORLD.rank == 1: 1 / 0")
+    assert code == 1
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[1].startswith(f"ptrain: error: rank 1 on {os.uname().nodename}: ZeroDivisionError: division by zero")
+    assert len(lines) == 2
