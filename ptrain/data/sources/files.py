@@ -44,8 +44,11 @@ def need_content(path: Path, kind: str) -> int:
 
 
 def no_values(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
-    """Return an array without values for a shape with a 0 in it, whose other dimensions may be absurd."""
-    return np.empty(tuple(min(size, 1) for size in shape), dtype)
+    """Return an array without values for a shape with a 0 in it, whose other dimensions may be too large for numpy."""
+    try:
+        return np.empty(shape, dtype)
+    except ValueError:
+        return np.empty(tuple(min(size, 1) for size in shape), dtype)
 
 
 def _line(error: Exception) -> str:

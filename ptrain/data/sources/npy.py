@@ -1,6 +1,8 @@
 """Pairs of .npy files, memory-mapped. Pickled objects are never read."""
 
 import math
+import zipfile
+import zlib
 from pathlib import Path
 from typing import BinaryIO
 
@@ -40,7 +42,10 @@ def read_header(stream: BinaryIO, origin: str) -> tuple[np.dtype[np.generic], tu
         version = npy_format.read_magic(stream)
         header = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
         shape, fortran, dtype = header(stream)
-    except ValueError as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile):
+        raise
+    except Exception as error:
+        # the header is text that numpy parses as Python: beside ValueError it may raise what a parser raises
         reason = " ".join(str(error).split())[:120]
         raise DataError(f"{origin}: not an array of numpy ({reason}); expected what numpy.save writes") from None
     if dtype.hasobject:
