@@ -84,10 +84,10 @@ def parse(spec: str) -> tuple[str, str]:
     path = Path(spec).expanduser()
     if path.suffix in (".npz", ".npy"):
         return path.suffix[1:], spec
-    if path.is_dir():
+    if spec and path.is_dir():
         return "idx", spec
     hint = "" if "/" in spec else _hint(kind, [*FIXED, *synthetic.PARAMETERS, *KINDS])
-    found = "a file of no format that is known here" if path.exists() else "no such source, folder or file"
+    found = "a file of no format that is known here" if spec and path.exists() else "no such source, folder or file"
     raise DataError(f"--data {spec}: {found}; {hint}expected {UNDERSTOOD}")
 
 
