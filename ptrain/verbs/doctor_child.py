@@ -68,6 +68,9 @@ def _end(process: "subprocess.Popen[str]") -> tuple[str, str]:
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             return process.communicate(timeout=3.0)
+    for pipe in (process.stdout, process.stderr):  # held open by a child of a child that left the group
+        if pipe is not None:
+            pipe.close()
     return "", ""
 
 
