@@ -86,6 +86,8 @@ def resolve(command: Command) -> tuple[dict[str, Any], int | None]:
         keywords["run_dir"] = _required_run(keywords.pop("run"))
     if command.verb == "evaluate":
         keywords |= {name: command.values.get(name) for name in ("data", "labels")}
+        if keywords["labels"] is not None and keywords["data"] is None:
+            raise ConfigError(f"--labels {keywords['labels']} without --data: expected the features as well")
         if command.options["split"] not in _SPLITS:
             raise ConfigError(
                 f"--split {command.options['split']}: {config.nearest(command.options['split'], _SPLITS)}"

@@ -1,6 +1,8 @@
 """The command line: every flag of every verb, the nearest valid name, exit codes, and TOML under flags."""
 
 import dataclasses
+import importlib
+import inspect
 import os
 import re
 import resource
@@ -225,9 +227,11 @@ def test_errors_are_one_line_with_exit_code_2(
 
 def test_errors_of_a_run_that_is_there(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["evaluate", str(run_dir), "--split", "tst"]) == 2
+    assert cli.main(["evaluate", str(run_dir), "--labels", "y.npy"]) == 2
     assert cli.main(["predict", str(run_dir), "x.npy", "--out", "classes.txt"]) == 2
     assert capsys.readouterr().err.splitlines() == [
         "ptrain: error: --split tst: did you mean test?",
+        "ptrain: error: --labels y.npy without --data: expected the features as well",
         "ptrain: error: --out classes.txt: expected a name that ends in .csv or .npy",
     ]
 
@@ -274,6 +278,13 @@ def test_keywords_of_predict(run_dir: Path) -> None:
 def test_keywords_of_doctor() -> None:
     keywords, _ = cli.resolve(parse("doctor --backend mpi --time-limit 5"))
     assert keywords == {"as_json": False, "time_limit": 5.0, "backend": "mpi", "device": "auto"}
+
+
+@pytest.mark.parametrize("line", ["train", "evaluate {run}", "predict {run} x.npy --out y.csv", "doctor"])
+def test_every_verb_takes_these_keywords(run_dir: Path, line: str) -> None:
+    command = parse(line.format(run=run_dir))
+    keywords, _ = cli.resolve(command)
+    inspect.signature(importlib.import_module(f"ptrain.verbs.{command.verb}").run).bind(**keywords)
 
 
 # Resume
