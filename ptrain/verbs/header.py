@@ -35,10 +35,10 @@ def print_header(
         "directory": str(folder),
     }
     for name, text in lines.items():
-        console.say(f"{name:<10} {text}")
+        console.say(f"{name:<12} {text}")
     for name, section in configuration.to_dict(config).items():
         shown = ", ".join(f"{key}={_short(value)}" for key, value in section.items())
-        console.say(f"{f'[{name}]':<11}{shown}")
+        console.say(f"{f'[{name}]':<12} {shown}")
 
 
 def _short(value: Any) -> str:
