@@ -165,7 +165,7 @@ def expand_counts(text: str) -> list[int]:
 
 def first_host(nodelist: str) -> str:
     """Return the first host of Slurm's short form: ``r[07-09,12]n1,login`` gives r07n1."""
-    first = re.match(r"(?:[^,\[\]]|\[[^\[\]]*\])+", nodelist.strip())
+    first = re.match(r"(?:[^,\[\]]|\[[^\[\]]*\])+(?=,|$)", nodelist.strip())
     host = "" if first is None else re.sub(r"\[(\w+)[^\[\]]*\]", r"\1", first[0])
     if not re.fullmatch(r"[\w.-]+", host):
         raise LaunchError(f"SLURM_JOB_NODELIST is {nodelist or 'empty'}: expected host names such as node[01-04]")
