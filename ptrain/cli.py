@@ -83,15 +83,12 @@ def resolve(command: Command) -> tuple[dict[str, Any], int | None]:
     keywords = {**command.options, "backend": run.backend, "device": run.device}
     if command.verb in ("evaluate", "predict"):
         keywords["threads"] = run.threads
-        keywords["run_dir"] = _required_run(keywords.pop("run"))
+        keywords["run_dir"] = keywords.pop("run")
     if command.verb == "evaluate":
         keywords |= {name: command.values.get(name) for name in ("data", "labels")}
-        if keywords["labels"] is not None and keywords["data"] is None:
-            raise ConfigError(f"--labels {keywords['labels']} without --data: expected the features as well")
-        if command.options["split"] not in _SPLITS:
-            raise ConfigError(
-                f"--split {command.options['split']}: {config.nearest(command.options['split'], _SPLITS)}"
-            )
+        _check_evaluate(keywords)
+    if keywords.get("run_dir") is not None:
+        _required_run(keywords["run_dir"])
     if command.verb == "predict" and Path(command.options["out"]).suffix not in (".csv", ".npy"):
         raise ConfigError(f"--out {command.options['out']}: expected a name that ends in .csv or .npy")
     return keywords, run.ranks
@@ -128,10 +125,27 @@ def train_config(command: Command) -> tuple[Config, bool]:
     return config.build({**config.read_toml(stored), **values}), True
 
 
-def _required_run(run_dir: str) -> str:
+def _check_evaluate(keywords: dict[str, Any]) -> None:
+    """Raise ConfigError unless there is a run, or a file of predictions and one of labels."""
+    for name, valid in (("split", _SPLITS), ("absent", ["exclude", "zero"])):
+        if keywords[name] not in valid:
+            raise ConfigError(f"--{name} {keywords[name]}: {config.nearest(keywords[name], valid)}")
+    run_dir, predictions, labels = (keywords[name] for name in ("run_dir", "predictions", "labels"))
+    if predictions is None:
+        if run_dir is None:
+            raise ConfigError("nothing to evaluate: expected RUN, or --predictions FILE and --labels FILE")
+        if labels is not None and keywords["data"] is None:
+            raise ConfigError(f"--labels {labels} without --data: expected the features as well")
+    elif labels is None:
+        raise ConfigError(f"--predictions {predictions} without --labels: expected the file of labels as well")
+    elif run_dir is not None or keywords["data"] is not None:
+        given = f"RUN {run_dir}" if run_dir is not None else f"--data {keywords['data']}"
+        raise ConfigError(f"--predictions {predictions} with {given}: expected one of the two")
+
+
+def _required_run(run_dir: str) -> None:
     if not (Path(run_dir) / "config.toml").is_file():
         raise RunDirectoryError(f"{run_dir} is no run directory (no config.toml in it); expected one of ptrain train")
-    return run_dir
 
 
 if __name__ == "__main__":

@@ -230,7 +230,7 @@ def _is_numeric(text: str) -> bool:
     try:
         float(text.replace(",", "").removesuffix("%"))
     except ValueError:
-        return text == "-"
+        return text in ("-", "–")  # noqa: RUF001, the en dash of undefined scores
     return True
 
 

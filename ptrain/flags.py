@@ -14,7 +14,7 @@ from ptrain.errors import ConfigError
 
 SUMMARIES = {
     "train": "train a classifier on every rank, then evaluate it on the test split",
-    "evaluate": "evaluate a finished run: exact counts over all ranks",
+    "evaluate": "evaluate a finished run, or predictions in a file: exact counts over all ranks",
     "predict": "write the class and the probabilities of every sample of a file",
     "doctor": "say what is installed, which backends start, and the fix for what does not",
 }
@@ -34,7 +34,7 @@ _EPILOGS = {
     "evaluate": """examples:
   ptrain evaluate runs/first
   ptrain evaluate runs/first --split validation --checkpoint best --ranks 2
-  ptrain evaluate runs/first --data features.npy --labels labels.npy --json
+  ptrain evaluate --predictions classes.csv --labels labels.csv --areas areas.csv
 """,
     "predict": """examples:
   ptrain predict runs/first samples.npy --out classes.csv
@@ -76,7 +76,7 @@ def main_parser() -> argparse.ArgumentParser:
 
 def parser_of(verb: str) -> argparse.ArgumentParser:
     """Return the argparse parser of one verb; flags that are not given are absent from its result."""
-    positional = {"evaluate": " RUN", "predict": " RUN INPUT --out FILE"}.get(verb, "")
+    positional = {"evaluate": " [RUN]", "predict": " RUN INPUT --out FILE"}.get(verb, "")
     parser = _Parser(
         prog=f"ptrain {verb}",
         usage=f"ptrain {verb}{positional} [flags]",
@@ -109,13 +109,21 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="run directory of ptrain train")
+    parser.add_argument("run", metavar="RUN", nargs="?", help="run directory of ptrain train")
     parser.add_argument(
         "--split", default="test", metavar="test|validation|train", help="split to evaluate (default: test)"
     )
     _add_field(parser, "data", "evaluate on these data instead of a split of the run's own")
-    _add_field(parser, "labels", "file of labels for a FEATURES.npy")
+    _add_field(parser, "labels", "file of labels for a FEATURES.npy or for --predictions")
     _add_checkpoint(parser)
+    text = "evaluate these predictions against --labels, without a run: classes or probabilities, .csv or .npy"
+    parser.add_argument("--predictions", metavar="FILE", help=text)
+    text = "what an undefined ratio (0/0) counts as: exclude leaves it out of means, zero is 0 (default: exclude)"
+    parser.add_argument("--absent", default="exclude", metavar="exclude|zero", help=text)
+    text = "mapped area of each class, lines class,area: weights the accuracy by area (Olofsson et al. 2014)"
+    parser.add_argument("--areas", metavar="FILE.csv", help=text)
+    text = "folder for evaluation.json and the CSV files (default: the run, or one below it; none for --predictions)"
+    parser.add_argument("--out", metavar="FOLDER", help=text)
     parser.add_argument("--json", dest="as_json", action="store_true", help="print evaluation.json instead of a table")
     for name in _RUN_FIELDS:
         _add_field(parser, name)

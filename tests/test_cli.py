@@ -35,7 +35,8 @@ FLAGS = {
         "--epochs", "--batch-size", "--shards", "--seed", "--precision", "--reduction", "--early-stopping",
         "--run-dir", "--ranks", "--backend", "--device", "--threads", "--checkpoint-every", "--keep",
     ],
-    "evaluate": [*COMMON, "--split", "--data", "--labels", "--checkpoint", "--json"],
+    "evaluate": [*COMMON, "--split", "--data", "--labels", "--checkpoint", "--json", "--predictions",
+                 "--absent", "--areas", "--out"],
     "predict": [*COMMON, "--out", "--checkpoint"],
     "doctor": ["--help", "--json", "--time-limit", "--ranks", "--backend", "--device"],
 }  # fmt: skip
@@ -189,7 +190,10 @@ ERRORS = [
     ("train 3", "unexpected argument 3; see ptrain train --help"),
     ("train --lr", "--lr: expected one argument; see ptrain train --help"),
     ("train --hidden", "--hidden: expected at least one argument; see ptrain train --help"),
-    ("evaluate", "the following arguments are required: RUN; see ptrain evaluate --help"),
+    ("evaluate", "nothing to evaluate: expected RUN, or --predictions FILE and --labels FILE"),
+    ("evaluate --predictions p.csv", "--predictions p.csv without --labels: expected the file of labels as well"),
+    ("evaluate r --predictions p.csv --labels l.csv", "--predictions p.csv with RUN r: expected one of the two"),
+    ("evaluate r --absent none", "--absent none: expected one of exclude, zero"),
     ("predict r x", "the following arguments are required: --out; see ptrain predict --help"),
     ("train --lr fast", "--lr fast: expected a number"),
     ("train --lr -1", "--lr -1.0: expected a number above 0"),
@@ -263,6 +267,7 @@ def test_keywords_of_evaluate(run_dir: Path) -> None:
     assert keywords == {
         "run_dir": str(run_dir), "split": "test", "data": None, "labels": None, "checkpoint": "best",
         "as_json": True, "backend": "auto", "device": "auto", "threads": None,
+        "predictions": None, "absent": "exclude", "areas": None, "out": None,
     }  # fmt: skip
 
 

@@ -74,6 +74,11 @@ def area_weighted(confusion: ArrayLike, mapped_areas: Sequence[float], class_nam
     return {"total_area": total, **_score("overall_accuracy", overall, overall_error), "per_class": per_class}
 
 
+def add_areas(summary: dict[str, Any], mapped_areas: Sequence[float]) -> None:
+    """Add the key area_weighted to a summary; ``mapped_areas`` in the order of its classes. Raises DataError."""
+    summary["area_weighted"] = area_weighted(summary["confusion"], mapped_areas, summary["class_names"])
+
+
 def _score(name: str, value: float | None, error: float | None) -> dict[str, Any]:
     interval = around(value, error)
     return {

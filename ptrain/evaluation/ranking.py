@@ -74,6 +74,19 @@ def one_vs_rest(labels: ArrayLike, scores: ArrayLike, class_names: Sequence[str]
     return result
 
 
+def add_ranking(summary: dict[str, Any], labels: ArrayLike, scores: ArrayLike) -> None:
+    """Add the key ranking to a summary; ``labels`` and ``scores`` as in ``one_vs_rest``."""
+    summary["ranking"] = one_vs_rest(labels, scores, summary["class_names"])
+
+
+def leave_out_ranking(summary: dict[str, Any], found: str, limit: int) -> None:
+    """Note in a summary that there are too many scores to gather; the key ranking is None then."""
+    summary["ranking"] = None
+    summary["notes"].append(
+        f"ROC AUC and average precision are left out: {found} are too many scores to gather (at most {limit:,})"
+    )
+
+
 def _mean(values: list[Any], weights: list[int]) -> float | None:
     kept = [(weight, value) for weight, value in zip(weights, values, strict=True) if value is not None and weight]
     total = sum(weight for weight, _ in kept)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ptrain.errors import RunDirectoryError
+from ptrain.evaluation.intervals import Z95
 
 UNDEFINED = "–"  # noqa: RUF001, an en dash: what a person expects in a table
 METRICS = ("precision", "recall", "f1", "specificity", "iou")
@@ -32,17 +33,42 @@ def evaluation_tables(summary: Mapping[str, Any]) -> list[Table]:
         [row["class"], str(row["support"]), *(_shown(row[metric]) for metric in ("precision", "recall", "f1"))]
         for row in summary["per_class"]
     ]
-    totals = [[name, _shown(value), _range(interval)] for name, value, interval in _totals(summary)]
+    totals = [[name, _shown(value), _range(interval)] for name, value, interval in total_scores(summary)]
     notes = list(summary["notes"])
     if any(UNDEFINED in row for row in [*classes, *totals]):
         notes.append(f"{UNDEFINED} undefined (0/0)")
-    return [
+    tables = [
         Table("Classes", ["class", "support", "precision (UA)", "recall (CA)", "F1"], classes, []),
         Table(f"Totals over {summary['num_samples']:,} samples", ["score", "value", "95 % interval"], totals, notes),
     ]
+    if summary.get("area_weighted"):
+        tables.append(_area_table(summary["area_weighted"]))
+    return tables
 
 
-def _totals(summary: Mapping[str, Any]) -> list[tuple[str, float | None, list[float] | None]]:
+def _area_table(weighted: Mapping[str, Any]) -> Table:
+    """Return the area-weighted accuracies and the estimated areas, each with half the width of its interval."""
+
+    def with_error(row: Mapping[str, Any], name: str) -> str:
+        error = row[f"{name}_standard_error"]
+        return _shown(row[name]) + ("" if row[name] is None or error is None else f" ± {Z95 * error:.4f}")
+
+    def area(row: Mapping[str, Any]) -> str:
+        error = row["area_standard_error"]
+        return f"{row['area']:,.6g}" + ("" if error is None else f" ± {Z95 * error:,.4g}")
+
+    accuracies = ("users_accuracy", "producers_accuracy")
+    rows = [
+        [row["class"], f"{row['mapped_area']:,.6g}", area(row), *(with_error(row, name) for name in accuracies)]
+        for row in weighted["per_class"]
+    ]
+    columns = ["class", "mapped area", "estimated area", "user's accuracy", "producer's accuracy"]
+    title = f"Weighted by area: overall accuracy {with_error(weighted, 'overall_accuracy')}"
+    return Table(title, columns, rows, ["± half of the 95 % interval (Olofsson et al. 2014)"])
+
+
+def total_scores(summary: Mapping[str, Any]) -> list[tuple[str, float | None, list[float] | None]]:
+    """Return name, value and 95 % interval of every score of the whole split."""
     macro, weighted, intervals = summary["macro"], summary["weighted"], summary["intervals"]
     probabilities = summary.get("probabilities")
     rows: list[tuple[str, float | None, list[float] | None]] = [
@@ -63,15 +89,18 @@ def _totals(summary: Mapping[str, Any]) -> list[tuple[str, float | None, list[fl
         rows.append(("Brier score", probabilities["brier"], None))
         rows.append(("expected calibration error", probabilities["expected_calibration_error"], None))
         rows.extend((f"top-{k} accuracy", value, None) for k, value in probabilities["top_k"].items())
+    if summary.get("ranking"):
+        rows.append(("ROC AUC (macro, one vs rest)", summary["ranking"]["macro"]["roc_auc"], None))
+        rows.append(("average precision (macro)", summary["ranking"]["macro"]["average_precision"], None))
     return rows
 
 
 def _shown(value: float | None) -> str:
-    return UNDEFINED if value is None else f"{value:.4f}"
+    return UNDEFINED if value is None else f"{round(value, 4) + 0.0:.4f}"  # + 0.0: no minus before a zero
 
 
 def _range(interval: list[float] | None) -> str:
-    return "" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"
+    return "" if interval is None else f"{_shown(interval[0])} to {_shown(interval[1])}"
 
 
 def confusion_csv(summary: Mapping[str, Any]) -> str:

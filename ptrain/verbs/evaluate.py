@@ -1,94 +1,56 @@
-"""``ptrain evaluate``: exact evaluation of a trained network on any number of ranks."""
+"""``ptrain evaluate``: of a trained network on any number of ranks, or of predictions in a file."""
 
-import json
-from dataclasses import replace
-from pathlib import Path
+import os
 from typing import Any
 
-from ptrain.config import DataConfig, RunConfig
-from ptrain.data.samples import DataSet, Split
-from ptrain.engine.inference import Inference
-from ptrain.errors import EXIT_DONE, DataError, RunDirectoryError
-from ptrain.evaluation.mergeable import summarise_counts
-from ptrain.evaluation.table import write_files
-from ptrain.verbs.scoring import score, show
-from ptrain.verbs.session import Session, load_data, open_session
-from ptrain.verbs.trained import Trained, load_trained
+from ptrain.config import RunConfig
+from ptrain.console import Console
+from ptrain.errors import EXIT_DONE
+from ptrain.evaluation.ratios import Absent
+from ptrain.launch import env
 
 
 def run(
-    run_dir: str,
+    run_dir: str | None = None,
     split: str = "test",
     data: str | None = None,
     labels: str | None = None,
+    predictions: str | None = None,
     checkpoint: str = "last",
+    absent: Absent = "exclude",
+    areas: str | None = None,
+    out: str | None = None,
     as_json: bool = False,
     backend: Any = "auto",
     device: Any = "auto",
     threads: int | None = None,
 ) -> int:
-    """Evaluate the run on a split of its own data, or on other data, and return the exit code.
-
-    The evaluation of the run's test split is written into the run directory itself, any other into a folder below it.
+    """Evaluate a run, or with ``predictions`` the file of that name against ``labels``, and return the exit code.
 
     Raises:
-        InputError: the run, the data or the split is at fault; on every rank alike.
+        InputError: the run, the data or a file is at fault; on every rank alike.
     """
-    settings = RunConfig(backend=backend, device=device, threads=threads)
-    with open_session(settings, quiet=as_json) as session:
-        folder = Path(run_dir)
-        trained: Trained = session.agreed(lambda: load_trained(folder, checkpoint, session.console.warn))
-        config = trained.config.data if data is None else DataConfig(data=data, labels=labels, test_fraction=0.0)
-        dataset, data_sha256 = load_data(session, config, trained.config.train.seed, trained.class_names)
-        chosen = session.agreed(lambda: _choose(dataset, trained, split, data, data_sha256))
-        inference = Inference(
-            config=trained.config,
-            layout=trained.layout,
-            parameters=trained.parameters.to(session.device),
-            threads=session.threads,
+    if predictions is not None and labels is not None:
+        # Only rank 0 of a job has something to do here, and none of them needs torch.
+        if env.detect(os.environ).rank != 0:
+            return EXIT_DONE
+        from ptrain.verbs import evaluate_files
+
+        return evaluate_files.run(
+            predictions, labels, absent=absent, areas=areas, out=out, as_json=as_json, console=Console()
         )
-        counts = score(session, inference, chosen, trained.normalization, trained.class_names)
-        inference.close()
-        summary = summarise_counts(counts, trained.class_names) | {"split": split, "data": config.data}
-        summary |= trained.hashes | {"data_sha256": data_sha256}
-        if session.is_root:
-            own = data is None and split == "test" and checkpoint == "last"
-            name = "-".join(
-                [split if data is None else Path(data).stem, *([] if checkpoint == "last" else [checkpoint])]
-            )
-            _write(session, summary, folder if own else folder / "evaluations" / name, as_json)
-    return EXIT_DONE
+    from ptrain.verbs import evaluate_run
 
-
-def _choose(dataset: DataSet, trained: Trained, split: str, data: str | None, data_sha256: str) -> Split:
-    """Return the split to evaluate; its data must fit the network, and be the run's where they are not given."""
-    if data is None and data_sha256 != trained.hashes["data_sha256"]:
-        raise DataError(
-            f"{dataset.name}: the data changed since the run (sha256 {trained.hashes['data_sha256'][:12]} -> "
-            f"{data_sha256[:12]}); expected the same files: bring them back, or evaluate on these with --data"
-        )
-    if dataset.num_features != trained.layout.widths[0]:
-        raise DataError(
-            f"{dataset.name}: {dataset.num_features} features a sample; expected {trained.layout.widths[0]}, "
-            "those of the training data"
-        )
-    if data is not None and dataset.test is None:
-        return replace(dataset.train)
-    found = dataset.splits.get(split)
-    if found is None:
-        have = ", ".join(dataset.splits)
-        raise DataError(f"--split {split}: {dataset.name} has no such split here; expected one of {have}")
-    return found
-
-
-def _write(session: Session, summary: dict[str, Any], folder: Path, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(summary, indent=1))
-    else:
-        show(session.console, summary)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_files(summary, folder)
-        session.console.say(f"written to {folder}")
-    except (OSError, RunDirectoryError) as error:
-        session.console.warn(f"{folder} cannot be written ({error}): the evaluation is shown here only")
+    assert run_dir is not None, "the command line asks for RUN, or for --predictions and --labels"
+    return evaluate_run.run(
+        run_dir,
+        split=split,
+        data=data,
+        labels=labels,
+        checkpoint=checkpoint,
+        absent=absent,
+        areas=areas,
+        out=out,
+        as_json=as_json,
+        settings=RunConfig(backend=backend, device=device, threads=threads),
+    )

@@ -1,15 +1,12 @@
 """Evaluation of a split by all ranks: exact counts, summed over ranks, the same on any number of them."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from ptrain.console import Console
 from ptrain.data.loader import EvaluationLoader, Normalization
 from ptrain.data.plan import owned_shards
 from ptrain.data.samples import Split
 from ptrain.engine.inference import CHUNK_ROWS, ChunkResult, Inference
 from ptrain.evaluation.mergeable import EvaluationCounts, count_samples, merge
-from ptrain.evaluation.table import evaluation_tables
 from ptrain.verbs.session import Session
 
 
@@ -20,12 +17,22 @@ def owned_chunks(session: Session, split: Split) -> range:
 
 
 def score(
-    session: Session, inference: Inference, split: Split, normalization: Normalization, class_names: Sequence[str]
+    session: Session,
+    inference: Inference,
+    split: Split,
+    normalization: Normalization,
+    class_names: Sequence[str],
+    also: Callable[[ChunkResult], None] | None = None,
 ) -> EvaluationCounts:
-    """Return the counts over the whole split, on every rank."""
+    """Return the counts over the whole split, on every rank; ``also`` sees each result of this rank, from all threads.
+
+    Raises RuntimeError where a sample was counted twice or never, which is a defect.
+    """
     parts: list[EvaluationCounts] = []
 
     def count(result: ChunkResult) -> None:
+        if also is not None:
+            also(result)
         parts.append(
             count_samples(
                 result.labels.numpy(),
@@ -41,14 +48,7 @@ def score(
 
     inference.run(owned_chunks(session, split), loader, count)
     everybody = session.comm.all_gather_object([part.to_json() for part in ([merge(parts)] if parts else [])])
-    return merge([EvaluationCounts.from_json(part) for rank in everybody for part in rank])
-
-
-def show(console: Console, summary: Mapping[str, Any]) -> None:
-    """Print the tables of an evaluation."""
-    for table in evaluation_tables(summary):
-        console.say()
-        console.table(table.columns, table.rows, table.title)
-        for note in table.notes:
-            console.say(note)
-    console.say()
+    counts = merge([EvaluationCounts.from_json(part) for rank in everybody for part in rank])
+    if (counted := int(counts.confusion.sum())) != split.size:
+        raise RuntimeError(f"{counted} samples counted in a split of {split.size}: expected each of them once")
+    return counts

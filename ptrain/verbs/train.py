@@ -12,6 +12,7 @@ from ptrain.config import Config
 from ptrain.data.checks import class_counts
 from ptrain.data.loader import Normalization, ShardLoader, fit_normalization
 from ptrain.data.plan import BatchPlan, owned_shards
+from ptrain.data.samples import DataSet
 from ptrain.engine.inference import Inference
 from ptrain.engine.mlp import Layout, initialise, layout_of, parameters_sha256
 from ptrain.engine.optimizers import learning_rate
@@ -19,13 +20,14 @@ from ptrain.engine.state import State, new_state
 from ptrain.engine.step import TrainingStep
 from ptrain.errors import EXIT_DONE, ConfigError, DivergedError, StopRequested
 from ptrain.evaluation.mergeable import summarise_counts
-from ptrain.evaluation.table import write_files
 from ptrain.verbs import run_directory as files
+from ptrain.verbs.details import evaluate_split
 from ptrain.verbs.header import print_header
 from ptrain.verbs.saving import Checkpoints
-from ptrain.verbs.scoring import score, show
+from ptrain.verbs.scoring import score
 from ptrain.verbs.session import Session, load_data, open_session
 from ptrain.verbs.signals import stop_on_signals
+from ptrain.verbs.tables import show
 
 COLUMNS = ["epoch", "train loss", "train acc", "val loss", "val acc", "lr", "samples/s", "seconds"]
 
@@ -70,7 +72,7 @@ class Training:
         self.normalization: Normalization = session.from_root(
             lambda: fit_normalization(config.data.normalize, self.dataset)
         )
-        self.class_weights = session.agreed(lambda: self._class_weights())
+        self.class_weights = session.agreed(lambda: class_weights(session, config, self.dataset))
         self.environment = files.environment(session)
 
         self.layout: Layout = layout_of(config.model, self.dataset.num_features, self.dataset.num_classes)
@@ -110,24 +112,6 @@ class Training:
         return ShardLoader(
             self.dataset.train, self.plan, shards, self.config.train.seed, self.normalization, self.session.device
         )
-
-    def _class_weights(self) -> torch.Tensor | None:
-        """Return the weight of each class in the loss: (classes,), counted over all ranks where balanced."""
-        choice, num_classes = self.config.model.class_weights, self.dataset.num_classes
-        if choice == "none":
-            return None
-        if choice == "balanced":
-            info = self.session.comm.info
-            counts = torch.from_numpy(class_counts(self.dataset.train, num_classes, info.rank, info.size))
-            self.session.comm.all_reduce_(counts)
-            # A class without training samples has no rows that a weight could matter for.
-            weights = self.dataset.train.size / (num_classes * counts.clamp_min(1).double())
-            return weights.float().to(self.session.device)
-        if len(choice) != num_classes:
-            raise ConfigError(
-                f"--class-weights with {len(choice)} numbers: expected {num_classes}, one a class of the data"
-            )
-        return torch.tensor(choice, dtype=torch.float32, device=self.session.device)
 
     def _describe(self) -> None:
         """Print the configuration and write environment.json."""
@@ -251,10 +235,14 @@ class Training:
             files.write_model(self.folder / files.MODEL, self.layout, state.parameters, self._description() | hashes)
             files.write_json(self.folder / files.ENVIRONMENT, self.environment | hashes)
         if self.dataset.test is not None:
-            summary = self._scores(self.dataset.test) | {"split": "test"} | hashes
+            names = self.dataset.class_names
+            found = evaluate_split(
+                self.session, self.inference, self.dataset, self.dataset.test, self.normalization, names
+            )
+            found.summary.update({"split": "test", "data": self.config.data.data} | hashes)
             if self.session.is_root:
-                write_files(summary, self.folder)
-                show(console, summary)
+                found.write(self.folder)
+                show(console, found.summary)
         console.say(f"parameters sha256 {sha256}")
         console.say(f"run directory {self.folder}")
 
@@ -269,6 +257,29 @@ class Training:
         """End the worker threads."""
         self.step.close()
         self.inference.close()
+
+
+def class_weights(session: Session, config: Config, dataset: DataSet) -> torch.Tensor | None:
+    """Return the weight of each class in the loss: (classes,), counted over all ranks where balanced, or None.
+
+    Raises:
+        ConfigError: another number of weights is given than there are classes.
+    """
+    choice, num_classes = config.model.class_weights, dataset.num_classes
+    if choice == "none":
+        return None
+    if choice == "balanced":
+        info = session.comm.info
+        counts = torch.from_numpy(class_counts(dataset.train, num_classes, info.rank, info.size))
+        session.comm.all_reduce_(counts)
+        # A class without training samples has no rows that a weight could matter for.
+        weights = dataset.train.size / (num_classes * counts.clamp_min(1).double())
+        return weights.float().to(session.device)
+    if len(choice) != num_classes:
+        raise ConfigError(
+            f"--class-weights with {len(choice)} numbers: expected {num_classes}, one a class of the data"
+        )
+    return torch.tensor(choice, dtype=torch.float32, device=session.device)
 
 
 _RECORD_COLUMNS = [

@@ -1,0 +1,231 @@
+"""Labels, predictions and class areas read from CSV and .npy files that anybody wrote."""
+
+import csv
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptrain.errors import DataError
+
+HEADINGS = ("class", "label", "prediction", "predicted", "reference", "truth", "target")
+"""Cells that make the first line of a CSV file a heading and name the column that is read."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Column:
+    """Classes of samples as a file gives them: numbers or names, and probabilities where it has them."""
+
+    origin: str
+    classes: NDArray[Any]
+    """(samples,) integers or text."""
+    probabilities: NDArray[np.floating] | None = None
+    """(samples, classes)."""
+    names: tuple[str, ...] | None = None
+    """Class of each column of the probabilities, where the file names them."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Judged:
+    """Labels and predictions of the same samples, as class numbers."""
+
+    labels: NDArray[np.int64]
+    predictions: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    probabilities: NDArray[np.floating] | None
+
+
+def read_judged(predictions: Path, labels: Path) -> Judged:
+    """Read predictions and labels of the same samples, in the same order.
+
+    A .npy file holds class numbers or names (samples,), probabilities (samples, classes), or what ptrain predict
+    writes. A CSV file holds a class a line, or what ptrain predict writes, or a probability a class and line. Classes
+    are those that occur in either file, sorted; where there are probabilities, those that have one.
+    Raises DataError for files that cannot be read or do not belong together.
+    """
+    found, reference = read_column(predictions, "--predictions"), read_column(labels, "--labels")
+    if len(found.classes) != len(reference.classes):
+        raise DataError(
+            f"{len(reference.classes)} labels in {labels} and {len(found.classes)} predictions in {predictions}: "
+            "expected one of each a sample, in the same order"
+        )
+    kinds = {column.classes.dtype.kind for column in (found, reference)}
+    text = kinds == {"U"} or found.names is not None
+    if not text and len(kinds) > 1:
+        words = {"U": "names", "i": "numbers"}
+        raise DataError(
+            f"{labels} holds {words[reference.classes.dtype.kind]} of classes and {predictions} "
+            f"{words[found.classes.dtype.kind]}: expected the same kind in both"
+        )
+    if found.probabilities is not None:
+        names = found.names or tuple(str(number) for number in range(found.probabilities.shape[1]))
+    elif text:
+        names = tuple(str(name) for name in np.unique(np.r_[reference.classes.astype(str), found.classes.astype(str)]))
+    else:
+        names = tuple(str(number) for number in np.unique(np.r_[reference.classes, found.classes]).tolist())
+    return Judged(
+        labels=_numbers(reference, names),
+        predictions=_numbers(found, names),
+        class_names=names,
+        probabilities=found.probabilities,
+    )
+
+
+def _numbers(column: Column, names: Sequence[str]) -> NDArray[np.int64]:
+    """Return the place of each class among the names."""
+    places = {name: place for place, name in enumerate(names)}
+    values, inverse = np.unique(column.classes, return_inverse=True)
+    if values.dtype.kind == "i" and not any(name.isdecimal() for name in names):
+        places = {str(place): place for place in range(len(names))}  # numbers of classes that have names
+    for value in values.tolist():
+        if str(value) not in places:
+            known = ", ".join(list(places)[:8]) + (", …" if len(places) > 8 else "")
+            raise DataError(
+                f"{column.origin}: class {value} has no probability in the predictions; expected one of {known}"
+            )
+    return np.array([places[str(value)] for value in values.tolist()], dtype=np.int64)[inverse]
+
+
+def read_column(path: Path, flag: str) -> Column:
+    """Read the classes, and probabilities if any, of a .npy or CSV file. ``flag`` names the file in messages.
+
+    Raises DataError.
+    """
+    column = _read_npy(path, flag) if path.suffix == ".npy" else _read_csv(path, flag)
+    if not len(column.classes):
+        raise DataError(f"{flag} {path}: holds no samples; expected at least one")
+    if column.classes.dtype.kind in "iu" and column.classes.min() < 0:
+        row = int(column.classes.argmin())
+        raise DataError(f"{flag} {path}: class {column.classes[row]} of sample {row}: expected 0 or more")
+    return column
+
+
+def _read_npy(path: Path, flag: str) -> Column:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise DataError(f"{flag} {path}: cannot be read ({error.strerror or error}); expected a .npy file") from None
+    except (ValueError, EOFError):
+        raise DataError(f"{flag} {path}: is no .npy file, or holds Python objects; expected plain numbers") from None
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{flag} {path}: is no .npy file; expected one array")
+    if array.dtype.names is not None and "class" in array.dtype.names:
+        shares = array["probabilities"] if "probabilities" in array.dtype.names else None
+        return Column(origin=str(path), classes=array["class"].astype(np.int64), probabilities=shares)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim == 2 and array.dtype.kind == "f":
+        return _from_probabilities(path, array, None)
+    if array.ndim == 1 and array.dtype.kind in "biu":
+        return Column(origin=str(path), classes=array.astype(np.int64))
+    if array.ndim == 1 and array.dtype.kind == "U":
+        return Column(origin=str(path), classes=array)
+    if array.ndim == 1 and array.dtype.kind == "f" and (np.isfinite(array) & (np.rint(array) == array)).all():
+        return Column(origin=str(path), classes=array.astype(np.int64))
+    raise DataError(
+        f"{flag} {path}: {array.dtype} of shape {array.shape}: expected class numbers or names (samples,), or "
+        "probabilities (samples, classes)"
+    )
+
+
+def _read_csv(path: Path, flag: str) -> Column:
+    rows = _rows(path, flag)
+    heading = next((place for place, cell in enumerate(rows[0]) if cell.lower() in HEADINGS), None) if rows else None
+    names = [cell[2:-1] for cell in rows[0] if cell.startswith("p(") and cell.endswith(")")] if rows else []
+    if heading is None and not names:
+        if rows and len(rows[0]) > 1:
+            return _from_probabilities(path, _table(path, flag, rows, 1), None)
+        return Column(origin=str(path), classes=_classes([row[0] for row in rows]))
+    first = [place for place, cell in enumerate(rows[0]) if cell.startswith("p(") and cell.endswith(")")]
+    body = rows[1:]
+    shares = _table(path, flag, [[row[place] for place in first] for row in body], 2) if names else None
+    if heading is None and shares is not None:
+        return _from_probabilities(path, shares, tuple(names))
+    classes = [row[heading or 0] for row in body]
+    if shares is None:
+        return Column(origin=str(path), classes=_classes(classes))
+    return Column(origin=str(path), classes=np.array(classes), probabilities=shares, names=tuple(names))
+
+
+def _rows(path: Path, flag: str) -> list[list[str]]:
+    """Return the cells of a CSV file without empty lines; every line has as many as the first."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    except OSError as error:
+        raise DataError(
+            f"{flag} {path}: cannot be read ({error.strerror}); expected a file FILE.csv or FILE.npy"
+        ) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{flag} {path}: is no CSV file in UTF-8 ({error}); expected FILE.csv or FILE.npy") from None
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(rows[0]):
+            raise DataError(f"{flag} {path}: {len(row)} cells in line {number}: expected {len(rows[0])}, as in line 1")
+    return rows
+
+
+def _classes(cells: list[str]) -> NDArray[Any]:
+    """Return class numbers where all cells are whole numbers, else names."""
+    try:
+        return np.array([int(cell) for cell in cells], dtype=np.int64)
+    except (ValueError, OverflowError):
+        return np.array(cells, dtype=np.str_)
+
+
+def _table(path: Path, flag: str, rows: list[list[str]], first_line: int) -> NDArray[np.float64]:
+    for number, row in enumerate(rows, start=first_line):
+        for cell in row:
+            if not _is_number(cell):
+                raise DataError(
+                    f"{flag} {path}: {cell!r} in line {number} is no probability: expected numbers, or a heading with "
+                    f"a column named {' or '.join(HEADINGS[:3])}"
+                )
+    return np.array([[float(cell) for cell in row] for row in rows], dtype=np.float64)
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        return math.isfinite(float(cell))
+    except ValueError:
+        return False
+
+
+def _from_probabilities(path: Path, shares: NDArray[np.floating], names: tuple[str, ...] | None) -> Column:
+    if shares.shape[1] < 2 or not len(shares):
+        raise DataError(f"{path}: probabilities of shape {shares.shape}: expected (samples, classes)")
+    largest = shares.argmax(axis=1)
+    classes = largest if names is None else np.array(names)[largest]
+    return Column(origin=str(path), classes=classes, probabilities=shares, names=names)
+
+
+def read_areas(path: Path, class_names: Sequence[str]) -> list[float]:
+    """Return the mapped area of each class, in the order of the names, from lines ``class,area``.
+
+    A heading is allowed. Raises DataError for a class that is missing, given twice or unknown, and for no number.
+    """
+    areas: dict[str, float] = {}
+    for number, row in enumerate(_rows(path, "--areas"), start=1):
+        if len(row) != 2:
+            raise DataError(f"--areas {path}: {len(row)} cells in line {number}: expected class,area")
+        name, area = row
+        if not _is_number(area):
+            if number == 1 and name not in class_names:
+                continue
+            raise DataError(f"--areas {path}: area {area!r} of class {name}: expected a number")
+        if name not in class_names:
+            raise DataError(f"--areas {path}: unknown class {name}; expected {_listing(class_names)}")
+        if name in areas:
+            raise DataError(f"--areas {path}: class {name} given twice; expected one line a class")
+        areas[name] = float(area)
+    missing = [name for name in class_names if name not in areas]
+    if missing:
+        raise DataError(f"--areas {path}: no area of {_listing(missing)}; expected one line a class, 0 for none")
+    return [areas[name] for name in class_names]
+
+
+def _listing(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
