@@ -28,6 +28,9 @@ def end(error: BaseException, environ: Mapping[str, str]) -> int:
     if size == 1 or agreed:
         if rank == 0:
             _print(message)
+        else:  # mpirun ends all ranks as soon as one leaves with a code, and rank 0 has yet to print
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            time.sleep(GRACE / 2)
         return code
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # rank 0's exit makes the launcher send it
     if rank != 0:
