@@ -71,7 +71,7 @@ def command(mpirun: Mpirun, ranks: int, program: Sequence[str]) -> list[str]:
     flags: list[str] = []
     if mpirun.kind == "openmpi":
         allow = ["--oversubscribe"] if mpirun.major < 5 else ["--map-by", ":OVERSUBSCRIBE"]
-        flags = [*allow, "--bind-to", "none"]
+        flags = [*allow, "--bind-to", "none", "--stdin", "none"]
     elif mpirun.kind == "mpich":
         flags = ["-launcher", "fork"]
     return [mpirun.path, "-n", str(ranks), *flags, *program]
