@@ -195,9 +195,13 @@ class RunConfig:
     """Steps between checkpoints; by default one at the end of every epoch."""
     keep: int = 3
     """Newest checkpoints kept, besides the best one."""
+    max_steps: int | None = None
+    """Stop after this many steps in all, as if asked to: with a checkpoint and exit code 75."""
+    trace: bool = False
+    """Write the SHA-256 of every parameter after every step to trace.jsonl, to compare runs by; costs time."""
 
     def __post_init__(self) -> None:
-        for name in ("ranks", "threads", "checkpoint_every", "keep"):
+        for name in ("ranks", "threads", "checkpoint_every", "keep", "max_steps"):
             if getattr(self, name) is not None:
                 _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
 

@@ -85,6 +85,8 @@ def test_the_hash_ignores_run_and_nothing_else() -> None:
         "threads": 3,
         "checkpoint_every": 4,
         "keep": 1,
+        "max_steps": 5,
+        "trace": True,
     }
     assert set(in_run) == {field.name for field in dataclasses.fields(config.RunConfig)}
     for name, value in in_run.items():

@@ -21,7 +21,7 @@ def print_header(
     folder: Path,
 ) -> None:
     """Print the configuration, defaults included, and what follows from it."""
-    hosts = len(set(environment["hosts"]))
+    hosts = len({process["host"] for process in environment["processes"]})
     splits = ", ".join(f"{split.size:,} {name}" for name, split in dataset.splits.items())
     lines = {
         "ptrain": f"{environment['ptrain']} on torch {environment['torch']}",

@@ -6,6 +6,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from ptrain.errors import RunDirectoryError
 from ptrain.verbs.session import Session
 
 CONFIG, ENVIRONMENT, METRICS, MODEL = "config.toml", "environment.json", "metrics.jsonl", "model.safetensors"
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, TRACE = "checkpoints", "trace.jsonl"
 
 
 def default_name(data: str) -> str:
@@ -53,7 +54,9 @@ def claim(config: Config, *, resume: bool) -> Path:
     try:
         (path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         if not holds_run:
-            configuration.write_toml(replace(config, run=replace(config.run, run_dir=str(path))), path / CONFIG)
+            # A limit on the steps is for one sitting: the run that is continued must not stop there again.
+            stored = replace(config.run, run_dir=str(path), max_steps=None)
+            configuration.write_toml(replace(config, run=stored), path / CONFIG)
     except OSError as error:
         raise RunDirectoryError(
             f"--run-dir {path}: cannot be written ({error.strerror}); expected a folder you can write to"
@@ -63,7 +66,7 @@ def claim(config: Config, *, resume: bool) -> Path:
 
 def environment(session: Session) -> dict[str, Any]:
     """Return what the run runs on: versions, hosts, git commit, launcher, backend. Every rank calls it."""
-    hosts = session.comm.all_gather_object(session.comm.info.host)
+    processes = session.comm.all_gather_object({"host": session.comm.info.host, "pid": os.getpid()})
     return {
         "ptrain": ptrain.__version__,
         "python": platform.python_version(),
@@ -77,7 +80,7 @@ def environment(session: Session) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(session.device) if session.device.type == "cuda" else "cpu",
         "world_size": session.comm.info.size,
         "threads": session.threads,
-        "hosts": hosts,
+        "processes": processes,
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
@@ -85,7 +88,7 @@ def environment(session: Session) -> dict[str, Any]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON atomically."""
-    write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
+    _writing(path, lambda: write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()))
 
 
 def read_json(path: Path) -> Any:
@@ -102,30 +105,50 @@ def read_json(path: Path) -> Any:
         raise RunDirectoryError(f"{path}: is damaged (not JSON)") from None
 
 
-def keep_metrics(path: Path, last_epoch: int) -> None:
-    """Drop the records after ``last_epoch`` (from 1), which a continued run will write again."""
+def keep_records(path: Path, key: str, last: int) -> None:
+    """Drop the records whose ``key`` is above ``last``, which a continued run will write again."""
     if path.exists():
-        lines = [line for line in path.read_text().splitlines() if _epoch(line) <= last_epoch]
-        write_atomically(path, "".join(line + "\n" for line in lines).encode())
+        lines = [line for line in path.read_text().splitlines() if _number(line, key) <= last]
+        _writing(path, lambda: write_atomically(path, "".join(line + "\n" for line in lines).encode()))
 
 
-def _epoch(line: str) -> float:
+def _number(line: str, key: str) -> float:
+    """Return the number under ``key``; infinity for a line that a crash left incomplete."""
     try:
-        return float(json.loads(line)["epoch"])
+        return float(json.loads(line)[key])
     except (ValueError, KeyError, TypeError):
         return float("inf")
 
 
-def append_metrics(path: Path, record: dict[str, Any]) -> None:
-    """Append one record."""
-    with path.open("a") as file:
-        file.write(json.dumps(record, allow_nan=False) + "\n")
+def append_record(path: Path, record: dict[str, Any]) -> None:
+    """Append a record to a file of JSON lines.
+
+    Raises:
+        RunDirectoryError: the disk is full or the folder cannot be written to.
+    """
+
+    def append() -> None:
+        with path.open("a") as file:
+            file.write(json.dumps(record, allow_nan=False) + "\n")
+
+    _writing(path, append)
+
+
+def _writing(path: Path, task: Callable[[], None]) -> None:
+    try:
+        task()
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{path}: cannot be written ({error.strerror}); free space or make the folder writable, then continue with "
+            f"ptrain train --resume --run-dir {path.parent}"
+        ) from None
 
 
 def write_model(path: Path, layout: Layout, parameters: torch.Tensor, description: dict[str, Any]) -> None:
     """Write the parameters with everything that is needed to use them: widths, class names, normalization."""
     tensors = {name: view.cpu().clone() for name, view in layout.views(parameters).items()}
-    write_atomically(path, save(tensors, metadata={"ptrain": json.dumps(description)}))
+    content = save(tensors, metadata={"ptrain": json.dumps(description)})
+    _writing(path, lambda: write_atomically(path, content))
 
 
 def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -14,6 +14,7 @@ import pytest
 
 from ptrain.config import build
 from ptrain.verbs import train
+from ptrain.verbs.job import class_weights
 from ptrain.verbs.session import load_data, open_session
 from tests.ranks import clean_environment, find_mpirun, oversubscribe, run_group, run_ranks
 
@@ -253,7 +254,7 @@ def test_balanced_class_weights_are_exact() -> None:
     settings = build({"data": "digits", "class_weights": "balanced", "epochs": 1})
     with open_session(settings.run) as session:
         dataset, _ = load_data(session, settings.data, 0)
-        weights = train.class_weights(session, settings, dataset)
+        weights = class_weights(session, settings, dataset)
     assert weights is not None
     counts = np.bincount(dataset.train.samples.labels[dataset.train.indices(np.arange(dataset.train.size))])
     np.testing.assert_allclose(weights.numpy(), dataset.train.size / (10 * counts), rtol=1e-6)
