@@ -1,0 +1,241 @@
+"""The report of one run: one HTML file that needs nothing else, and the PNG files beside it."""
+
+import base64
+import io
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from matplotlib.image import imsave
+
+from ptrain import __version__
+from ptrain import config as configuration
+from ptrain.evaluation.table import UNDEFINED, total_scores
+from ptrain.report.heatmap import MAX_SVG_CLASSES, heat_maps
+from ptrain.report.plots import Plot, confusion_plots, heat_colour, reliability_plot, run_plots, save_png, to_svg
+from ptrain.report.records import RunRecord
+
+MAX_CONFUSIONS = 12
+"""Confusions in the list of the most frequent ones."""
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a page made from a template of this package; values are escaped."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("ptrain.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "score": score, "percent": percent}
+    environment.globals["heat_colour"] = heat_colour
+    folder = resources.files("ptrain.report") / "templates"
+    # The files of this package, not the values of a run: they go into the page as they are.
+    parts = {
+        name: Markup((folder / file).read_text(encoding="utf-8"))  # noqa: S704
+        for name, file in (("style", "style.css"), ("script", "sort.js"))
+    }
+    return environment.get_template(template).render(**parts, **values, version=__version__)
+
+
+def number(value: Any) -> str:
+    """Return a number for people: whole ones with separators, others with four figures."""
+    if value is None:
+        return UNDEFINED
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def score(value: float | None) -> str:
+    """Return a score with four decimals."""
+    return UNDEFINED if value is None else f"{round(value, 4) + 0.0:.4f}"
+
+
+def percent(value: float | None) -> str:
+    """Return a share of 1 in per cent with two decimals."""
+    return UNDEFINED if value is None else f"{100 * value:.2f} %"
+
+
+def drawn(plots: Iterable[Plot]) -> list[dict[str, Any]]:
+    """Return what the templates need to show plots."""
+    return [
+        {
+            "name": plot.name,
+            "title": plot.title,
+            "description": plot.description,
+            "svg": Markup(to_svg(plot)),  # noqa: S704, matplotlib has escaped its texts
+        }
+        for plot in plots
+    ]
+
+
+def write_report(run: RunRecord, path: Path) -> None:
+    """Write the page of a run to ``path`` and its PNG files into plots/ beside it.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    plots = run_plots(run.metrics)
+    confusion: list[Plot] = []
+    evaluation = run.evaluation
+    if evaluation is not None:
+        if evaluation.get("probabilities"):
+            calibration = evaluation["probabilities"]
+            plots.append(reliability_plot(calibration["calibration"], calibration["expected_calibration_error"]))
+        confusion = confusion_plots(evaluation["confusion"], evaluation["class_names"])
+    folder = path.parent / "plots"
+    folder.mkdir(exist_ok=True)
+    for plot in [*plots, *confusion]:
+        save_png(plot, folder)
+    content = render(
+        "report.html.j2",
+        run=run,
+        facts=_facts(run),
+        settings=settings_of(run),
+        environment=_environment(run.environment),
+        hashes={name: value for name, value in _hashes(run).items() if value},
+        curves=drawn(plot for plot in plots if plot.name != "reliability"),
+        reliability=drawn(plot for plot in plots if plot.name == "reliability"),
+        evaluation=evaluation,
+        totals=[] if evaluation is None else total_scores(evaluation),
+        maps=_maps(evaluation, folder),
+        confusions=[] if evaluation is None else _confusions(run),
+    )
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(content, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _facts(run: RunRecord) -> list[tuple[str, str, str]]:
+    """Return name, value and remark of what one wants to know first."""
+    facts = []
+    evaluation = run.evaluation
+    if evaluation is not None:
+        low, high = evaluation["intervals"]["overall_accuracy"]
+        n = evaluation["num_samples"]
+        facts += [
+            (
+                "overall accuracy",
+                percent(evaluation["overall_accuracy"]),
+                f"95 %: {100 * low:.2f} to {100 * high:.2f}; {n:,} samples",
+            ),
+            ("average accuracy", percent(evaluation["average_accuracy"]), "mean over the classes"),
+            ("macro F1", score(evaluation["macro"]["f1"]), "mean of the F1s of the classes"),
+            ("kappa", score(evaluation["kappa"]), "agreement beyond chance"),
+        ]
+    if run.metrics:
+        facts.append(("training", duration(run.seconds), f"{len(run.metrics)} epochs"))
+        facts.append(("throughput", number(run.samples_per_second), "samples a second, median"))
+    return facts
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as 0.42 s, 12 s, 3 min 20 s or 2 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.3g} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def settings_of(run: RunRecord) -> list[tuple[str, list[tuple[str, str, bool]]]]:
+    """Return the sections of the configuration: key, value, and whether it is not the default."""
+    defaults = configuration.to_dict(configuration.Config())
+    sections = []
+    for section, content in run.config.items():
+        usual = defaults.get(section, {})
+        rows = [(key, shown(value), _plain(value) != _plain(usual.get(key))) for key, value in content.items()]
+        sections.append((section, rows))
+    return sections
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, (list, tuple)) else value
+
+
+def shown(value: Any) -> str:
+    """Return a value of the configuration as on the command line."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(map(str, value)) or "none" if isinstance(value, (list, tuple)) else str(value)
+
+
+def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
+    rows = []
+    for key, value in environment.items():
+        if value is None or key.endswith("_sha256"):
+            continue
+        if key == "command":
+            text = shlex.join(map(str, value))
+        elif key == "hosts":
+            text = ", ".join(f"{host} ({count})" if count > 1 else host for host, count in Counter(value).items())
+        else:
+            text = str(value)
+        rows.append((key.replace("_", " "), text))
+    return rows
+
+
+def _hashes(run: RunRecord) -> dict[str, str | None]:
+    names = ("parameters_sha256", "data_sha256", "config_sha256")
+    return {name.removesuffix("_sha256"): run.environment.get(name) for name in names}
+
+
+def _maps(evaluation: Mapping[str, Any] | None, folder: Path) -> dict[str, Any]:
+    """Return the heat maps as squares, or for very many classes as pictures."""
+    if evaluation is None:
+        return {"squares": [], "pictures": []}
+    if len(evaluation["class_names"]) <= MAX_SVG_CLASSES:
+        return {"squares": heat_maps(evaluation["confusion"], evaluation["class_names"]), "pictures": []}
+    pictures = [data_uri((folder / f"{name}.png").read_bytes()) for name in ("confusion", "confusion_normalised")]
+    return {"squares": [], "pictures": pictures}
+
+
+def data_uri(png: bytes) -> str:
+    """Return a PNG file as an address that holds it."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def _confusions(run: RunRecord) -> list[dict[str, Any]]:
+    """Return the most frequent confusions, each with its misclassified samples as far as they were kept."""
+    evaluation = run.evaluation or {}
+    names, matrix = evaluation["class_names"], evaluation["confusion"]
+    pairs = [(count, i, j) for i, row in enumerate(matrix) for j, count in enumerate(row) if i != j and count]
+    kept, first = {}, 0
+    for group in run.misclassified:
+        samples = group["samples"]
+        pixels = None if run.pixels is None else run.pixels[first : first + len(samples)]
+        first += len(samples)
+        kept[group["reference"], group["predicted"]] = [
+            {
+                "position": sample["position"],
+                "confidence": f"{100 * sample['confidence']:.0f} %",
+                "image": None if pixels is None or place >= len(pixels) else _image(pixels[place]),
+            }
+            for place, sample in enumerate(samples)
+        ]
+    rows = []
+    for count, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2]))[:MAX_CONFUSIONS]:
+        rows.append(
+            {
+                "reference": names[i],
+                "predicted": names[j],
+                "count": count,
+                "share": count / sum(matrix[i]),
+                "samples": kept.get((names[i], names[j]), []),
+            }
+        )
+    return rows
+
+
+def _image(pixels: Any) -> str:
+    """Return one sample as the address of a PNG: (height, width) grey or (height, width, 3)."""
+    file = io.BytesIO()
+    imsave(file, pixels, cmap="gray", vmin=0, vmax=255, format="png")
+    return data_uri(file.getvalue())

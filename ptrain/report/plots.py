@@ -1,0 +1,220 @@
+"""The pictures of a run, drawn with matplotlib without pyplot: PNG files for slides, SVG for the page."""
+
+import io
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps, rc_context
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+"""Okabe and Ito's colours, which colour-blind people can tell apart; dashes and markers tell them apart in print."""
+DASHES = ("-", "--", "-.", ":")
+MARKERS = "osD^vP*"
+SEQUENTIAL = "cividis_r"
+"""Light for little, dark for much, also in grey and for colour-blind people."""
+_STYLE: dict[Any, Any] = {
+    "axes.grid": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "font.size": 10,
+    "grid.color": "#dddddd",
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a class may be called $1$
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One line of a plot over epochs; values may be None."""
+
+    name: str
+    epochs: Sequence[int]
+    values: Sequence[float | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """A drawn figure with the words for those who do not see it."""
+
+    name: str
+    title: str
+    description: str
+    figure: Figure
+
+
+def curves_plot(name: str, title: str, curves: Sequence[Curve], *, percent: bool = False, zero: bool = False) -> Plot:
+    """Draw curves over epochs. ``percent``: the values are shares of 1. ``zero``: the axis starts at 0."""
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(5.2, 3.1))
+        axes = figure.add_subplot()
+        for index, curve in enumerate(curves):
+            points = [(x, y) for x, y in zip(curve.epochs, curve.values, strict=True) if y is not None]
+            axes.plot(
+                [x for x, _ in points],
+                [100 * y if percent else y for _, y in points],
+                color=PALETTE[index % len(PALETTE)],
+                linestyle=DASHES[index % len(DASHES)],
+                marker=MARKERS[index % len(MARKERS)] if len(points) <= 30 else "",
+                markersize=4,
+                label=curve.name,
+            )
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(f"{title.lower()} (%)" if percent else title.lower())
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if zero:
+            axes.set_ylim(bottom=0)
+        if len(curves) > 1:
+            axes.legend()
+    return Plot(name=name, title=title, description=_describe(title, curves, percent), figure=figure)
+
+
+def _describe(title: str, curves: Sequence[Curve], percent: bool) -> str:
+    parts = []
+    for curve in curves:
+        values = [value for value in curve.values if value is not None]
+        if values:
+            first, last = (f"{100 * value:.1f} %" if percent else f"{value:.4g}" for value in (values[0], values[-1]))
+            parts.append(f"{curve.name} from {first} to {last} in {len(values)} epochs")
+    return f"{title}: {'; '.join(parts)}."
+
+
+def run_plots(metrics: Sequence[Mapping[str, Any]]) -> list[Plot]:
+    """Return the plots of loss, accuracy, learning rate, throughput and time over the epochs of one run."""
+
+    def curve(key: str, name: str) -> list[Curve]:
+        values = [record.get(key) for record in metrics]
+        if not any(value is not None for value in values):
+            return []
+        return [Curve(name=name, epochs=[record["epoch"] for record in metrics], values=values)]
+
+    if not metrics:
+        return []
+    plots = []
+    for key in ("loss", "accuracy"):
+        both = [*curve(f"train_{key}", "training"), *curve(f"validation_{key}", "validation")]
+        plots.append(curves_plot(key, key.capitalize(), both, percent=key == "accuracy"))
+    rates = curve("learning_rate", "learning rate")
+    plots.append(curves_plot("learning_rate", "Learning rate", rates, zero=True))
+    speeds = curve("samples_per_second", "throughput")
+    plots.append(curves_plot("throughput", "Samples per second", speeds, zero=True))
+    plots.append(curves_plot("seconds", "Seconds per epoch", curve("seconds", "time"), zero=True))
+    return plots
+
+
+def reliability_plot(bins: Sequence[Mapping[str, Any]], error: float) -> Plot:
+    """Draw accuracy against confidence with the number of samples in each bin; ``error`` is the calibration error."""
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(5.2, 4.4))
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        filled = [row for row in bins if row["count"]]
+        middles = [50 * (row["low"] + row["high"]) for row in filled]
+        width = 100 * (bins[0]["high"] - bins[0]["low"]) * 0.92
+        upper.plot([0, 100], [0, 100], color="#555555", linestyle="--", linewidth=1, label="confidence = accuracy")
+        accuracies = [100 * row["accuracy"] for row in filled]
+        upper.bar(middles, accuracies, width, color=PALETTE[4], edgecolor=PALETTE[0], label="accuracy in the bin")
+        upper.plot(
+            [100 * row["confidence"] for row in filled],
+            accuracies,
+            color=PALETTE[1],
+            marker="D",
+            markersize=4,
+            linestyle="",
+            label="at its mean confidence",
+        )
+        upper.set(xlim=(0, 100), ylim=(0, 100), ylabel="accuracy (%)")
+        upper.legend(loc="upper left")
+        lower.bar(middles, [row["count"] for row in filled], width, color="#767676")
+        lower.set(xlabel="confidence (%)", ylabel="samples")
+        lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    text = "; ".join(
+        f"{100 * row['confidence']:.0f} % confident, {100 * row['accuracy']:.0f} % right ({row['count']:,} samples)"
+        for row in filled
+    )
+    description = f"Reliability diagram, expected calibration error {error:.4f}. By bin: {text}."
+    return Plot(name="reliability", title="Reliability", description=description, figure=figure)
+
+
+def confusion_plots(counts: Sequence[Sequence[int]], class_names: Sequence[str]) -> list[Plot]:
+    """Draw the confusion matrix as counts, and as shares of each row; rows are the reference."""
+    matrix = np.asarray(counts, dtype=np.float64)
+    shares = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    return [
+        _heat_map("confusion", "Confusion (samples)", matrix, class_names, "{:.0f}"),
+        _heat_map("confusion_normalised", "Confusion (% of the reference)", shares, class_names, "{:.1f}"),
+    ]
+
+
+def _heat_map(name: str, title: str, matrix: Any, class_names: Sequence[str], pattern: str) -> Plot:
+    num_classes = len(class_names)
+    with rc_context({**_STYLE, "axes.grid": False, "font.size": 10 if num_classes <= 20 else 6}):
+        side = max(4.0, min(11.0, 0.55 * num_classes + 1.5))
+        figure = Figure(figsize=(side + 0.8, side))
+        axes = figure.add_subplot()
+        # The square root keeps few errors visible beside many hits.
+        norm = PowerNorm(0.5, vmin=0, vmax=max(matrix.max(), 1))
+        image = axes.imshow(matrix, cmap=SEQUENTIAL, norm=norm, interpolation="nearest")
+        figure.colorbar(image, ax=axes, shrink=0.8)
+        axes.set(xlabel="predicted", ylabel="reference", title=title)
+        step = max(1, num_classes // 100)
+        places = range(0, num_classes, step)
+        labels = [short(class_names[place]) for place in places]
+        axes.set_xticks(places, labels, rotation=90 if max(map(len, labels)) > 3 else 0)
+        axes.set_yticks(places, labels)
+        if num_classes <= 20:
+            _write_cells(axes, matrix, norm, pattern)
+    return Plot(name=name, title=title, description=title, figure=figure)
+
+
+def _write_cells(axes: Axes, matrix: Any, norm: PowerNorm, pattern: str) -> None:
+    for (row, column), value in np.ndenumerate(matrix):
+        if value:
+            colour = "white" if norm(value) > 0.5 else "black"
+            axes.text(column, row, pattern.format(value), ha="center", va="center", color=colour, fontsize=8)
+
+
+def short(name: str, length: int = 18) -> str:
+    """Return a name cut to a length that an axis has room for."""
+    return name if len(name) <= length else name[: length - 1] + "…"
+
+
+def heat_colour(share: float) -> str:
+    """Return the colour of a share from 0 to 1 of the largest value, as #rrggbb, on the scale of the square root."""
+    red, green, blue, _ = colormaps[SEQUENTIAL](max(0.0, min(1.0, share)) ** 0.5, bytes=True)
+    return f"#{red:02x}{green:02x}{blue:02x}"
+
+
+def save_png(plot: Plot, folder: Path) -> None:
+    """Write NAME.png into a folder."""
+    with rc_context(_STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        plot.figure.savefig(folder / f"{plot.name}.png", dpi=120, metadata={"Description": plot.description})
+
+
+def to_svg(plot: Plot) -> str:
+    """Return the figure as an SVG element for the page: it takes the width of its place, and its text stays text."""
+    text = io.StringIO()
+    metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    # The salt makes the names of clip paths the same every time, and different in every figure of the page.
+    with rc_context({**_STYLE, "svg.hashsalt": plot.name}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        plot.figure.savefig(text, format="svg", metadata=metadata, transparent=True)
+    svg = text.getvalue()
+    svg = svg[svg.index("<svg") :]
+    box = re.search(r'viewBox="[^"]*"', svg)
+    assert box is not None
+    svg = re.sub(r"<svg[^>]*>", f'<svg {box[0]} xmlns="http://www.w3.org/2000/svg" aria-hidden="true">', svg, count=1)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    svg = re.sub(r'<g id="[^"]*"', "<g", svg)
+    return re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", svg)
