@@ -50,7 +50,10 @@ def parse(argv: Sequence[str]) -> Command:
     if verb not in flags.SUMMARIES:
         raise ConfigError(f"unknown verb {verb}: {_nearest(verb, list(flags.SUMMARIES))}; see ptrain --help")
     parser = flags.parser_of(verb)
-    tokens = [_spelled(token) for token in argv[1:]]
+    own, behind = list(argv[1:]), []
+    if verb == "slurm" and "--" in own:
+        own, behind = own[: own.index("--")], own[own.index("--") + 1 :]
+    tokens = [_spelled(token) for token in own]
     _refuse_unknown(tokens, parser)
     namespace, extra = parser.parse_known_args(tokens)
     if extra:
@@ -62,6 +65,8 @@ def parse(argv: Sequence[str]) -> Command:
             values[name] = value_of(value, annotations[name])
         else:
             options[name] = value
+    if verb == "slurm":
+        options["train_argv"] = behind
     return Command(verb=verb, values=values, options=options)
 
 

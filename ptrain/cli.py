@@ -79,6 +79,11 @@ def resolve(command: Command) -> tuple[dict[str, Any], int | None]:
         settings, resume = train_config(command)
         keywords = {"config": settings, "resume": resume, "force_resume": command.options["force_resume"]}
         return keywords, settings.run.ranks
+    if command.verb == "slurm":
+        return {**command.options, "configure": _configuration_of}, None
+    if command.verb == "verify":
+        _required_run(command.options["run_dir"])
+        return dict(command.options), None
     run = config.build({**command.values, "shards": _MANY_SHARDS}).run
     keywords = {**command.options, "backend": run.backend, "device": run.device}
     if command.verb in ("evaluate", "predict"):
@@ -92,6 +97,11 @@ def resolve(command: Command) -> tuple[dict[str, Any], int | None]:
     if command.verb == "predict" and Path(command.options["out"]).suffix not in (".csv", ".npy"):
         raise ConfigError(f"--out {command.options['out']}: expected a name that ends in .csv or .npy")
     return keywords, run.ranks
+
+
+def _configuration_of(train_argv: Sequence[str]) -> Config:
+    """Return the configuration that flags of ptrain train make."""
+    return train_config(arguments.parse(["train", *train_argv]))[0]
 
 
 def train_config(command: Command) -> tuple[Config, bool]:

@@ -11,11 +11,14 @@ from typing import Any, Literal, NoReturn
 
 from ptrain import __version__, config
 from ptrain.errors import ConfigError
+from ptrain.slurm_flags import add_slurm
 
 SUMMARIES = {
     "train": "train a classifier on every rank, then evaluate it on the test split",
     "evaluate": "evaluate a finished run, or predictions in a file: exact counts over all ranks",
     "predict": "write the class and the probabilities of every sample of a file",
+    "verify": "train a run again on other ranks, backends and threads, and compare every bit",
+    "slurm": "write and submit job scripts for Slurm, and look after their jobs",
     "doctor": "say what is installed, which backends start, and the fix for what does not",
 }
 """Every verb and what it does."""
@@ -40,6 +43,16 @@ _EPILOGS = {
   ptrain predict runs/first samples.npy --out classes.csv
   ptrain predict runs/first samples.npz --out classes.npy --checkpoint best
   ptrain predict runs/first samples.npy --out classes.csv --ranks 2 --backend mpi
+""",
+    "slurm": """examples:
+  ptrain slurm sites juwels-booster
+  ptrain slurm render --site generic-cpu --nodes 2 --time 00:30:00 -- --data fashion-mnist --epochs 20
+  ptrain slurm submit --site leonardo-booster --account prj --sweep lr=0.1,0.01 -- --data mnist.npz --validation 0.1
+""",
+    "verify": """examples:
+  ptrain verify runs/first
+  ptrain verify runs/first --ranks 1 3 --backends mpi --interruptions 2
+  ptrain verify runs/first --steps 50         only the first 50 steps; works before the run is finished
 """,
     "doctor": """examples:
   ptrain doctor
@@ -76,16 +89,30 @@ def main_parser() -> argparse.ArgumentParser:
 
 def parser_of(verb: str) -> argparse.ArgumentParser:
     """Return the argparse parser of one verb; flags that are not given are absent from its result."""
-    positional = {"evaluate": " [RUN]", "predict": " RUN INPUT --out FILE"}.get(verb, "")
+    positional = {
+        "evaluate": " [RUN]",
+        "predict": " RUN INPUT --out FILE",
+        "verify": " RUN",
+        "slurm": " ACTION [RUN]",
+    }.get(verb, "")
+    after = " [-- flags of ptrain train]" if verb == "slurm" else ""
     parser = _Parser(
         prog=f"ptrain {verb}",
-        usage=f"ptrain {verb}{positional} [flags]",
+        usage=f"ptrain {verb}{positional} [flags]{after}",
         description=SUMMARIES[verb][0].upper() + SUMMARIES[verb][1:] + ".",
         epilog=_EPILOGS[verb],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    {"train": _train, "evaluate": _evaluate, "predict": _predict, "doctor": _doctor}[verb](parser)
+    add = {
+        "train": _train,
+        "evaluate": _evaluate,
+        "predict": _predict,
+        "verify": _verify,
+        "slurm": add_slurm,
+        "doctor": _doctor,
+    }
+    add[verb](parser)
     return parser
 
 
@@ -138,11 +165,29 @@ def _predict(parser: argparse.ArgumentParser) -> None:
         _add_field(parser, name)
 
 
+def _verify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="RUN", help="run directory of ptrain train")
+    text = "numbers of ranks to repeat the run on (default: 1 2 3)"
+    parser.add_argument("--ranks", dest="num_ranks", nargs="+", type=int, default=[1, 2, 3], metavar="N", help=text)
+    text = "backends to repeat it over: mpi, horovod, torch (default: those that are installed)"
+    parser.add_argument("--backends", nargs="+", default=[], metavar="NAME", help=text)
+    text = "numbers of threads a rank, in turn (default: 1 2)"
+    parser.add_argument("--threads", dest="num_threads", nargs="+", type=int, default=[1, 2], metavar="N", help=text)
+    text = "kill a random rank at this many random moments of every run but the first, and continue on other ranks"
+    parser.add_argument("--interruptions", type=int, default=0, metavar="K", help=text)
+    parser.add_argument("--steps", type=int, metavar="N", help="repeat the first N steps only")
+    parser.add_argument("--random-seed", dest="seed", type=int, default=0, metavar="N", help="seed of the kills")
+
+
 def _doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", dest="as_json", action="store_true", help="print the findings as JSON")
     parser.add_argument(
         "--time-limit", type=float, default=60.0, metavar="SECONDS", help="for each backend to start (default: 60)"
     )
+    parser.add_argument(
+        "--preflight", action="store_true", help="in a job: is every rank where it should be? exit code 2 if not"
+    )
+    parser.add_argument("--shared-folder", metavar="DIR", help="--preflight: folder that all ranks must share")
     _add_field(parser, "ranks")
     _add_field(parser, "backend", "try only this one; the ranks of a job report through it")
     _add_field(parser, "device", "where the ranks of a job keep what they add up")

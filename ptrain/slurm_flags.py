@@ -49,14 +49,19 @@ def add_slurm(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("software (render and submit)")
     group.add_argument("--module", action="append", default=[], metavar="NAME", help="module to load; repeatable")
     group.add_argument(
-        "--venv", metavar="DIR|FILE.tar.gz", help="virtual environment with ptrain, or a packed one for the nodes' disks"
+        "--venv",
+        metavar="DIR|FILE.tar.gz",
+        help="virtual environment with ptrain, or a packed one for the nodes' disks",
     )
     group.add_argument("--image", metavar="FILE.sif", help="Apptainer image with ptrain")
     group.add_argument("--launcher", metavar="srun|mpirun", help="what starts the ranks (default: the site's)")
     group.add_argument("--mpi", metavar="TYPE", help="srun --mpi, such as pmix or pmi2 (default: the site's)")
     group = parser.add_argument_group("time limit, requeue and preflight (render and submit)")
     group.add_argument(
-        "--signal-before", type=int, metavar="SECONDS", help="stop this long before the time limit (default: the site's)"
+        "--signal-before",
+        type=int,
+        metavar="SECONDS",
+        help="stop this long before the time limit (default: the site's)",
     )
     group.add_argument(
         "--requeue", metavar="requeue|successor|off", help="how a stopped job goes on (default: the site's)"

@@ -59,7 +59,7 @@ class Software:
     """Modules to load, in this order, besides those of --module."""
     container: tuple[str, ...] = ("apptainer", "exec", "--nv")
     """Command and options that run a program in the image of --image."""
-    node_local: str = "/tmp"
+    node_local: str = "/tmp"  # noqa: S108 (on the compute nodes)
     """Folder on a node's own disk, for a packed environment; $NAME is expanded on the node."""
 
 
@@ -138,7 +138,8 @@ def load(name: str) -> Site:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"--site {name}: is not valid TOML: {' '.join(str(error).split())}") from None
-    return _build(Site, {"title": Path(name).stem, **values, "name": Path(name).stem}, f"--site {name}: ")
+    site: Site = _build(Site, {"title": Path(name).stem, **values, "name": Path(name).stem}, f"--site {name}: ")
+    return site
 
 
 def _build(kind: type[Any], values: dict[str, Any], where: str) -> Any:

@@ -54,7 +54,10 @@ def expandable(what: str, text: str) -> str:
         return words(text)
     pieces, end = [], 0
     for match in _VARIABLE.finditer(text):
-        pieces += [_inside(text[end : match.start()]), f"${{{match[0][1:]}}}" if _continues(text, match.end()) else match[0]]
+        pieces += [
+            _inside(text[end : match.start()]),
+            f"${{{match[0][1:]}}}" if _continues(text, match.end()) else match[0],
+        ]
         end = match.end()
     return f'"{"".join(pieces)}{_inside(text[end:])}"'
 

@@ -16,12 +16,24 @@ from ptrain.verbs.doctor_cores import crowded, short_list
 _COLOURS = {"ok": "\x1b[32m", "missing": "\x1b[33m", "failed": "\x1b[31m"}
 
 
-def run(*, as_json: bool, time_limit: float, backend: str = "auto", device: str = "auto") -> int:
+def run(
+    *,
+    as_json: bool,
+    time_limit: float,
+    backend: str = "auto",
+    device: str = "auto",
+    preflight: bool = False,
+    shared_folder: str | None = None,
+) -> int:
     """Report on this machine, or, where a launcher started several ranks, on each of them through ``backend``.
 
     ``time_limit``: seconds that each backend may take. Returns 0 where at least one backend of several ranks works (in
-    a job: where all ranks heard each other), else 2.
+    a job: where all ranks heard each other), else 2. With ``preflight`` the ranks of a job are checked instead.
     """
+    if preflight:
+        from ptrain.verbs import preflight as checked
+
+        return checked.run(backend=backend, device=device, shared_folder=shared_folder, time_limit=time_limit)
     info = env.detect(os.environ)
     if info.size > 1:
         return _job(info, backend, device, as_json)

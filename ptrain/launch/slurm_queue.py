@@ -1,0 +1,117 @@
+"""What is asked of Slurm's own programs; every call has a time limit, and nothing goes through a shell."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ptrain.errors import LaunchError
+
+TIME_LIMIT = 60.0  # seconds; a busy slurmctld answers late
+ENDED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One job, or one task of an array, as Slurm tells of it."""
+
+    job: str
+    """Number, or ARRAY_TASK."""
+    state: str
+    restarts: int
+    reason: str
+    nodes: str
+
+
+def call(command: Sequence[str]) -> tuple[int, str, str]:
+    """Run one of Slurm's programs; return exit code, output and errors.
+
+    Raises LaunchError where the program is not there or does not answer.
+    """
+    if shutil.which(command[0]) is None:
+        raise LaunchError(
+            f"{command[0]} is not on PATH: run this on a login node of the cluster, or print the script with "
+            "ptrain slurm render and submit it there"
+        )
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=TIME_LIMIT
+        )
+    except subprocess.TimeoutExpired:
+        raise LaunchError(f"{command[0]} did not answer within {TIME_LIMIT:g} s: Slurm is busy, try again") from None
+    return done.returncode, done.stdout, done.stderr
+
+
+def submit(script: str) -> str:
+    """Submit a script and return the number of its job. Raises LaunchError with Slurm's reason."""
+    code, out, err = call(["sbatch", "--parsable", script])
+    number = out.strip().partition(";")[0]
+    if code != 0 or not number.isdecimal():
+        raise LaunchError(f"sbatch refused {script}: {reason_in(err) or out.strip()}")
+    return number
+
+
+def test(script: str) -> str:
+    """Ask Slurm whether it would take a script; return its estimate. Raises LaunchError with its reason."""
+    code, out, err = call(["sbatch", "--test-only", script])
+    if code != 0:
+        raise LaunchError(
+            f"Slurm would not take this job: {reason_in(err)}; change the flags, sinfo shows what there is"
+        )
+    return reason_in(err) or out.strip()
+
+
+def partitions() -> list[str]:
+    """Return the names of the partitions, or nothing where Slurm does not say."""
+    code, out, _ = call(["sinfo", "--noheader", "--format=%R"])
+    return sorted(set(out.split())) if code == 0 else []
+
+
+def accounts(user: str) -> list[str]:
+    """Return the accounts of a user, or nothing where this cluster keeps no accounts."""
+    if shutil.which("sacctmgr") is None:
+        return []
+    command = ["sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}", "format=account"]
+    code, out, _ = call(command)
+    return sorted(set(out.split())) if code == 0 else []
+
+
+def entries(jobs: Sequence[str]) -> list[Entry]:
+    """Return what Slurm still knows about jobs, each task of an array by itself; ended ones leave after minutes."""
+    found = []
+    for job in jobs:
+        code, out, _ = call(["scontrol", "--oneliner", "show", "job", job])
+        if code == 0:
+            found += [entry_of(line) for line in out.splitlines() if line.startswith("JobId=")]
+    return found
+
+
+def entry_of(line: str) -> Entry:
+    """Read a line of ``scontrol --oneliner show job``."""
+    values = dict(re.findall(r"(?:^|\s)(\w+)=(\S*)", line))
+    job = values["JobId"]
+    if "ArrayJobId" in values:
+        job = f"{values['ArrayJobId']}_{values.get('ArrayTaskId', '?')}"
+    return Entry(
+        job=job,
+        state=values.get("JobState", "UNKNOWN"),
+        restarts=int(values.get("Restarts", "0")),
+        reason=values.get("Reason", "None"),
+        nodes=values.get("NodeList", "").replace("(null)", ""),
+    )
+
+
+def cancel(jobs: Sequence[str]) -> None:
+    """Cancel jobs; those that have ended already are left alone. Raises LaunchError with Slurm's reason."""
+    code, _, err = call(["scancel", *jobs])
+    if code != 0:
+        raise LaunchError(f"scancel {' '.join(jobs)}: {reason_in(err)}")
+
+
+def reason_in(text: str) -> str:
+    """Return what Slurm's programs say, on one line, without their own names."""
+    lines = [
+        re.sub(r"^(sbatch|scancel|srun|scontrol)\b:?( error:)?\s*", "", line).strip() for line in text.splitlines()
+    ]
+    return "; ".join(line for line in lines if line)
