@@ -79,6 +79,10 @@ def resolve(command: Command) -> tuple[dict[str, Any], int | None]:
         settings, resume = train_config(command)
         keywords = {"config": settings, "resume": resume, "force_resume": command.options["force_resume"]}
         return keywords, settings.run.ranks
+    if command.verb == "report":
+        for run_dir in command.options["runs"]:
+            _required_run(run_dir)
+        return command.options, None
     if command.verb == "slurm":
         return {**command.options, "configure": _configuration_of}, None
     if command.verb == "verify":

@@ -193,10 +193,20 @@ class RunConfig:
     """Threads a rank, at most its number of shards; by default the cores of the machine shared out over its ranks."""
     checkpoint_every: int | None = None
     """Steps between checkpoints; by default one at the end of every epoch."""
+    report: bool = True
+    """Write report.html and plots/ when the run is finished; ptrain report does it later."""
+    log: Literal["none", "tensorboard", "mlflow"] = "none"
+    """Live view besides metrics.jsonl: tensorboard writes event files into RUN/tensorboard, mlflow into the store
+    that MLFLOW_TRACKING_URI names or else into mlruns beside the run directory."""
     keep: int = 3
     """Newest checkpoints kept, besides the best one."""
     max_steps: int | None = None
     """Stop after this many steps in all, as if asked to: with a checkpoint and exit code 75."""
+    step_timeout: float | None = None
+    """Seconds without progress after which the rank that hangs is named and the job ends; by default 100 times the
+    longest step so far, and at least 300."""
+    restarts: int = 0
+    """With --ranks: start again from the last checkpoint up to this many times after a crash of any rank."""
     trace: bool = False
     """Write the SHA-256 of every parameter after every step to trace.jsonl, to compare runs by; costs time."""
 
@@ -204,6 +214,9 @@ class RunConfig:
         for name in ("ranks", "threads", "checkpoint_every", "keep", "max_steps"):
             if getattr(self, name) is not None:
                 _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        if self.step_timeout is not None:
+            _require(self.step_timeout > 0, "step_timeout", self.step_timeout, "seconds above 0")
+        _require(self.restarts >= 0, "restarts", self.restarts, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,7 @@ SUMMARIES = {
     "evaluate": "evaluate a finished run, or predictions in a file: exact counts over all ranks",
     "predict": "write the class and the probabilities of every sample of a file",
     "verify": "train a run again on other ranks, backends and threads, and compare every bit",
+    "report": "draw the page of a run, or compare several runs, from their files",
     "slurm": "write and submit job scripts for Slurm, and look after their jobs",
     "doctor": "say what is installed, which backends start, and the fix for what does not",
 }
@@ -43,6 +44,11 @@ _EPILOGS = {
   ptrain predict runs/first samples.npy --out classes.csv
   ptrain predict runs/first samples.npz --out classes.npy --checkpoint best
   ptrain predict runs/first samples.npy --out classes.csv --ranks 2 --backend mpi
+""",
+    "report": """examples:
+  ptrain report runs/first
+  ptrain report runs/first --out first.html
+  ptrain report runs/first runs/second runs/third --out comparison.html
 """,
     "slurm": """examples:
   ptrain slurm sites juwels-booster
@@ -93,6 +99,7 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
         "evaluate": " [RUN]",
         "predict": " RUN INPUT --out FILE",
         "verify": " RUN",
+        "report": " RUN [RUN ...]",
         "slurm": " ACTION [RUN]",
     }.get(verb, "")
     after = " [-- flags of ptrain train]" if verb == "slurm" else ""
@@ -109,6 +116,7 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
         "evaluate": _evaluate,
         "predict": _predict,
         "verify": _verify,
+        "report": _report,
         "slurm": add_slurm,
         "doctor": _doctor,
     }
@@ -177,6 +185,12 @@ def _verify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--interruptions", type=int, default=0, metavar="K", help=text)
     parser.add_argument("--steps", type=int, metavar="N", help="repeat the first N steps only")
     parser.add_argument("--random-seed", dest="seed", type=int, default=0, metavar="N", help="seed of the kills")
+
+
+def _report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", metavar="RUN", nargs="+", help="run directory of ptrain train; several are compared")
+    text = "where to write the page (default: report.html in the run directory, comparison.html here for several)"
+    parser.add_argument("--out", metavar="FILE.html", help=text)
 
 
 def _doctor(parser: argparse.ArgumentParser) -> None:

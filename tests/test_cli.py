@@ -34,10 +34,12 @@ FLAGS = {
         "--step-epochs", "--step-factor", "--warmup-epochs", "--clip-norm",
         "--epochs", "--batch-size", "--shards", "--seed", "--precision", "--reduction", "--early-stopping",
         "--run-dir", "--ranks", "--backend", "--device", "--threads", "--checkpoint-every", "--keep", "--max-steps", "--trace", "--no-trace",
+        "--report", "--no-report", "--log",
     ],
     "evaluate": [*COMMON, "--split", "--data", "--labels", "--checkpoint", "--json", "--predictions",
                  "--absent", "--areas", "--out"],
     "predict": [*COMMON, "--out", "--checkpoint"],
+    "report": ["--help", "--out"],
     "doctor": ["--help", "--json", "--time-limit", "--ranks", "--backend", "--device"],
 }  # fmt: skip
 

@@ -111,7 +111,7 @@ def _heat_map(
     font_size = min(13.0, 0.9 * side) if num_classes > MAX_TEXT_CLASSES else 13.0
     names = [short(str(name), 16) for name in class_names]
     longest = max(map(len, names))
-    upright = longest * font_size * 0.6 < side
+    upright = longest * font_size * 0.56 < side
     cells = []
     for row, line in enumerate(shares):
         for column, share in enumerate(line):
@@ -130,8 +130,8 @@ def _heat_map(
         title=title,
         description=description,
         side=round(side, 2),
-        left=longest * font_size * 0.6 + 30,
-        bottom=(font_size * 1.4 if upright else longest * font_size * 0.6) + 34,
+        left=longest * font_size * 0.56 + 30,
+        bottom=(font_size * 1.4 if upright else longest * font_size * 0.56) + 34,
         extent=round(num_classes * side, 2),
         font_size=round(font_size, 2),
         upright=upright,

@@ -20,7 +20,7 @@ from ptrain.report.heatmap import MAX_SVG_CLASSES, heat_maps
 from ptrain.report.plots import Plot, confusion_plots, heat_colour, reliability_plot, run_plots, save_png, to_svg
 from ptrain.report.records import RunRecord
 
-MAX_CONFUSIONS = 12
+MAX_CONFUSIONS = 8
 """Confusions in the list of the most frequent ones."""
 
 

@@ -13,13 +13,13 @@ from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 """Okabe and Ito's colours, which colour-blind people can tell apart; dashes and markers tell them apart in print."""
 DASHES = ("-", "--", "-.", ":")
 MARKERS = "osD^vP*"
-SEQUENTIAL = "cividis_r"
+SEQUENTIAL = "YlGnBu"
 """Light for little, dark for much, also in grey and for colour-blind people."""
 _STYLE: dict[Any, Any] = {
     "axes.grid": True,
@@ -53,10 +53,10 @@ class Plot:
     figure: Figure
 
 
-def curves_plot(name: str, title: str, curves: Sequence[Curve], *, percent: bool = False, zero: bool = False) -> Plot:
-    """Draw curves over epochs. ``percent``: the values are shares of 1. ``zero``: the axis starts at 0."""
+def curves_plot(name: str, title: str, curves: Sequence[Curve], *, percent: bool = False, small: bool = False) -> Plot:
+    """Draw curves over epochs. ``percent``: the values are shares of 1. ``small``: one figure of three, from 0 up."""
     with rc_context(_STYLE):
-        figure = Figure(figsize=(5.2, 3.1))
+        figure = Figure(figsize=(4.1, 2.7) if small else (5.2, 3.1))
         axes = figure.add_subplot()
         for index, curve in enumerate(curves):
             points = [(x, y) for x, y in zip(curve.epochs, curve.values, strict=True) if y is not None]
@@ -72,9 +72,11 @@ def curves_plot(name: str, title: str, curves: Sequence[Curve], *, percent: bool
         axes.set_xlabel("epoch")
         axes.set_ylabel(f"{title.lower()} (%)" if percent else title.lower())
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if zero:
-            axes.set_ylim(bottom=0)
-        if len(curves) > 1:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+        if small:
+            largest = max((value for curve in curves for value in curve.values if value is not None), default=1.0)
+            axes.set_ylim(0, 1.08 * (largest or 1.0))
+        else:
             axes.legend()
     return Plot(name=name, title=title, description=_describe(title, curves, percent), figure=figure)
 
@@ -105,10 +107,10 @@ def run_plots(metrics: Sequence[Mapping[str, Any]]) -> list[Plot]:
         both = [*curve(f"train_{key}", "training"), *curve(f"validation_{key}", "validation")]
         plots.append(curves_plot(key, key.capitalize(), both, percent=key == "accuracy"))
     rates = curve("learning_rate", "learning rate")
-    plots.append(curves_plot("learning_rate", "Learning rate", rates, zero=True))
+    plots.append(curves_plot("learning_rate", "Learning rate", rates, small=True))
     speeds = curve("samples_per_second", "throughput")
-    plots.append(curves_plot("throughput", "Samples per second", speeds, zero=True))
-    plots.append(curves_plot("seconds", "Seconds per epoch", curve("seconds", "time"), zero=True))
+    plots.append(curves_plot("throughput", "Samples per second", speeds, small=True))
+    plots.append(curves_plot("seconds", "Seconds per epoch", curve("seconds", "time"), small=True))
     return plots
 
 

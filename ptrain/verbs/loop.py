@@ -1,5 +1,6 @@
 """The training loop: steps, epochs, their records, and the boundaries at which a run may stop."""
 
+import shutil
 import time
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from ptrain.verbs.job import Job
 from ptrain.verbs.saving import Checkpoints
 from ptrain.verbs.scoring import score
 from ptrain.verbs.trace import Trace
+from ptrain.verbs.watchdog import HANG, watching
 
 COLUMNS = {
     "epoch": "epoch",
@@ -32,12 +34,21 @@ COLUMNS = {
 class Loop:
     """Takes a state from where it is to the end of the training."""
 
-    def __init__(self, job: Job, state: State, step: TrainingStep, inference: Inference, checkpoints: Checkpoints):
+    def __init__(
+        self,
+        job: Job,
+        state: State,
+        step: TrainingStep,
+        inference: Inference,
+        checkpoints: Checkpoints,
+        live: Callable[[dict[str, Any]], None],
+    ):
         self.job = job
         self.state = state
         self.step = step
         self.inference = inference
         self.checkpoints = checkpoints
+        self.live = live
         self.trace = Trace(job, state) if job.config.run.trace else None
         self._table = job.session.console.growing_table(list(COLUMNS.values()))
 
@@ -50,8 +61,13 @@ class Loop:
         """
         run, epochs, state = self.job.config.run, self.job.config.train.epochs, self.state
         total = epochs * self.job.plan.steps_per_epoch
-        self.job.session.from_root(self._drop_later_records)
-        with self.job.session.console.progress(total, "training", completed=state.step) as progress:
+        self.job.session.from_root(self._clear)
+        console, processes = self.job.session.console, self.job.environment["processes"]
+        rank = self.job.session.comm.info.rank
+        with (
+            watching(self.job.folder / HANG, rank, processes, run.step_timeout) as self.step.beat,
+            console.progress(total, "training", completed=state.step) as progress,
+        ):
 
             def step(epoch: int, index: int) -> bool:
                 at_limit = run.max_steps is not None and state.step + 1 >= run.max_steps
@@ -62,7 +78,9 @@ class Loop:
             while state.step < total and not self._stopped_early():
                 self._epoch(state.step // self.job.plan.steps_per_epoch, step)
 
-    def _drop_later_records(self) -> None:
+    def _clear(self) -> None:
+        """Drop what an earlier, interrupted run left behind after this step."""
+        shutil.rmtree(self.job.folder / HANG, ignore_errors=True)
         steps = self.job.plan.steps_per_epoch
         files.keep_records(self.job.folder / files.METRICS, "epoch", self.state.step // steps)
         files.keep_records(self.job.folder / files.TRACE, "step", self.state.step)
@@ -116,6 +134,7 @@ class Loop:
         """Validate, record the epoch and write the checkpoint that is due."""
         state, config, plan = self.state, self.job.config, self.job.plan
         state.progress.seconds += seconds
+        self.step.beat(f"ending epoch {epoch + 1}", True)
         losses, hits = self.checkpoints.gathered_sums(state)
         record: dict[str, Any] = {
             "epoch": epoch + 1,
@@ -131,6 +150,7 @@ class Loop:
         state.start_epoch()
         improved = self._validate(record)
         self.job.session.from_root(lambda: files.append_record(self.job.folder / files.METRICS, record))
+        self.live(record)
         last = epoch + 1 == config.train.epochs or self._stopped_early()
         self.checkpoints.after_epoch(state, improved=improved, last=last)
         self._table.add([record[name] for name in COLUMNS])
@@ -140,7 +160,7 @@ class Loop:
         split, names = self.job.dataset.validation, self.job.dataset.class_names
         if split is None:
             return False
-        counts = score(self.job.session, self.inference, split, self.job.normalization, names)
+        counts = score(self.job.session, self.inference, split, self.job.normalization, names, self.step.beat)
         summary = summarise_counts(counts, names)
         loss = record["validation_loss"] = summary["loss"]
         record["validation_accuracy"] = summary["overall_accuracy"]

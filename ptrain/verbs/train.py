@@ -1,13 +1,17 @@
 """``ptrain train``: train, checkpoint, evaluate, write the run directory."""
 
+from typing import Any
+
 from ptrain.config import Config
 from ptrain.engine.inference import Inference
 from ptrain.engine.mlp import parameters_sha256
 from ptrain.engine.state import State
 from ptrain.errors import EXIT_DONE
+from ptrain.verbs import report
 from ptrain.verbs import run_directory as files
 from ptrain.verbs.details import evaluate_split
 from ptrain.verbs.job import Job, checkpoints_of, prepare, start_state, training_step
+from ptrain.verbs.live import live_log
 from ptrain.verbs.loop import Loop
 from ptrain.verbs.session import open_session
 from ptrain.verbs.signals import stop_on_signals
@@ -33,18 +37,23 @@ def run(config: Config, *, resume: bool = False, force_resume: bool = False) -> 
             config=job.config, layout=job.layout, parameters=state.parameters, threads=session.threads
         )
         try:
-            Loop(job, state, step, inference, checkpoints).run(signals.requested)
-            if config.train.early_stopping is not None and state.progress.best_step is not None:
-                checkpoints.restore_best(state)
-                session.console.say(f"model of epoch {state.progress.best_epoch}, the lowest validation loss")
-            finish(job, state, inference)
+            with live_log(session, job.config, job.folder, state.step) as live:
+                Loop(job, state, step, inference, checkpoints, live).run(signals.requested)
+                if config.train.early_stopping is not None and state.progress.best_step is not None:
+                    checkpoints.restore_best(state)
+                    session.console.say(f"model of epoch {state.progress.best_epoch}, the lowest validation loss")
+                evaluation = finish(job, state, inference)
+                if evaluation is not None:
+                    live(evaluation | {"step": state.step})
         finally:
             step.close()
             inference.close()
+    if session.is_root and config.run.report:
+        report.in_child(job.folder, session.console)
     return EXIT_DONE
 
 
-def finish(job: Job, state: State, inference: Inference) -> None:
+def finish(job: Job, state: State, inference: Inference) -> dict[str, Any] | None:
     """Write model.safetensors, evaluate the test split and write evaluation.json and its companions."""
     session = job.session
     hashes = {"parameters_sha256": parameters_sha256(job.layout, state.parameters)} | job.hashes
@@ -54,12 +63,15 @@ def finish(job: Job, state: State, inference: Inference) -> None:
         files.write_json(job.folder / files.ENVIRONMENT, job.environment | hashes)
 
     session.from_root(write)
+    evaluation: dict[str, Any] | None = None
     if job.dataset.test is not None:
         names = job.dataset.class_names
         found = evaluate_split(session, inference, job.dataset, job.dataset.test, job.normalization, names)
         found.summary.update({"split": "test", "data": job.config.data.data} | hashes)
+        evaluation = found.summary
         session.from_root(lambda: found.write(job.folder))
         if session.is_root:
             show(session.console, found.summary)
     session.console.say(f"parameters sha256 {hashes['parameters_sha256']}")
     session.console.say(f"run directory {job.folder}")
+    return evaluation

@@ -1,0 +1,177 @@
+"""Several runs on one page: curves over each other, scores side by side, and McNemar's test."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ptrain.evaluation.mcnemar import holm, mcnemar
+from ptrain.report.page import drawn, number, render, score, shown
+from ptrain.report.plots import Curve, Plot, curves_plot
+from ptrain.report.records import RunRecord, read_predictions
+
+SIGNIFICANT = 0.05
+
+
+class Row(NamedTuple):
+    """One score of all runs."""
+
+    name: str
+    values: list[str]
+    best: list[bool]
+
+
+def write_comparison(runs: Sequence[RunRecord], path: Path) -> None:
+    """Write the page that compares runs.
+
+    Raises:
+        OSError: the file cannot be written.
+        RunDirectoryError: predictions of a run are damaged.
+    """
+    names = run_names(runs)
+    same = same_data(runs)
+    content = render(
+        "comparison.html.j2",
+        runs=list(zip(names, runs, strict=True)),
+        same_data=same,
+        rows=score_rows(runs, mark=same),
+        differences=differences(runs),
+        curves=drawn(_plots(runs, names)),
+        tests=mcnemar_tests(runs, names),
+        significant=SIGNIFICANT,
+    )
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(content, encoding="utf-8")
+    temporary.replace(path)
+
+
+def run_names(runs: Sequence[RunRecord]) -> list[str]:
+    """Return the names of the run directories, with their folders where two have the same name."""
+    names = [run.name for run in runs]
+    return [str(run.path) if names.count(name) > 1 else name for name, run in zip(names, runs, strict=True)]
+
+
+def same_data(runs: Sequence[RunRecord]) -> bool:
+    """Return whether all runs that were evaluated were evaluated on the same samples, as far as the files tell."""
+    keys = ("data_sha256", "split", "num_samples")
+    found = [run.evaluation for run in runs if run.evaluation is not None]
+    supports = {tuple(row["support"] for row in one["per_class"]) for one in found}
+    return len({tuple(one.get(key) for key in keys) for one in found}) == 1 and len(supports) == 1
+
+
+def score_rows(runs: Sequence[RunRecord], *, mark: bool) -> list[Row]:
+    """Return the scores of all runs; ``mark``: say which is best, where they differ."""
+    rows = []
+    for name, path, sign in _SCORES:
+        values = [_find(run.evaluation, path) for run in runs]
+        if any(value is not None for value in values):
+            rows.append(Row(name, [score(value) for value in values], _best(values, sign) if mark else _none(runs)))
+    for name, measured in (
+        ("training time (s)", [run.seconds or None for run in runs]),
+        ("samples per second", [run.samples_per_second for run in runs]),
+    ):
+        if any(value is not None for value in measured):
+            rows.append(Row(name, [number(value) for value in measured], _none(runs)))
+    return rows
+
+
+_SCORES: tuple[tuple[str, str, int], ...] = (
+    ("overall accuracy (OA)", "overall_accuracy", 1),
+    ("average accuracy (AA)", "average_accuracy", 1),
+    ("macro precision", "macro.precision", 1),
+    ("macro recall", "macro.recall", 1),
+    ("macro F1 (mean of F1s)", "macro.f1", 1),
+    ("macro F1 (F1 of the means)", "macro.f1_of_means", 1),
+    ("kappa", "kappa", 1),
+    ("Matthews correlation", "matthews", 1),
+    ("ROC AUC (macro, one vs rest)", "ranking.macro.roc_auc", 1),
+    ("average precision (macro)", "ranking.macro.average_precision", 1),
+    ("loss", "loss", -1),
+    ("log loss", "probabilities.log_loss", -1),
+    ("Brier score", "probabilities.brier", -1),
+    ("expected calibration error", "probabilities.expected_calibration_error", -1),
+)
+"""Name, place in evaluation.json, and whether more (1) or less (-1) is better."""
+
+
+def _find(content: Any, path: str) -> float | None:
+    for key in path.split("."):
+        content = content.get(key) if isinstance(content, dict) else None
+    return None if content is None else float(content)
+
+
+def _best(values: Sequence[float | None], sign: int) -> list[bool]:
+    known = [sign * value for value in values if value is not None]
+    if len(known) < 2 or min(known) == max(known):
+        return [False] * len(values)
+    return [value is not None and sign * value == max(known) for value in values]
+
+
+def _none(runs: Sequence[RunRecord]) -> list[bool]:
+    return [False] * len(runs)
+
+
+def differences(runs: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
+    """Return the settings, ranks and devices in which the runs differ, with the value of each run."""
+    flat: list[dict[str, str]] = []
+    for run in runs:
+        values = {key: shown(value) for section in run.config.values() for key, value in section.items()}
+        known = ("ptrain", "torch", "backend", "device", "world_size", "threads", "data_sha256")
+        values |= {key.replace("_", " "): str(run.environment[key])[:40] for key in known if key in run.environment}
+        values.pop("run_dir", None)
+        flat.append(values)
+    keys = dict.fromkeys(key for values in flat for key in values)
+    return [
+        (key, [values.get(key, "–") for values in flat])  # noqa: RUF001
+        for key in keys
+        if len({values.get(key) for values in flat}) > 1
+    ]
+
+
+def _plots(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Plot]:
+    plots = []
+    for key, title in (
+        ("train_loss", "Training loss"),
+        ("validation_loss", "Validation loss"),
+        ("train_accuracy", "Training accuracy"),
+        ("validation_accuracy", "Validation accuracy"),
+    ):
+        curves = []
+        for name, run in zip(names, runs, strict=True):
+            values = [record.get(key) for record in run.metrics]
+            if any(value is not None for value in values):
+                curves.append(Curve(name=name, epochs=[record["epoch"] for record in run.metrics], values=values))
+        if curves:
+            plots.append(curves_plot(key, title, curves, percent=key.endswith("accuracy")))
+    return plots
+
+
+def mcnemar_tests(runs: Sequence[RunRecord], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Return McNemar's test of every pair of runs whose predictions of the same samples were kept."""
+    predictions = [read_predictions(run.path) for run in runs]
+    tests: list[dict[str, Any]] = []
+    for first, second in itertools.combinations(range(len(runs)), 2):
+        a, b = predictions[first], predictions[second]
+        if a is None or b is None or not same_data([runs[first], runs[second]]):
+            continue
+        if len(a) != len(b) or not np.array_equal(a["label"], b["label"]):
+            continue
+        right_a, right_b = a["prediction"] == a["label"], b["prediction"] == b["label"]
+        only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
+        tests.append(
+            {
+                "first": names[first],
+                "second": names[second],
+                "both": int((right_a & right_b).sum()),
+                "only_first": only_a,
+                "only_second": only_b,
+                "neither": int((~right_a & ~right_b).sum()),
+                "p": mcnemar(only_a, only_b),
+                "better": names[first] if only_a > only_b else names[second],
+            }
+        )
+    for test, adjusted in zip(tests, holm([test["p"] for test in tests]), strict=True):
+        test["adjusted"] = adjusted
+    return tests
