@@ -55,7 +55,7 @@ def parse(argv: Sequence[str]) -> Command:
         own, behind = own[: own.index("--")], own[own.index("--") + 1 :]
     tokens = [_spelled(token) for token in own]
     _refuse_unknown(tokens, parser)
-    namespace, extra = parser.parse_known_args(tokens)
+    namespace, extra = parser.parse_known_intermixed_args(tokens)
     if extra:
         raise ConfigError(f"unexpected argument {extra[0]}; see {parser.prog} --help")
     annotations = _annotations()

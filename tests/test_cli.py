@@ -39,8 +39,17 @@ FLAGS = {
     "evaluate": [*COMMON, "--split", "--data", "--labels", "--checkpoint", "--json", "--predictions",
                  "--absent", "--areas", "--out"],
     "predict": [*COMMON, "--out", "--checkpoint"],
+    "verify": ["--help", "--ranks", "--backends", "--threads", "--interruptions", "--steps", "--random-seed"],
     "report": ["--help", "--out"],
-    "doctor": ["--help", "--json", "--time-limit", "--ranks", "--backend", "--device"],
+    "slurm": [
+        "--help", "--site", "--nodes", "--ranks-per-node", "--cpus-per-rank", "--time", "--account", "--partition",
+        "--qos", "--job-name", "--sbatch", "--sweep", "--array", "--module", "--venv", "--image", "--launcher", "--mpi",
+        "--signal-before", "--requeue", "--max-restarts", "--preflight", "--no-preflight", "--lines", "--follow",
+        "--json",
+    ],
+    "doctor": [
+        "--help", "--json", "--time-limit", "--preflight", "--shared-folder", "--ranks", "--backend", "--device",
+    ],
 }  # fmt: skip
 
 
@@ -172,10 +181,11 @@ def test_ranks_are_taken_out_of_the_command_line_of_the_ranks() -> None:
 # Errors of one line
 
 
+VERBS = ", ".join(flags.SUMMARIES)
 ERRORS = [
-    ("", "no verb: expected one of train, evaluate, predict, doctor first; see ptrain --help"),
+    ("", f"no verb: expected one of {VERBS} first; see ptrain --help"),
     ("trian", "unknown verb trian: did you mean train?; see ptrain --help"),
-    ("--hidden 3", "unknown flag --hidden: expected one of train, evaluate, predict, doctor first; see ptrain --help"),
+    ("--hidden 3", f"unknown flag --hidden: expected one of {VERBS} first; see ptrain --help"),
     ("train --hiden 3", "unknown flag --hiden: did you mean --hidden? ptrain train --help lists all of them"),
     (
         "train --bach_size 3",
@@ -284,7 +294,10 @@ def test_keywords_of_predict(run_dir: Path) -> None:
 
 def test_keywords_of_doctor() -> None:
     keywords, _ = cli.resolve(parse("doctor --backend mpi --time-limit 5"))
-    assert keywords == {"as_json": False, "time_limit": 5.0, "backend": "mpi", "device": "auto"}
+    assert keywords == {
+        "as_json": False, "time_limit": 5.0, "backend": "mpi", "device": "auto", "preflight": False,
+        "shared_folder": None,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("line", ["train", "evaluate {run}", "predict {run} x.npy --out y.csv", "doctor"])

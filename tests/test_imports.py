@@ -34,7 +34,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "evaluation": (*BASE, "data", "evaluation"),
     "report": (*BASE, "console", "evaluation", "report"),
     "verbs": (*BASE, "console", "launch", "comm", "data", "engine", "evaluation", "report", "verbs"),
-    "flags": ("errors", "config"),
+    "slurm_flags": (),
+    "flags": ("errors", "config", "slurm_flags"),
     "arguments": ("errors", "config", "flags"),
     "failures": ("errors", "launch.env"),
     "cli": ("errors", "config", "arguments", "failures", "launch", "verbs"),
@@ -94,6 +95,17 @@ def test_help_loads_nothing_heavy(argv: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "ptrain" in done.stdout
+
+
+@pytest.mark.parametrize("argv", [["sites"], ["render", "--site", "generic-cpu", "--", "--epochs", "3"]])
+def test_slurm_needs_nothing_heavy(argv: list[str]) -> None:
+    heavy = [name for name in HEAVY if name != "rich"]
+    code = (
+        "import sys; from ptrain.cli import main; code = main(['slurm', *sys.argv[1:]]); "
+        f"heavy = [name for name in {heavy} if name in sys.modules]; sys.exit(str(heavy) if heavy else code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *argv], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_bad_flags_load_nothing_heavy() -> None:

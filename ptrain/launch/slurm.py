@@ -113,10 +113,9 @@ def directives(site: Site, request: Request, training: Training) -> list[str]:
         raise ConfigError(f"--site {site.name} needs --{missing[0]}; ptrain slurm sites {site.name} says which one")
     names = sorted(chosen, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
     lines = [f"--{directive_key(name)}={directive_value(f'--{name}', chosen[name])}" for name in names]
-    log = training.run_dir.rstrip("/") + "/"
     lines.append("--requeue" if requeue(site, request) == "requeue" else "--no-requeue")
     lines.append("--open-mode=append")
-    lines.append(f"--output={directive_path('--run-dir', log)}{log_name(training)}")
+    lines.append(f"--output={directive_path('--run-dir', training.run_dir, log_name(training))}")
     return lines
 
 

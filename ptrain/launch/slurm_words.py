@@ -7,7 +7,7 @@ from ptrain.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9_.,:/@%+=*&|()\[\]~-]+", re.ASCII)
 _VARIABLE = re.compile(r"\$(?:[A-Z][A-Z0-9_]*)", re.ASCII)
-_PLAIN = re.compile(r"[A-Za-z0-9_.,:/@%+=-]*", re.ASCII)
+_PLAIN = re.compile(r"[A-Za-z0-9_.,:/@+=-]*", re.ASCII)
 
 
 def one_line(what: str, text: str) -> str:
@@ -32,10 +32,16 @@ def directive_value(what: str, text: str) -> str:
     return text
 
 
-def directive_path(what: str, text: str) -> str:
-    """Return a path for --output: sbatch's own quoting, and no %-patterns."""
-    one_line(what, text)
-    return "".join(letter if _PLAIN.fullmatch(letter) else "\\" + letter for letter in text.replace("%", "%%"))
+def directive_path(what: str, folder: str, name: str) -> str:
+    """Return the path of a file for --output, in sbatch's own quotes where it needs them; ``name`` is ours.
+
+    Raises ConfigError for what sbatch would replace: ``%j`` and the like, and backslashes.
+    """
+    text = one_line(what, folder)
+    if "%" in text or "\\" in text:
+        raise ConfigError(f"{what} {text!r}: Slurm reads % and \\ in the name of a log as its own; expected none of them")
+    path = f"{text.rstrip('/')}/{name}"
+    return path if _PLAIN.fullmatch(text) else '"' + path.replace('"', '\\"') + '"'
 
 
 def words(*parts: str) -> str:

@@ -10,7 +10,16 @@ WITH_OWN_OPTIONS = sorted(set(SCRIPTS) - {"train", "test"})
 
 
 def test_scripts_are_the_documented_ones() -> None:
-    assert SCRIPTS == ["build-horovod", "check", "fetch-fashion-mnist", "lock", "setup", "test", "train"]
+    assert SCRIPTS == [
+        "build-horovod",
+        "check",
+        "fetch-fashion-mnist",
+        "lock",
+        "setup",
+        "slurm-cluster",
+        "test",
+        "train",
+    ]
 
 
 @pytest.mark.parametrize("path", [*(ROOT / "scripts").iterdir(), ROOT / ".ci" / "run"], ids=lambda path: path.name)
