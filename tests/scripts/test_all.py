@@ -13,6 +13,7 @@ def test_scripts_are_the_documented_ones() -> None:
     assert SCRIPTS == [
         "build-horovod",
         "check",
+        "fetch-chromium",
         "fetch-fashion-mnist",
         "lock",
         "setup",
