@@ -54,9 +54,27 @@ def _run(argv: list[str]) -> int:
         from ptrain.launch import local
 
         if local.must_start(ranks, info):
-            return local.start(arguments.without_ranks(argv), ranks, os.environ)
+            alone = arguments.without_ranks(argv)
+            settings: Config | None = keywords.get("config")
+            if settings is not None and settings.run.restarts:
+                return _start_supervised(alone, ranks, settings)
+            return local.start(alone, ranks, os.environ)
     verb = importlib.import_module(f"ptrain.verbs.{command.verb}")
     return int(verb.run(**keywords))
+
+
+def _start_supervised(argv: list[str], ranks: int, settings: Config) -> int:
+    """Start ranks here, and after a crash start them again from the last checkpoint, as ``--restarts`` asks."""
+    from ptrain.launch import local, supervise
+
+    run_dir = settings.run.run_dir or config.default_run_dir(settings.data.data)
+
+    def start(ranks: int, again: bool) -> int:
+        resume = ["--resume", "auto"] if again else []
+        # One rank is started by mpirun as well: the process that supervises must not be the one that crashes.
+        return local.start([*argv, "--run-dir", run_dir, *resume], ranks, os.environ)
+
+    return supervise.supervise(start, Path(run_dir), ranks, settings.run.restarts)
 
 
 def _under_launcher(command: Command, keywords: dict[str, Any]) -> tuple[dict[str, Any], int | None]:
@@ -86,8 +104,10 @@ def resolve(command: Command) -> tuple[dict[str, Any], int | None]:
     if command.verb == "slurm":
         return {**command.options, "configure": _configuration_of}, None
     if command.verb == "verify":
-        _required_run(command.options["run_dir"])
-        return dict(command.options), None
+        keywords = dict(command.options)
+        keywords["run_dir"] = keywords.pop("run")
+        _required_run(keywords["run_dir"])
+        return keywords, None
     run = config.build({**command.values, "shards": _MANY_SHARDS}).run
     keywords = {**command.options, "backend": run.backend, "device": run.device}
     if command.verb in ("evaluate", "predict"):

@@ -6,6 +6,7 @@ Field names are unique over all sections: a field is at once a TOML key and a fl
 import dataclasses
 import math
 import sys
+import time
 import types
 import typing
 from dataclasses import dataclass, field
@@ -388,6 +389,12 @@ def write_toml(config: Config, path: Path) -> None:
     import tomli_w
 
     path.write_text(tomli_w.dumps(to_dict(config)), encoding="utf-8")
+
+
+def default_run_dir(data: str) -> str:
+    """Return runs/NAME-TIME for a source of data, for a run without ``--run-dir``."""
+    name = Path(data.partition(":")[2] or data).stem if "/" in data else data.partition(":")[0]
+    return str(Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
 
 
 def differences(old: Config, new: Config) -> list[str]:

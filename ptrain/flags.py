@@ -174,7 +174,7 @@ def _predict(parser: argparse.ArgumentParser) -> None:
 
 
 def _verify(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run_dir", metavar="RUN", help="run directory of ptrain train")
+    parser.add_argument("run", metavar="RUN", help="run directory of ptrain train")
     text = "numbers of ranks to repeat the run on (default: 1 2 3)"
     parser.add_argument("--ranks", dest="num_ranks", nargs="+", type=int, default=[1, 2, 3], metavar="N", help=text)
     text = "backends to repeat it over: mpi, horovod, torch (default: those that are installed)"
@@ -184,7 +184,7 @@ def _verify(parser: argparse.ArgumentParser) -> None:
     text = "kill a random rank at this many random moments of every run but the first, and continue on other ranks"
     parser.add_argument("--interruptions", type=int, default=0, metavar="K", help=text)
     parser.add_argument("--steps", type=int, metavar="N", help="repeat the first N steps only")
-    parser.add_argument("--random-seed", dest="seed", type=int, default=0, metavar="N", help="seed of the kills")
+    parser.add_argument("--random-seed", dest="random_seed", type=int, default=0, metavar="N", help="seed of the kills")
 
 
 def _report(parser: argparse.ArgumentParser) -> None:

@@ -85,7 +85,11 @@ def test_the_hash_ignores_run_and_nothing_else() -> None:
         "threads": 3,
         "checkpoint_every": 4,
         "keep": 1,
+        "report": False,
+        "log": "tensorboard",
         "max_steps": 5,
+        "step_timeout": 9.5,
+        "restarts": 2,
         "trace": True,
     }
     assert set(in_run) == {field.name for field in dataclasses.fields(config.RunConfig)}

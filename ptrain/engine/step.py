@@ -45,6 +45,7 @@ class TrainingStep:
         class_weights: (classes,) float32 weights in the loss, or None.
         threads: threads of this rank.
         device: where to compute.
+        beat: told what the step does next, and whether it then waits for other ranks.
     """
 
     def __init__(
@@ -61,7 +62,9 @@ class TrainingStep:
         class_weights: torch.Tensor | None,
         threads: int,
         device: torch.device,
+        beat: Callable[[str, bool], None] = lambda doing, waits: None,
     ):
+        self.beat = beat
         self.config = config
         self.layout = layout
         self.state = state
@@ -120,7 +123,9 @@ class TrainingStep:
             DivergedError: the loss or the gradient is not finite; the parameters are as before the step.
         """
         state = self.state
+        self.beat(f"computing step {state.step}", False)
         self._local(epoch, step)
+        self.beat(f"exchanging the gradient of step {state.step}", True)
         control = self._workspace[self._plan.nodes[0][1], self.layout.length :]
         control[1] = float(stop)
         total = self._reduce()

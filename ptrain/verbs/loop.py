@@ -160,7 +160,12 @@ class Loop:
         split, names = self.job.dataset.validation, self.job.dataset.class_names
         if split is None:
             return False
-        counts = score(self.job.session, self.inference, split, self.job.normalization, names, self.step.beat)
+        beat = self.step.beat
+
+        def alive(_: object) -> None:
+            beat("validating", False)
+
+        counts = score(self.job.session, self.inference, split, self.job.normalization, names, alive)
         summary = summarise_counts(counts, names)
         loss = record["validation_loss"] = summary["loss"]
         record["validation_accuracy"] = summary["overall_accuracy"]

@@ -27,19 +27,13 @@ CONFIG, ENVIRONMENT, METRICS, MODEL = "config.toml", "environment.json", "metric
 CHECKPOINTS, TRACE = "checkpoints", "trace.jsonl"
 
 
-def default_name(data: str) -> str:
-    """Return runs/NAME-TIME for a source of data."""
-    stem = Path(data.split(":", 1)[-1] if os.sep in data else data.split(":", 1)[0]).stem
-    return str(Path("runs") / f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}")
-
-
 def claim(config: Config, *, resume: bool) -> Path:
     """Make the run directory of a new run, or check the one to continue, and return it. Called on rank 0.
 
     Raises:
         RunDirectoryError: it holds another run, or cannot be made or written to.
     """
-    path = Path(config.run.run_dir or default_name(config.data.data))
+    path = Path(config.run.run_dir or configuration.default_run_dir(config.data.data))
     number = 1
     while config.run.run_dir is None and path.exists():
         number += 1
