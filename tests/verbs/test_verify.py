@@ -1,0 +1,81 @@
+"""``ptrain verify`` on real runs, and the comparison of traces."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ptrain.config import build
+from ptrain.errors import ConfigError
+from ptrain.verbs.interrupt import Case
+from ptrain.verbs.verify import choose_cases, first_difference
+from tests.ranks import run_group
+
+PTRAIN = [sys.executable, "-m", "ptrain"]
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a finished run."""
+    folder = tmp_path_factory.mktemp("verify") / "run"
+    flags = ["--hidden", "16", "--epochs", "15", "--dropout", "0.1", "--threads", "1", "--no-report"]
+    done = run_group([*PTRAIN, "train", *flags, "--run-dir", str(folder)])
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_a_run_repeats_on_other_ranks_with_kills(run_dir: Path) -> None:
+    flags = ["--ranks", "1", "3", "--backends", "mpi", "--threads", "1", "2", "--interruptions", "1"]
+    done = run_group([*PTRAIN, "verify", str(run_dir), *flags], timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.rstrip().endswith("all the same")
+    assert done.stdout.count(" same") >= 3
+    assert "--reduction allreduce on 2 ranks: parameters differ by at most" in done.stdout
+    assert [path.name for path in run_dir.parent.iterdir()] == ["run"]
+
+
+def test_other_bits_are_reported_with_exit_code_1(run_dir: Path, tmp_path: Path) -> None:
+    other = tmp_path / "run"
+    subprocess.run(["cp", "-r", str(run_dir), str(other)], check=True)
+    content = json.loads((other / "environment.json").read_text())
+    content["parameters_sha256"] = "0" * 64
+    (other / "environment.json").write_text(json.dumps(content))
+    done = run_group([*PTRAIN, "verify", str(other), "--ranks", "1", "--threads", "1"], timeout=120)
+    assert done.returncode == 1, done.stderr
+    assert "DIFFERENT" in done.stdout
+    assert "NOT the same bits" in done.stdout
+
+
+def record(step: int, **tensors: str) -> dict[str, Any]:
+    return {"step": step, "tensors": tensors}
+
+
+def test_the_first_step_and_tensor_that_differ_are_found() -> None:
+    one = [record(1, a="x", b="y"), record(2, a="x", b="y"), record(3, a="z", b="z")]
+    other = [record(1, a="x", b="y"), record(2, a="x", b="-"), record(3, a="-", b="-")]
+    assert first_difference(one, other) == (2, "b")
+    assert first_difference(one, one) is None
+
+
+def test_cases_cover_every_number_of_ranks_with_every_backend() -> None:
+    cases = choose_cases(build({}), [1, 2, 3], ["mpi", "torch"], [1, 2])
+    assert {(case.ranks, case.backend) for case in cases} == {
+        (1, "single"), (2, "mpi"), (2, "torch"), (3, "mpi"), (3, "torch"),
+    }  # fmt: skip
+    assert {case.threads for case in cases} == {1, 2}
+    assert Case(ranks=1, backend="single", threads=2).flags == ["--ranks", "1", "--backend", "single", "--threads", "2"]
+
+
+def test_impossible_cases_are_refused() -> None:
+    with pytest.raises(ConfigError, match="--ranks 9: expected 1 to 8"):
+        choose_cases(build({}), [9], [], [1])
+    with pytest.raises(ConfigError, match="did you mean horovod"):
+        choose_cases(build({}), [2], ["horovd"], [1])
+
+
+def test_kills_are_the_same_for_a_seed() -> None:
+    assert [random.Random("0/1").randrange(100) for _ in range(2)] == [random.Random("0/1").randrange(100)] * 2
