@@ -117,10 +117,10 @@ def differences(runs: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
     """Return the settings, ranks and devices in which the runs differ, with the value of each run."""
     flat: list[dict[str, str]] = []
     for run in runs:
-        values = {key: shown(value) for section in run.config.values() for key, value in section.items()}
+        sections = [section for name, section in run.config.items() if name != "run"]
+        values = {key: shown(value) for section in sections for key, value in section.items()}
         known = ("ptrain", "torch", "backend", "device", "world_size", "threads", "data_sha256")
-        values |= {key.replace("_", " "): str(run.environment[key])[:40] for key in known if key in run.environment}
-        values.pop("run_dir", None)
+        values |= {key.replace("_", " "): str(run.environment[key])[:16] for key in known if key in run.environment}
         flat.append(values)
     keys = dict.fromkeys(key for values in flat for key in values)
     return [

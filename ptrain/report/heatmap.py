@@ -107,7 +107,7 @@ def _heat_map(
     legend: Sequence[tuple[float, str]],
 ) -> HeatMap:
     num_classes = len(class_names)
-    side = max(9.0, min(64.0, 450 / num_classes))
+    side = max(9.0, min(80.0, 450 / num_classes))
     font_size = min(13.0, 0.9 * side) if num_classes > MAX_TEXT_CLASSES else 13.0
     names = [short(str(name), 16) for name in class_names]
     longest = max(map(len, names))
