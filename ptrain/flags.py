@@ -202,6 +202,7 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
         "--preflight", action="store_true", help="in a job: is every rank where it should be? exit code 2 if not"
     )
     parser.add_argument("--shared-folder", metavar="DIR", help="--preflight: folder that all ranks must share")
+    parser.add_argument("--expect-ranks", type=int, metavar="N", help="--preflight: number of ranks there must be")
     _add_field(parser, "ranks")
     _add_field(parser, "backend", "try only this one; the ranks of a job report through it")
     _add_field(parser, "device", "where the ranks of a job keep what they add up")

@@ -48,7 +48,7 @@ FLAGS = {
         "--json",
     ],
     "doctor": [
-        "--help", "--json", "--time-limit", "--preflight", "--shared-folder", "--ranks", "--backend", "--device",
+        "--help", "--json", "--time-limit", "--preflight", "--shared-folder", "--expect-ranks", "--ranks", "--backend", "--device",
     ],
 }  # fmt: skip
 
@@ -296,7 +296,7 @@ def test_keywords_of_doctor() -> None:
     keywords, _ = cli.resolve(parse("doctor --backend mpi --time-limit 5"))
     assert keywords == {
         "as_json": False, "time_limit": 5.0, "backend": "mpi", "device": "auto", "preflight": False,
-        "shared_folder": None,
+        "shared_folder": None, "expect_ranks": None,
     }  # fmt: skip
 
 

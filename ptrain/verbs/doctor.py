@@ -24,6 +24,7 @@ def run(
     device: str = "auto",
     preflight: bool = False,
     shared_folder: str | None = None,
+    expect_ranks: int | None = None,
 ) -> int:
     """Report on this machine, or, where a launcher started several ranks, on each of them through ``backend``.
 
@@ -33,7 +34,13 @@ def run(
     if preflight:
         from ptrain.verbs import preflight as checked
 
-        return checked.run(backend=backend, device=device, shared_folder=shared_folder, time_limit=time_limit)
+        return checked.run(
+            backend=backend,
+            device=device,
+            shared_folder=shared_folder,
+            expect_ranks=expect_ranks,
+            time_limit=time_limit,
+        )
     info = env.detect(os.environ)
     if info.size > 1:
         return _job(info, backend, device, as_json)

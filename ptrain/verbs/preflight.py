@@ -24,7 +24,7 @@ from ptrain.verbs.doctor_cores import crowded, short_list
 PATIENCE = 10.0  # seconds; a network file system may show a new file late
 
 
-def run(*, backend: str, device: str, shared_folder: str | None, time_limit: float) -> int:
+def run(*, backend: str, device: str, shared_folder: str | None, expect_ranks: int | None, time_limit: float) -> int:
     """Check this job and return the exit code: 0 where training can start.
 
     ``time_limit``: seconds that the start of the backend may take.
@@ -33,7 +33,7 @@ def run(*, backend: str, device: str, shared_folder: str | None, time_limit: flo
         LaunchError: this rank is not where it should be.
     """
     info = env.detect(os.environ)
-    check_world_size(info, os.environ)
+    check_world_size(info, expect_ranks)
     check_first_host(info, os.environ)
     import torch
 
@@ -75,13 +75,13 @@ def run(*, backend: str, device: str, shared_folder: str | None, time_limit: flo
     return EXIT_INPUT if problems else EXIT_DONE
 
 
-def check_world_size(info: RankInfo, environ: Mapping[str, str]) -> None:
-    """Raise LaunchError where the job has another number of tasks than the world has ranks."""
-    tasks = environ.get("SLURM_NTASKS", "")
-    if tasks.isdecimal() and int(tasks) != info.size:
+def check_world_size(info: RankInfo, expected: int | None) -> None:
+    """Raise LaunchError where the world has another number of ranks than the job has tasks."""
+    if expected is not None and expected != info.size:
+        started = f"{info.launcher} started {info.size} ranks" if info.launcher != "none" else "no launcher was found"
         raise LaunchError(
-            f"preflight: {_me(info)}Slurm was asked for {tasks} tasks, but {info.launcher} started"
-            f" {info.size} ranks; expected the same number: start ptrain through srun, or mpirun -n {tasks}"
+            f"preflight: {_me(info)}the job has {expected} tasks, but {started}; expected a rank a task: "
+            f"start ptrain through srun, or mpirun -n {expected}"
         )
 
 

@@ -74,12 +74,41 @@ getent hosts "$MASTER_ADDR" >/dev/null || fail "the first node's name $MASTER_AD
 # One task a rank. Since Slurm 22.05 srun does not take --cpus-per-task over from sbatch.
 start=(srun --mpi=pmi2 --ntasks="$SLURM_NTASKS" --cpus-per-task="$SLURM_CPUS_PER_TASK" --gpus-per-task=1 --gpu-bind=closest)
 
+# Goes on in another run of this job. It is this shell that asks for it: scontrol is often missing inside containers.
+go_on() { # go_on WHAT-HAPPENED
+    local state next
+    state=$(squeue --noheader --jobs="$job" --format=%T 2>/dev/null)
+    if [ -n "$state" ] && [ "$state" != RUNNING ]; then
+        say "$1; Slurm says $state, so the job is not requeued from here"
+    elif [ "$restarts" -ge 20 ]; then
+        say "$1; restarted $restarts times, which is the limit (--max-restarts): submit it again to go on"
+    elif scontrol requeue "$job"; then
+        say "$1; requeued, restart $((restarts + 1)) of at most 20"
+    elif next=$(PTRAIN_RESTARTS=$((restarts + 1)) sbatch --parsable --dependency=afterany:"$job" "$0"); then
+        printf '%s\n' "${next%%;*}" >>runs/first/slurm.jobs
+        say "$1; job ${next%%;*} goes on, restart $((restarts + 1)) of at most 20"
+    else
+        say "$1; Slurm refused to requeue it: submit it again to go on"
+    fi
+    exit 75
+}
+
+# A program that failed is not run again. A node that died is another matter.
+give_up() { # give_up WHAT CODE
+    if [ "$SLURM_JOB_NUM_NODES" -gt 1 ] && [ "$2" -ne 2 ] && [ "$2" -ne 3 ] &&
+        ! timeout 60 srun --overlap --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 true 2>/dev/null; then
+        say "$1 with exit code $2, and a node does not answer: Slurm requeues the job when it gives the node up"
+        sleep 1800 &
+        wait $!
+    else
+        say "$1 with exit code $2; not requeued; the reason is above"
+    fi
+    exit "$2"
+}
+
 # Every rank in its place, and all hear each other? Seconds now instead of hours later.
-run "${start[@]}" --kill-on-bad-exit=1 "${ptrain[@]}" doctor --preflight --shared-folder "$run_dir" --backend torch --device cuda
-if [ "$stopping" = no ] && [ "$code" -ne 0 ]; then
-    say "the preflight failed with exit code $code: nothing was trained; the reason is above"
-    exit "$code"
-fi
+run "${start[@]}" --kill-on-bad-exit=1 "${ptrain[@]}" doctor --preflight --expect-ranks "$SLURM_NTASKS" --shared-folder "$run_dir" --backend torch --device cuda
+[ "$stopping" = yes ] || [ "$code" -eq 0 ] || give_up "the preflight failed (nothing was trained)" "$code"
 
 train=(
     --data data/train.npz
@@ -96,31 +125,7 @@ fi
 # 138: USR1 came before ptrain listened, so before the first step.
 if [ "$stopping" = yes ] && [ "$code" -eq 138 ]; then code=75; fi
 case $code in
-    0)
-        say "done"
-        exit 0
-        ;;
-    75) ;;
-    *)
-        say "failed with exit code $code; not requeued; the reason is above"
-        exit "$code"
-        ;;
+    0) say "done" ;;
+    75) go_on "stopped at a step boundary, checkpoint written" ;;
+    *) give_up "ended" "$code" ;;
 esac
-
-# Stopped at a step boundary, checkpoint written: go on in another run of this job. It is this shell that asks for it:
-# scontrol is often missing inside containers.
-state=$(squeue --noheader --jobs="$job" --format=%T 2>/dev/null)
-if [ -n "$state" ] && [ "$state" != RUNNING ]; then
-    say "stopped; Slurm says $state, so the job is not requeued from here"
-elif [ "$restarts" -ge 20 ]; then
-    say "stopped; restarted $restarts times, which is the limit (--max-restarts): submit it again to go on"
-elif scontrol requeue "$job"; then
-    say "stopped and requeued (restart $((restarts + 1)) of at most 20)"
-    trap '' TERM # Slurm now ends this shell
-elif next=$(PTRAIN_RESTARTS=$((restarts + 1)) sbatch --parsable --dependency=afterany:"$job" "$0"); then
-    printf '%s\n' "${next%%;*}" >>runs/first/slurm.jobs
-    say "stopped; job ${next%%;*} goes on (restart $((restarts + 1)) of at most 20)"
-else
-    say "stopped; Slurm refused to requeue it: submit it again to go on"
-fi
-exit 75
