@@ -33,7 +33,8 @@ FLAGS = {
         "--optimizer", "--lr", "--momentum", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--schedule",
         "--step-epochs", "--step-factor", "--warmup-epochs", "--clip-norm",
         "--epochs", "--batch-size", "--shards", "--seed", "--precision", "--reduction", "--early-stopping",
-        "--run-dir", "--ranks", "--backend", "--device", "--threads", "--checkpoint-every", "--keep", "--max-steps", "--step-timeout", "--restarts", "--trace", "--no-trace",
+        "--run-dir", "--ranks", "--backend", "--device", "--threads", "--checkpoint-every", "--keep",
+        "--max-steps", "--step-timeout", "--restarts", "--trace", "--no-trace",
         "--report", "--no-report", "--log",
     ],
     "evaluate": [*COMMON, "--split", "--data", "--labels", "--checkpoint", "--json", "--predictions",
@@ -48,7 +49,8 @@ FLAGS = {
         "--json",
     ],
     "doctor": [
-        "--help", "--json", "--time-limit", "--preflight", "--shared-folder", "--expect-ranks", "--ranks", "--backend", "--device",
+        "--help", "--json", "--time-limit", "--preflight", "--shared-folder", "--expect-ranks",
+        "--ranks", "--backend", "--device",
     ],
 }  # fmt: skip
 

@@ -86,7 +86,7 @@ go_on() { # go_on WHAT-HAPPENED
 }
 
 # A program that failed is not run again. A node that died is another matter.
-give_up() { # give_up WHAT CODE
+give_up() { # give_up WHAT CODE [EXIT-CODE]
     if [ "$SLURM_JOB_NUM_NODES" -gt 1 ] && [ "$2" -ne 2 ] && [ "$2" -ne 3 ] &&
         ! timeout 60 srun --overlap --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 true 2>/dev/null; then
         say "$1 with exit code $2, and a node does not answer: Slurm requeues the job when it gives the node up"
@@ -95,7 +95,7 @@ give_up() { # give_up WHAT CODE
     else
         say "$1 with exit code $2; not requeued; the reason is above"
     fi
-    exit "$2"
+    exit "${3:-$2}"
 }
 
 

@@ -88,7 +88,7 @@ go_on() { # go_on WHAT-HAPPENED
 }
 
 # A program that failed is not run again. A node that died is another matter.
-give_up() { # give_up WHAT CODE
+give_up() { # give_up WHAT CODE [EXIT-CODE]
     if [ "$SLURM_JOB_NUM_NODES" -gt 1 ] && [ "$2" -ne 2 ] && [ "$2" -ne 3 ] &&
         ! timeout 60 srun --overlap --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 true 2>/dev/null; then
         say "$1 with exit code $2, and a node does not answer: Slurm requeues the job when it gives the node up"
@@ -97,12 +97,12 @@ give_up() { # give_up WHAT CODE
     else
         say "$1 with exit code $2; not requeued; the reason is above"
     fi
-    exit "$2"
+    exit "${3:-$2}"
 }
 
 # Every rank in its place, and all hear each other? Seconds now instead of hours later.
 run "${start[@]}" --kill-on-bad-exit=1 "${ptrain[@]}" doctor --preflight --expect-ranks "$SLURM_NTASKS" --shared-folder "$run_dir"
-[ "$stopping" = yes ] || [ "$code" -eq 0 ] || give_up "the preflight failed (nothing was trained)" "$code"
+[ "$stopping" = yes ] || [ "$code" -eq 0 ] || give_up "the preflight failed (nothing was trained)" "$code" 2
 
 train=(
     --data data/train.npz
