@@ -1,0 +1,51 @@
+"""Trains many small configurations in one job; rank 0 prints the hash and the evaluation of each as JSON.
+
+usage: grid_program.py BACKEND THREADS CONFIGURATIONS.json FOLDER
+"""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from ptrain.config import RunConfig, build
+from ptrain.engine.inference import Inference
+from ptrain.verbs.job import checkpoints_of, prepare, start_state, training_step
+from ptrain.verbs.loop import Loop
+from ptrain.verbs.session import Session, open_session
+from ptrain.verbs.train import finish
+
+
+def train(session: Session, values: dict[str, object], run_dir: Path) -> dict[str, object]:
+    """Train one configuration and return what must not depend on ranks, backend and threads."""
+    job = prepare(session, build({**values, "run_dir": str(run_dir)}), resume=False)
+    state = start_state(job)
+    step = training_step(job, state)
+    inference = Inference(config=job.config, layout=job.layout, parameters=state.parameters, threads=session.threads)
+    Loop(job, state, step, inference, checkpoints_of(job), lambda record: None).run(lambda: False)
+    finish(job, state, inference)
+    step.close()
+    inference.close()
+    if not session.is_root:
+        return {}
+    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    clocks = ("seconds", "samples_per_second")
+    return {
+        "evaluation": json.loads((run_dir / "evaluation.json").read_text()),
+        "history": [{name: value for name, value in record.items() if name not in clocks} for record in records],
+    }
+
+
+def main() -> None:
+    """Run all configurations of the file."""
+    backend, threads, path, folder = sys.argv[1:]
+    configurations = json.loads(Path(path).read_text())
+    with open_session(RunConfig(backend=backend), quiet=True) as opened:  # type: ignore[arg-type]
+        session = dataclasses.replace(opened, threads=int(threads))
+        results = [train(session, values, Path(folder) / str(n)) for n, values in enumerate(configurations)]
+    if opened.is_root:
+        print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""The promise over the grid: ranks, threads, backends, and everything that the arithmetic can be made of."""
+
+import itertools
+import json
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ranks import run_ranks
+
+PROGRAM = Path(__file__).with_name("grid_program.py")
+FACTORS: dict[str, list[Any]] = {
+    "optimizer": ["sgd", "momentum", "nesterov", "adam", "adamw"],
+    "activation": ["relu", "sigmoid", "tanh", "softplus", "leaky_relu", "elu", "gelu"],
+    "loss": ["cross_entropy", "mse"],
+    "hidden": [[], [12], [9, 17]],
+    "dropout": [0.0, 0.4],
+    "class_weights": ["none", "balanced"],
+    "clip_norm": [None, 0.5],
+    "weight_decay": [0.0, 0.01],
+    "batch_size": [32, 37, "all"],  # 200 training samples: a short last batch, one that 8 does not divide, one step
+    "shards": [8, 11],
+    "precision": ["fp32", "bf16"],
+    "normalize": ["none", "standard"],
+}
+FIXED = {"data": "blobs:samples=300,classes=4,features=5", "epochs": 2, "validation": 0.2, "lr": 0.001}
+WORLDS = [("mpi", 2, 1), ("mpi", 3, 2), ("mpi", 4, 1), ("mpi", 8, 1), ("horovod", 2, 2), ("horovod", 3, 1)]
+WORLDS += [("torch", 2, 1), ("torch", 3, 2)]
+"""Backend, ranks, threads a rank."""
+
+
+def covering(factors: dict[str, list[Any]], chance: random.Random) -> list[dict[str, Any]]:
+    """Return configurations in which every pair of values of two factors occurs: greedily, the best of 50 at a time."""
+
+    def pairs(values: dict[str, Any]) -> set[tuple[tuple[str, str], tuple[str, str]]]:
+        items = [(name, repr(value)) for name, value in values.items()]
+        return set(itertools.combinations(items, 2))
+
+    missing = set()
+    for (one, ones), (other, others) in itertools.combinations(factors.items(), 2):
+        missing |= {((one, repr(a)), (other, repr(b))) for a in ones for b in others}
+    chosen: list[dict[str, Any]] = []
+    while missing:
+        candidates = [{name: chance.choice(values) for name, values in factors.items()} for _ in range(50)]
+        best = max(candidates, key=lambda values: len(pairs(values) & missing))
+        chosen.append(best)
+        missing -= pairs(best)
+    return chosen
+
+
+def configurations() -> list[dict[str, Any]]:
+    """Return a covering set, the same in every run of the tests, and some drawn anew each time."""
+    drawn = random.Random()
+    chosen = covering(FACTORS, random.Random(0))
+    chosen += [{name: drawn.choice(values) for name, values in FACTORS.items()} for _ in range(4)]
+    return [{k: v for k, v in (FIXED | values).items() if v is not None} for values in chosen]
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of the configurations."""
+    path = tmp_path_factory.mktemp("grid") / "configurations.json"
+    path.write_text(json.dumps(configurations()))
+    return path
+
+
+def results(grid: Path, folder: Path, backend: str, ranks: int, threads: int) -> list[Any]:
+    command = [sys.executable, str(PROGRAM), backend, str(threads), str(grid), str(folder)]
+    done = run_ranks(command, ranks, backend=backend, timeout=300, env={"PYTHONPATH": str(PROGRAM.parents[2])})
+    assert done.returncode == 0, done.stderr
+    found: list[Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def reference(grid: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """Return the results of one rank with one thread."""
+    return results(grid, tmp_path_factory.mktemp("reference"), "single", 1, 1)
+
+
+@pytest.mark.parametrize(("backend", "ranks", "threads"), [("single", 1, 2), ("single", 1, 3), *WORLDS])
+def test_the_whole_grid_has_the_same_bits(
+    grid: Path, reference: list[Any], tmp_path: Path, backend: str, ranks: int, threads: int
+) -> None:
+    found = results(grid, tmp_path, backend, ranks, threads)
+    for values, ours, theirs in zip(json.loads(grid.read_text()), found, reference, strict=True):
+        assert ours == theirs, values
+
+
+def test_the_covering_set_holds_every_pair() -> None:
+    chosen = covering(FACTORS, random.Random(0))
+    assert len(chosen) < 60
+    for one, other in itertools.combinations(FACTORS, 2):
+        found = {(repr(values[one]), repr(values[other])) for values in chosen}
+        assert found == {(repr(a), repr(b)) for a in FACTORS[one] for b in FACTORS[other]}
