@@ -66,16 +66,19 @@ grouped() { # grouped COMMAND…: runs it as a job that end_jobs can end
 }
 
 ticker() { # ticker SECONDS LABEL LOG: a sign of life while a job runs; one line that is written over on a terminal
-    local start=$SECONDS last columns
+    local start=$SECONDS line columns recent
     while sleep "$1" && kill -0 $$ 2>/dev/null; do
-        last=$(tail -c 4096 -- "$3" 2>/dev/null | tr '\r' '\n' | grep -v '^[[:space:]]*$' | tail -n 1)
+        recent=$(tail -c 65536 -- "$3" 2>/dev/null | tr '\r' '\n')
+        # What make says of its progress, among pages of warnings.
+        line=$(grep -oE '^ *\[ *[0-9]+%\] [A-Z].*' <<<"$recent" | tail -n 1)
         if [ -t 2 ]; then
+            [ -n "$line" ] || line=$(grep -v '^[[:space:]]*$' <<<"$recent" | tail -n 1)
             columns=$(tput cols 2>/dev/null || echo 80)
-            last="  $2: $((SECONDS - start)) s  $last"
-            printf '\r\033[K%s' "${last:0:columns-1}" >&2
+            line="  $2: $((SECONDS - start)) s  ${line#"${line%%[![:space:]]*}"}"
+            printf '\r\033[K%s' "${line:0:columns-1}" >&2
         else
-            last=$(tail -c 65536 -- "$3" 2>/dev/null | grep -oE '^ *\[ *[0-9]+%\]' | tail -n 1 | tr -d ' []')
-            say "  $2: $((SECONDS - start)) s${last:+, $last done}"
+            line=$(grep -oE '[0-9]+%' <<<"$line" | head -n 1)
+            say "  $2: $((SECONDS - start)) s${line:+, $line done}"
         fi
     done
 }
