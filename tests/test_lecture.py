@@ -34,7 +34,9 @@ def test_backpropagation_by_hand() -> None:
 
 def accuracy(folder: Path, **values: object) -> float:
     run_dir = folder / "run"
-    train.run(build({"run_dir": str(run_dir), "threads": 1, "shards": 1, "batch_size": "all", **values}))
+    train.run(
+        build({"run_dir": str(run_dir), "threads": 1, "shards": 1, "batch_size": "all", "report": False, **values})
+    )
     return float(json.loads((run_dir / "evaluation.json").read_text())["overall_accuracy"])
 
 

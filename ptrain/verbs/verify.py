@@ -109,8 +109,7 @@ def _repeat(
     seed: int,
 ) -> Iterator[dict[str, Any]]:
     """Train in every case, say so, and yield what came out."""
-    flags = ["--config", str(folder / "config.toml"), "--trace"]
-    flags += [] if steps is None else ["--max-steps", str(steps)]
+    flags = [*_same_flags(folder, steps), "--trace"]
     total = 0
     for number, case in enumerate(cases):
         run_dir = temporary / f"case-{number + 1}"
@@ -135,7 +134,15 @@ def _repeat(
             "seconds": time.perf_counter() - start,
             "run_dir": run_dir,
         }
-        console.say(f"{number + 1} of {len(cases)} done: {case.ranks} ranks, {case.backend}, {case.threads} threads")
+        console.say(
+            f"{number + 1} of {len(cases)} done: ranks {case.ranks}, backend {case.backend}, threads {case.threads}"
+        )
+
+
+def _same_flags(folder: Path, steps: int | None) -> list[str]:
+    """Return the flags that repeat a run without what it shows to people."""
+    limit = [] if steps is None else ["--max-steps", str(steps)]
+    return ["--config", str(folder / "config.toml"), "--no-report", "--log", "none", *limit]
 
 
 def _report(console: Console, results: Sequence[Mapping[str, Any]], expected: str | None, interruptions: int) -> None:
@@ -180,8 +187,7 @@ def allreduce_difference(
     if several is None:
         return None
     run_dir = temporary / "allreduce"
-    flags = ["--config", str(folder / "config.toml"), "--reduction", "allreduce"]
-    flags += [] if steps is None else ["--max-steps", str(steps)]
+    flags = [*_same_flags(folder, steps), "--reduction", "allreduce"]
     train(flags, run_dir, dataclasses.replace(several, ranks=2))
     newest = [max((path / "checkpoints").glob("step-*")) / "tensors.safetensors" for path in (ordered, run_dir)]
     one, other = (load_file(path) for path in newest)

@@ -19,7 +19,7 @@ from ptrain.verbs.session import load_data, open_session
 from tests.ranks import clean_environment, find_mpirun, oversubscribe, run_group, run_ranks
 
 PTRAIN = [sys.executable, "-m", "ptrain"]
-FLAGS = ["--hidden", "24", "--epochs", "3", "--batch-size", "100", "--shards", "6", "--threads", "1"]
+FLAGS = ["--no-report", "--hidden", "24", "--epochs", "3", "--batch-size", "100", "--shards", "6", "--threads", "1"]
 FLAGS += ["--validation", "0.2", "--optimizer", "nesterov", "--lr", "0.02", "--dropout", "0.1", "--clip-norm", "1"]
 FLAGS += ["--class-weights", "balanced", "--schedule", "cosine", "--warmup-epochs", "1"]
 
@@ -107,7 +107,19 @@ def stopped_run(run_dir: Path, command: list[str], number: int) -> subprocess.Co
     return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
 
-LONG = ["--hidden", "32", "--epochs", "40", "--batch-size", "32", "--threads", "1", "--validation", "0.1"]
+LONG = [
+    "--no-report",
+    "--hidden",
+    "32",
+    "--epochs",
+    "40",
+    "--batch-size",
+    "32",
+    "--threads",
+    "1",
+    "--validation",
+    "0.1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -178,10 +190,10 @@ def test_resume_with_changed_data_says_so(tmp_path: Path) -> None:
     np.save(tmp_path / "y.npy", np.arange(60) % 3)
     np.save(tmp_path / "x.npy", random.normal(size=(60, 4)).astype(np.float32))
     command = [*PTRAIN, "train", "--data", str(tmp_path / "x.npy"), "--labels", str(tmp_path / "y.npy")]
-    command += ["--epochs", "1", "--hidden", "none", "--run-dir", str(tmp_path / "run")]
+    command += ["--epochs", "1", "--hidden", "none", "--no-report", "--run-dir", str(tmp_path / "run")]
     assert run_group(command).returncode == 0
     np.save(tmp_path / "x.npy", random.normal(size=(60, 4)).astype(np.float32))
-    resumed = [*PTRAIN, "train", "--resume", "--run-dir", str(tmp_path / "run"), "--epochs", "1"]
+    resumed = [*PTRAIN, "train", "--resume", "--run-dir", str(tmp_path / "run"), "--no-report", "--epochs", "1"]
     one_line_error(run_group(resumed), "data: sha256")
     assert run_group([*resumed, "--force-resume"]).returncode == 0
 
@@ -238,7 +250,15 @@ def test_divergence_ends_every_rank_with_code_3(tmp_path: Path, backend: str) ->
 
 def test_early_stopping_takes_the_best_epoch(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    values = {"hidden": [64], "epochs": 200, "validation": 0.3, "early_stopping": 2, "lr": 0.5, "threads": 1}
+    values = {
+        "hidden": [64],
+        "epochs": 200,
+        "validation": 0.3,
+        "early_stopping": 2,
+        "lr": 0.5,
+        "threads": 1,
+        "report": False,
+    }
     train.run(build({**values, "data": "blobs:samples=300,classes=3,noise=3", "run_dir": str(run_dir)}))
     losses = [record["validation_loss"] for record in metrics(run_dir)]
     best = losses.index(min(losses))
