@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptrain.evaluation.mcnemar import holm, mcnemar
-from ptrain.report.page import drawn, number, render, score, shown
+from ptrain.report.page import drawn, render, write_page
 from ptrain.report.plots import Curve, Plot, curves_plot
 from ptrain.report.records import RunRecord, read_predictions
+from ptrain.report.words import number, score, shown
 
 SIGNIFICANT = 0.05
 
@@ -42,9 +43,7 @@ def write_comparison(runs: Sequence[RunRecord], path: Path) -> None:
         tests=mcnemar_tests(runs, names),
         significant=SIGNIFICANT,
     )
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(content, encoding="utf-8")
-    temporary.replace(path)
+    write_page(content, path)
 
 
 def run_names(runs: Sequence[RunRecord]) -> list[str]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ptrain.report.plots import heat_colour, short
+from ptrain.report.plots import heat_colour, short, text_colour
 
 MAX_SVG_CLASSES = 150
 """Number of classes up to which the page has a square a count; above it the page shows the picture of plots/."""
@@ -122,7 +122,7 @@ def _heat_map(
                         y=round(row * side, 2),
                         colour=heat_colour(share),
                         text=texts[row][column] if num_classes <= MAX_TEXT_CLASSES else "",
-                        text_colour="#ffffff" if share**0.5 > 0.5 else "#000000",
+                        text_colour=text_colour(heat_colour(share)),
                         hint=hints[row][column],
                     )
                 )

@@ -4,7 +4,7 @@ import base64
 import io
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from matplotlib.image import imsave
 
 from ptrain import __version__
 from ptrain import config as configuration
-from ptrain.evaluation.table import UNDEFINED, total_scores
+from ptrain.evaluation.table import evaluation_tables, total_scores
 from ptrain.report.heatmap import MAX_SVG_CLASSES, heat_maps
-from ptrain.report.plots import Plot, confusion_plots, heat_colour, reliability_plot, run_plots, save_png, to_svg
+from ptrain.report.plots import Plot, confusion_plots, heat_colour, reliability_plot, run_plots, to_png, to_svg
 from ptrain.report.records import RunRecord
+from ptrain.report.words import duration, number, percent, score, shown
 
 MAX_CONFUSIONS = 8
 """Confusions in the list of the most frequent ones."""
@@ -44,25 +45,6 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**parts, **values, version=__version__)
 
 
-def number(value: Any) -> str:
-    """Return a number for people: whole ones with separators, others with four figures."""
-    if value is None:
-        return UNDEFINED
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
-
-
-def score(value: float | None) -> str:
-    """Return a score with four decimals."""
-    return UNDEFINED if value is None else f"{round(value, 4) + 0.0:.4f}"
-
-
-def percent(value: float | None) -> str:
-    """Return a share of 1 in per cent with two decimals."""
-    return UNDEFINED if value is None else f"{100 * value:.2f} %"
-
-
 def drawn(plots: Iterable[Plot]) -> list[dict[str, Any]]:
     """Return what the templates need to show plots."""
     return [
@@ -82,35 +64,54 @@ def write_report(run: RunRecord, path: Path) -> None:
     Raises:
         OSError: a file cannot be written.
     """
-    plots = run_plots(run.metrics)
-    confusion: list[Plot] = []
-    evaluation = run.evaluation
-    if evaluation is not None:
-        if evaluation.get("probabilities"):
-            calibration = evaluation["probabilities"]
-            plots.append(reliability_plot(calibration["calibration"], calibration["expected_calibration_error"]))
-        confusion = confusion_plots(evaluation["confusion"], evaluation["class_names"])
+    plots = all_plots(run)
+    content = page_of(run, plots)
     folder = path.parent / "plots"
     folder.mkdir(exist_ok=True)
-    for plot in [*plots, *confusion]:
-        save_png(plot, folder)
-    content = render(
+    for plot in plots:
+        (folder / f"{plot.name}.png").write_bytes(to_png(plot))
+    write_page(content, path)
+
+
+def write_page(content: str, path: Path) -> None:
+    """Write a page under a temporary name, then give it its own."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(content, encoding="utf-8")
+    temporary.replace(path)
+
+
+def all_plots(run: RunRecord) -> list[Plot]:
+    """Return every plot for which the run has the values."""
+    plots = run_plots(run.metrics)
+    if run.evaluation is not None:
+        probabilities = run.evaluation.get("probabilities")
+        if probabilities:
+            plots.append(reliability_plot(probabilities["calibration"], probabilities["expected_calibration_error"]))
+        plots += confusion_plots(run.evaluation["confusion"], run.evaluation["class_names"])
+    return plots
+
+
+def page_of(run: RunRecord, plots: Sequence[Plot]) -> str:
+    """Return the HTML of a run; ``plots`` are those of ``all_plots``."""
+    evaluation = run.evaluation
+    matrices = [plot for plot in plots if plot.name.startswith("confusion")]
+    many = evaluation is not None and len(evaluation["class_names"]) > MAX_SVG_CLASSES
+    return render(
         "report.html.j2",
         run=run,
         facts=_facts(run),
         settings=settings_of(run),
         environment=_environment(run.environment),
         hashes={name: value for name, value in _hashes(run).items() if value},
-        curves=drawn(plot for plot in plots if plot.name != "reliability"),
+        curves=drawn(plot for plot in plots if plot.name not in ("reliability", *(one.name for one in matrices))),
         reliability=drawn(plot for plot in plots if plot.name == "reliability"),
         evaluation=evaluation,
         totals=[] if evaluation is None else total_scores(evaluation),
-        maps=_maps(evaluation, folder),
+        areas=evaluation_tables(evaluation)[2:] if evaluation is not None else [],
+        maps=heat_maps(evaluation["confusion"], evaluation["class_names"]) if evaluation and not many else [],
+        pictures=[data_uri(to_png(plot)) for plot in matrices] if many else [],
         confusions=[] if evaluation is None else _confusions(run),
     )
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(content, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _facts(run: RunRecord) -> list[tuple[str, str, str]]:
@@ -136,15 +137,6 @@ def _facts(run: RunRecord) -> list[tuple[str, str, str]]:
     return facts
 
 
-def duration(seconds: float) -> str:
-    """Return seconds as 0.42 s, 12 s, 3 min 20 s or 2 h 5 min."""
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
 def settings_of(run: RunRecord) -> list[tuple[str, list[tuple[str, str, bool]]]]:
     """Return the sections of the configuration: key, value, and whether it is not the default."""
     defaults = configuration.to_dict(configuration.Config())
@@ -158,13 +150,6 @@ def settings_of(run: RunRecord) -> list[tuple[str, list[tuple[str, str, bool]]]]
 
 def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, (list, tuple)) else value
-
-
-def shown(value: Any) -> str:
-    """Return a value of the configuration as on the command line."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return " ".join(map(str, value)) or "none" if isinstance(value, (list, tuple)) else str(value)
 
 
 def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -185,16 +170,6 @@ def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _hashes(run: RunRecord) -> dict[str, str | None]:
     names = ("parameters_sha256", "data_sha256", "config_sha256")
     return {name.removesuffix("_sha256"): run.environment.get(name) for name in names}
-
-
-def _maps(evaluation: Mapping[str, Any] | None, folder: Path) -> dict[str, Any]:
-    """Return the heat maps as squares, or for very many classes as pictures."""
-    if evaluation is None:
-        return {"squares": [], "pictures": []}
-    if len(evaluation["class_names"]) <= MAX_SVG_CLASSES:
-        return {"squares": heat_maps(evaluation["confusion"], evaluation["class_names"]), "pictures": []}
-    pictures = [data_uri((folder / f"{name}.png").read_bytes()) for name in ("confusion", "confusion_normalised")]
-    return {"squares": [], "pictures": pictures}
 
 
 def data_uri(png: bytes) -> str:

@@ -1,17 +1,17 @@
 """The pictures of a run, drawn with matplotlib without pyplot: PNG files for slides, SVG for the page."""
 
+import functools
 import io
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import PowerNorm, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
@@ -181,7 +181,7 @@ def _heat_map(name: str, title: str, matrix: Any, class_names: Sequence[str], pa
 def _write_cells(axes: Axes, matrix: Any, norm: PowerNorm, pattern: str) -> None:
     for (row, column), value in np.ndenumerate(matrix):
         if value:
-            colour = "white" if norm(value) > 0.5 else "black"
+            colour = text_colour(_colours()[round(255 * norm(value))])
             axes.text(column, row, pattern.format(value), ha="center", va="center", color=colour, fontsize=8)
 
 
@@ -192,15 +192,30 @@ def short(name: str, length: int = 18) -> str:
 
 def heat_colour(share: float) -> str:
     """Return the colour of a share from 0 to 1 of the largest value, as #rrggbb, on the scale of the square root."""
-    red, green, blue, _ = colormaps[SEQUENTIAL](max(0.0, min(1.0, share)) ** 0.5, bytes=True)
-    return f"#{red:02x}{green:02x}{blue:02x}"
+    return _colours()[round(255 * max(0.0, min(1.0, share)) ** 0.5)]
 
 
-def save_png(plot: Plot, folder: Path) -> None:
-    """Write NAME.png into a folder."""
+@functools.cache
+def _colours() -> list[str]:
+    scale = colormaps[SEQUENTIAL]
+    return [to_hex(scale(step)) for step in range(256)]
+
+
+@functools.cache
+def text_colour(background: str) -> str:
+    """Return black or white, whichever has the higher contrast on a colour (luminance after WCAG 2.2)."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(background)]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return "#000000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"
+
+
+def to_png(plot: Plot) -> bytes:
+    """Return the figure as a PNG file."""
+    file = io.BytesIO()
     with rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")
-        plot.figure.savefig(folder / f"{plot.name}.png", dpi=120, metadata={"Description": plot.description})
+        plot.figure.savefig(file, format="png", dpi=120, metadata={"Description": plot.description})
+    return file.getvalue()
 
 
 def to_svg(plot: Plot) -> str:
