@@ -68,7 +68,7 @@ grouped() { # grouped COMMAND…: runs it as a job that end_jobs can end
 ticker() { # ticker SECONDS LABEL LOG: a sign of life while a job runs; one line that is written over on a terminal
     local start=$SECONDS line columns recent
     while sleep "$1" && kill -0 $$ 2>/dev/null; do
-        recent=$(tail -c 65536 -- "$3" 2>/dev/null | tr '\r' '\n')
+        recent=$(tail -c 65536 -- "$3" 2>/dev/null | tr '\r\0' '\n\n')
         # What make says of its progress, among pages of warnings.
         line=$(grep -oE '^ *\[ *[0-9]+%\] [A-Z].*' <<<"$recent" | tail -n 1)
         if [ -t 2 ]; then
@@ -87,7 +87,7 @@ logged() { # logged LABEL LOG COMMAND…: runs COMMAND with its output in LOG; s
     local label=$1 log=$2 from errors job tick status every=20
     shift 2
     [ -t 2 ] && every=1
-    printf '\n$ %s\n' "$*" >>"$log"
+    printf '\n$%s\n' "$(printf ' %q' "$@")" >>"$log"
     from=$(wc -l <"$log")
     set -m
     "$@" >>"$log" 2>&1 </dev/null &
