@@ -39,7 +39,7 @@ def directive_path(what: str, folder: str, name: str) -> str:
     """
     text = one_line(what, folder)
     if "%" in text or "\\" in text:
-        raise ConfigError(f"{what} {text!r}: Slurm replaces % and \\ in the name of a log; expected a name without them")
+        raise ConfigError(f"{what} {text!r}: Slurm replaces % and \\ in the name of a log; expected neither")
     path = f"{text.rstrip('/')}/{name}"
     return path if _PLAIN.fullmatch(text) else '"' + path.replace('"', '\\"') + '"'
 

@@ -15,6 +15,7 @@ def test_scripts_are_the_documented_ones() -> None:
         "check",
         "fetch-chromium",
         "fetch-fashion-mnist",
+        "fetch-slurm",
         "lock",
         "setup",
         "slurm-cluster",
