@@ -13,6 +13,7 @@ def test_scripts_are_the_documented_ones() -> None:
     assert SCRIPTS == [
         "build-horovod",
         "check",
+        "container",
         "fetch-chromium",
         "fetch-fashion-mnist",
         "fetch-slurm",
