@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ptrain.errors import ConfigError, DataError, LaunchError
 from ptrain.launch import slurm_queue
-from ptrain.launch.slurm import Request
+from ptrain.launch.slurm_request import Request
 from ptrain.launch.slurm_site import Site
 
 

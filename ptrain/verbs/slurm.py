@@ -15,7 +15,8 @@ from ptrain.config import Config
 from ptrain.console import Console
 from ptrain.errors import EXIT_DONE, ConfigError
 from ptrain.launch import slurm, slurm_checks, slurm_queue, slurm_site, slurm_sweep
-from ptrain.launch.slurm import Request, Training
+from ptrain.launch.slurm_directives import directives
+from ptrain.launch.slurm_request import Request, Training, log_name, ranks_per_node
 from ptrain.launch.slurm_site import Site
 from ptrain.verbs import slurm_jobs
 
@@ -80,18 +81,18 @@ def plan(
     if options["site"] is None:
         raise ConfigError(f"--site is missing: expected one of {', '.join(slurm_site.names())}, or FILE.toml")
     site = slurm_site.load(options["site"])
-    directives = {name: options[name] for name in ("account", "partition", "qos") if options[name] is not None}
+    extra = {name: options[name] for name in ("account", "partition", "qos") if options[name] is not None}
     for text in options["sbatch"]:
         name, equals, value = text.partition("=")
         if not equals:
             raise ConfigError(f"--sbatch {text!r}: expected OPTION=VALUE, such as reservation=NAME")
-        directives[name.removeprefix("--")] = value
+        extra[name.removeprefix("--")] = value
     if options["venv"] is not None and options["image"] is not None:
         raise ConfigError("--venv with --image: expected one of the two")
     _choice("launcher", options["launcher"], ["srun", "mpirun"])
     _choice("requeue", options["requeue"], ["requeue", "successor", "off"])
     request = Request(
-        directives=tuple(directives.items()),
+        directives=tuple(extra.items()),
         modules=tuple(options["module"]),
         venv=_home(options["venv"]),
         image=_home(options["image"]),
@@ -143,9 +144,7 @@ def submit(
 ) -> None:
     """Check what can be checked, write the script into the run directory, submit it and say where things are."""
     run_dir = Path(training.run_dir)
-    given = dict(
-        word.removeprefix("--").split("=", 1) for word in slurm.directives(site, request, training) if "=" in word
-    )
+    given = dict(word.removeprefix("--").split("=", 1) for word in directives(site, request, training) if "=" in word)
     slurm_checks.queue(given.get("partition"), given.get("account"))
     slurm_checks.data(data_paths(settings))
     what = slurm_checks.software(site, request)
@@ -158,12 +157,12 @@ def submit(
         console.warn("a sweep without --validation has nothing to be compared by: the test split is not for choosing")
     job = slurm_queue.submit(str(script))
     slurm_jobs.note(run_dir, job, {"site": site.name, "combinations": [asdict(one) for one in training.combinations]})
-    ranks = request.nodes * slurm.ranks_per_node(site, request)
+    ranks = request.nodes * ranks_per_node(site, request)
     tasks = f", {len(training.combinations)} combinations" if training.combinations else ""
     quoted = shlex.quote(str(run_dir))
     console.say(f"checked: {what}; {estimate}")
     console.say(f"job {job} submitted: {request.nodes} nodes, {ranks} ranks{tasks}, site {site.name}")
-    console.say(f"log     {run_dir / slurm.log_name(training)}")
+    console.say(f"log     {run_dir / log_name(training)}")
     console.say(f"status  ptrain slurm status {quoted}")
     console.say(f"stop    ptrain slurm cancel {quoted}")
 

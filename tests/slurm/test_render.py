@@ -228,6 +228,7 @@ def test_only_names_are_expanded_in_a_sites_values(text: str) -> None:
         ("--site generic-cpu --sweep lrr=1", "unknown flag --lrr: did you mean --lr? "),
         ("--site generic-cpu --requeue maybe", "--requeue maybe: expected one of requeue, successor, off"),
         ("--site generic-cpu --sbatch x", "--sbatch 'x': expected OPTION=VALUE, such as reservation=NAME"),
+        ("--site generic-cpu --sbatch nodes=9", "--sbatch nodes=9: use --nodes instead"),
         ("--site generic-cpu --sbatch output=x", "--sbatch output: is set by the job itself; "),
         ("--site generic-cpu -- --ranks 3", "--ranks after the --: use --nodes and --ranks-per-node before the --"),
         ("--site generic-cpu -- --resume auto --run-dir x", "--resume after the --: "),
