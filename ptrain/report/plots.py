@@ -2,6 +2,7 @@
 
 import functools
 import io
+import math
 import re
 import warnings
 from collections.abc import Mapping, Sequence
@@ -168,7 +169,7 @@ def _heat_map(name: str, title: str, matrix: Any, class_names: Sequence[str], pa
         image = axes.imshow(matrix, cmap=SEQUENTIAL, norm=norm, interpolation="nearest")
         figure.colorbar(image, ax=axes, shrink=0.8)
         axes.set(xlabel="predicted", ylabel="reference", title=title)
-        step = max(1, num_classes // 100)
+        step = 1 if num_classes <= 100 else -(-num_classes // 50)
         places = range(0, num_classes, step)
         labels = [short(class_names[place]) for place in places]
         axes.set_xticks(places, labels, rotation=90 if max(map(len, labels)) > 3 else 0)
@@ -192,13 +193,13 @@ def short(name: str, length: int = 18) -> str:
 
 def heat_colour(share: float) -> str:
     """Return the colour of a share from 0 to 1 of the largest value, as #rrggbb, on the scale of the square root."""
-    return _colours()[round(255 * max(0.0, min(1.0, share)) ** 0.5)]
+    return _colours()[round(255 * math.sqrt(max(0.0, min(1.0, share))))]
 
 
 @functools.cache
 def _colours() -> list[str]:
     scale = colormaps[SEQUENTIAL]
-    return [to_hex(scale(step)) for step in range(256)]
+    return [str(to_hex(scale(step))) for step in range(256)]
 
 
 @functools.cache

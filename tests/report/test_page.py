@@ -81,7 +81,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
             assert min(image.size) > 250
 
 
-@pytest.mark.parametrize("num_classes", [1, 2, 100, 200])
+@pytest.mark.parametrize("num_classes", [1, 100, 200])
 def test_any_number_of_classes(tmp_path: Path, num_classes: int) -> None:
     text, elements = page(tmp_path / "run", num_classes=num_classes, num_samples=1000)
     squares = sum(1 for _, attrs in elements if attrs.get("class") == "heat")
@@ -108,7 +108,7 @@ def test_names_are_text_and_never_code(tmp_path: Path) -> None:
 
 
 def test_a_report_can_be_written_elsewhere(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run")
+    folder = make_run(tmp_path / "run", epochs=1, evaluated=False)
     (tmp_path / "out").mkdir()
     write_report(read_run(folder), tmp_path / "out" / "x.html")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["plots", "x.html"]
@@ -127,7 +127,7 @@ def test_values_for_people() -> None:
 
 
 def test_the_report_loads_neither_torch_nor_pyplot(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run")
+    folder = make_run(tmp_path / "run", num_classes=2)
     program = (
         "import sys; from ptrain.cli import main; code = main(sys.argv[1:]); "
         "heavy = {'torch', 'mpi4py', 'horovod', 'sklearn', 'scipy', 'matplotlib.pyplot'} & set(sys.modules); "
