@@ -5,28 +5,22 @@ Field names are unique over all sections: a field is at once a TOML key and a fl
 
 import dataclasses
 import math
-import sys
 import time
-import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ptrain.errors import ConfigError
+from ptrain.values import convert, given
+from ptrain.values import nearest as nearest
 
 Activation = Literal["identity", "sigmoid", "tanh", "relu", "softplus", "leaky_relu", "elu", "gelu"]
 
 
 def _require(condition: bool, name: str, value: object, expected: str) -> None:
     if not condition:
-        raise ConfigError(f"{_given(name, value)}: expected {expected}")
-
-
-def _given(name: str, value: object) -> str:
-    """Return a field and its value as on the command line."""
-    shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-    return f"--{name.replace('_', '-')} {shown or repr(shown)}"
+        raise ConfigError(f"{given(name, value)}: expected {expected}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,14 +255,6 @@ def fields() -> dict[str, str]:
     return {f.name: name for name, section in SECTIONS.items() for f in dataclasses.fields(section)}
 
 
-def nearest(name: str, valid: list[str]) -> str:
-    """Return a hint such as ``did you mean lr?`` or the list of valid names, for an error message."""
-    import difflib  # this and other imports in functions: ptrain --help should not wait for them
-
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"expected one of {', '.join(valid)}"
-
-
 def build(values: dict[str, Any]) -> Config:
     """Build a Config from flat field names and values as TOML gives them (lists become tuples).
 
@@ -281,63 +267,8 @@ def build(values: dict[str, Any]) -> Config:
             raise ConfigError(f"unknown configuration key {name}: {nearest(name, list(section_of))}")
         section = section_of[name]
         expected = typing.get_type_hints(SECTIONS[section])[name]
-        sorted_values[section][name] = _convert(name, value, expected)
+        sorted_values[section][name] = convert(name, value, expected)
     return Config(**{name: SECTIONS[name](**part) for name, part in sorted_values.items()})  # type: ignore[arg-type]
-
-
-def _convert(name: str, value: Any, expected: Any) -> Any:
-    """Return ``value`` as the annotated type ``expected``, or raise ConfigError."""
-    origin = typing.get_origin(expected)
-    if origin in (types.UnionType, typing.Union):
-        for option in typing.get_args(expected):
-            try:
-                return _convert(name, value, option)
-            except ConfigError:
-                continue
-    elif origin is Literal:
-        if value in typing.get_args(expected):
-            return value
-    elif origin is tuple and isinstance(value, (list, tuple)):
-        return tuple(_convert(name, item, typing.get_args(expected)[0]) for item in value)
-    elif expected is type(None) and value is None:
-        return None
-    elif expected is float and type(value) in (int, float) and abs(value) <= sys.float_info.max:
-        return float(value)
-    elif expected in (int, str, bool) and type(value) is expected and (expected is not str or _is_text(value)):
-        return value
-    raise ConfigError(f"{_given(name, value)}: {_expectation(value, expected)}")
-
-
-_WORDS = {int: "a whole number", float: "a number", str: "text that is not empty", bool: "true or false"}
-
-
-def _is_text(value: str) -> bool:
-    """Return whether a text can be a path and be written to TOML: not empty, no NUL, valid Unicode."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return bool(value.strip()) and "\0" not in value
-
-
-def _expectation(value: Any, expected: Any) -> str:
-    """Say what ``expected`` asks for, in words, with the nearest choice first where there are choices."""
-    options = (
-        typing.get_args(expected) if typing.get_origin(expected) in (types.UnionType, typing.Union) else [expected]
-    )
-    words = []
-    for option in options:
-        if typing.get_origin(option) is Literal:
-            choices = [str(choice) for choice in typing.get_args(option)]
-            if len(options) == 1 and isinstance(value, str):
-                return nearest(value, choices) + (f" ({', '.join(choices)})" if len(choices) < 10 else "")
-            words.append(", ".join(choices))
-        elif typing.get_origin(option) is tuple:
-            kind = {int: "whole numbers", float: "numbers"}[typing.get_args(option)[0]]
-            words.append(f"a list of {kind}")
-        elif option is not type(None):
-            words.append(_WORDS[option])
-    return "expected " + " or ".join(words)
 
 
 def to_dict(config: Config) -> dict[str, dict[str, Any]]:
