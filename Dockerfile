@@ -16,7 +16,7 @@ ENV DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 \
     PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
     PTRAIN_VENV=/opt/ptrain/venv PTRAIN_CACHE=/opt/ptrain/cache
 RUN apt-get update -qq \
-    && apt-get install -qq -y --no-install-recommends python3 python3-venv openmpi-bin libopenmpi-dev >/dev/null \
+    && apt-get install -qq -y --no-install-recommends python3 python3-venv openmpi-bin libopenmpi-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/ptrain/source
 COPY requirements.lock requirements-dev.lock requirements-tools.lock pyproject.toml README.md ./
@@ -30,7 +30,7 @@ RUN PTRAIN_TORCH_INDEX="${PTRAIN_TORCH_INDEX}" scripts/setup
 # Horovod, for that torch and that MPI.
 FROM environment AS horovod
 RUN apt-get update -qq \
-    && apt-get install -qq -y --no-install-recommends g++ python3-dev >/dev/null \
+    && apt-get install -qq -y --no-install-recommends g++ python3-dev \
     && rm -rf /var/lib/apt/lists/*
 # NCCL, MPI or none.
 ARG GPU_OPERATIONS=none
@@ -59,7 +59,7 @@ sys.exit(f'torch is a CUDA {cuda} build in an image for CPUs: build with --build
 # The image: no compiler, no caches, no root.
 FROM ${BASE}
 RUN apt-get update -qq \
-    && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3 openmpi-bin tini >/dev/null \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends python3 openmpi-bin tini \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/log/apt /var/log/dpkg.log /var/log/alternatives.log \
     && groupadd --gid 10001 ptrain \
     && useradd --uid 10001 --gid 10001 --no-log-init --no-create-home --home-dir /tmp --shell /bin/bash ptrain \
