@@ -30,7 +30,7 @@ RUN PTRAIN_TORCH_INDEX="${PTRAIN_TORCH_INDEX}" scripts/setup
 # Horovod, for that torch and that MPI.
 FROM environment AS horovod
 RUN apt-get update -qq \
-    && apt-get install -qq -y --no-install-recommends g++ python3-dev \
+    && apt-get install -qq -y --no-install-recommends g++ make python3-dev \
     && rm -rf /var/lib/apt/lists/*
 # NCCL, MPI or none.
 ARG GPU_OPERATIONS=none
