@@ -1,6 +1,8 @@
 """Bad input through the command line: one line, exit code 2, no traceback, nothing left behind, no hanging rank."""
 
 import gzip
+import hashlib
+import json
 import os
 import struct
 import sys
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from ptrain.cli import main
+from ptrain.engine import checkpoint
 from tests.ranks import run_ranks
 
 RANDOM = np.random.default_rng(0)
@@ -171,3 +174,20 @@ def test_damaged_runs_are_named(tmp_path: Path, capfd: pytest.CaptureFixture[str
     (run_dir / "config.toml").write_text("[data\n")
     assert main(["evaluate", str(run_dir)]) == 2
     assert "not a TOML file" in capfd.readouterr().err
+
+
+def test_resume_with_another_library_says_which(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run_dir = tmp_path / "run"
+    assert main(["train", "--data", "xor", "--epochs", "1", "--run-dir", str(run_dir), "--no-report"]) == 0
+    path = next((run_dir / "checkpoints").iterdir())
+    record = json.loads((path / checkpoint.RECORD).read_text())
+    record["libraries"]["torch"] = "1.0.0"
+    (path / checkpoint.RECORD).write_text(json.dumps(record))
+    manifest = json.loads((path / checkpoint.MANIFEST).read_text())
+    manifest["sha256"][checkpoint.RECORD] = hashlib.sha256((path / checkpoint.RECORD).read_bytes()).hexdigest()
+    (path / checkpoint.MANIFEST).write_text(json.dumps(manifest))
+    capfd.readouterr()
+    assert main(["train", "--resume", "--run-dir", str(run_dir)]) == 2
+    error = capfd.readouterr().err
+    assert "torch: 1.0.0 -> " in error
+    assert "--force-resume" in error
