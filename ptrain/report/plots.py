@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import PowerNorm, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -27,6 +29,7 @@ _STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.constrained_layout.use": True,
+    "figure.dpi": 120,
     "font.size": 10,
     "grid.color": "#dddddd",
     "legend.frameon": False,
@@ -79,6 +82,7 @@ def curves_plot(name: str, title: str, curves: Sequence[Curve], *, percent: bool
             axes.set_ylim(0, 1.08 * (largest or 1.0))
         else:
             axes.legend()
+        _lay_out(figure)
     return Plot(name=name, title=title, description=_describe(title, curves, percent), figure=figure)
 
 
@@ -135,11 +139,12 @@ def reliability_plot(bins: Sequence[Mapping[str, Any]], error: float) -> Plot:
             linestyle="",
             label="at its mean confidence",
         )
-        upper.set(xlim=(0, 100), ylim=(0, 100), ylabel="accuracy (%)")
+        upper.set(xlim=(0, 101), ylim=(0, 103), ylabel="accuracy (%)")
         upper.legend(loc="upper left")
         lower.bar(middles, [row["count"] for row in filled], width, color="#767676")
         lower.set(xlabel="confidence (%)", ylabel="samples")
         lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        _lay_out(figure)
     text = "; ".join(
         f"{100 * row['confidence']:.0f} % confident, {100 * row['accuracy']:.0f} % right ({row['count']:,} samples)"
         for row in filled
@@ -176,7 +181,16 @@ def _heat_map(name: str, title: str, matrix: Any, class_names: Sequence[str], pa
         axes.set_yticks(places, labels)
         if num_classes <= 20:
             _write_cells(axes, matrix, norm, pattern)
+        _lay_out(figure)
     return Plot(name=name, title=title, description=title, figure=figure)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Make room for labels once: savefig would do it anew for every format, and draw everything twice."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
 
 
 def _write_cells(axes: Axes, matrix: Any, norm: PowerNorm, pattern: str) -> None:
@@ -213,9 +227,11 @@ def text_colour(background: str) -> str:
 def to_png(plot: Plot) -> bytes:
     """Return the figure as a PNG file."""
     file = io.BytesIO()
+    plot.figure.dpi = _STYLE["figure.dpi"]  # drawing an SVG leaves another
     with rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")
-        plot.figure.savefig(file, format="png", dpi=120, metadata={"Description": plot.description})
+        canvas: Any = FigureCanvasAgg(plot.figure)
+        canvas.print_png(file, metadata={"Description": plot.description})
     return file.getvalue()
 
 
@@ -226,7 +242,8 @@ def to_svg(plot: Plot) -> str:
     # The salt makes the names of clip paths the same every time, and different in every figure of the page.
     with rc_context({**_STYLE, "svg.hashsalt": plot.name}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")
-        plot.figure.savefig(text, format="svg", metadata=metadata, transparent=True)
+        canvas: Any = FigureCanvasSVG(plot.figure)
+        canvas.print_svg(text, metadata=metadata)
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
     box = re.search(r'viewBox="[^"]*"', svg)
