@@ -19,10 +19,11 @@ RUN apt-get update -qq \
     && apt-get install -qq -y --no-install-recommends python3 python3-venv openmpi-bin libopenmpi-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/ptrain/source
-COPY requirements.lock requirements-dev.lock requirements-tools.lock pyproject.toml README.md ./
+COPY requirements.lock requirements-dev.lock requirements-tools.lock pyproject.toml ./
 COPY scripts/lib.sh scripts/setup scripts/build-horovod scripts/
-# The version; the rest comes last, so that a change of ptrain does not build Horovod again.
+# The version and an empty README; the real ones come last, so that a change of them does not build Horovod again.
 COPY ptrain/__init__.py ptrain/
+RUN touch README.md
 # The index that torch is taken from; see scripts/setup --help.
 ARG PTRAIN_TORCH_INDEX=
 RUN PTRAIN_TORCH_INDEX="${PTRAIN_TORCH_INDEX}" scripts/setup
@@ -41,6 +42,7 @@ RUN ${CUDA_ARCHITECTURES:+env HOROVOD_BUILD_CUDA_CC_LIST="$CUDA_ARCHITECTURES"} 
 
 # ptrain itself, and what a run needs of it all.
 FROM horovod AS install
+COPY README.md ./
 COPY slurm slurm
 COPY ptrain ptrain
 ARG GPU_OPERATIONS=none
