@@ -56,7 +56,7 @@ sys.exit(f'torch is a CUDA {cuda} build in an image for CPUs: build with --build
     && "$venv/bin/pip" uninstall -q -y pip \
     && cd "$venv" && rm -rf .ptrain-* include lib/python3*/site-packages/torch/include lib/python3*/site-packages/torch/share \
     && find . -name '*.a' -delete \
-    && chmod -R a+rX .
+    && find . ! -type l ! -perm -o=r -exec chmod a+rX {} +
 
 # The image: no compiler, no caches, no root.
 FROM ${BASE}
