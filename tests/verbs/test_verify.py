@@ -34,7 +34,7 @@ def test_a_run_repeats_on_other_ranks_with_kills(run_dir: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.rstrip().endswith("all the same")
     assert done.stdout.count(" same") >= 3
-    assert "--reduction allreduce on 2 ranks: parameters differ by at most" in done.stdout
+    assert "--reduction allreduce on 3 ranks: parameters differ by at most" in done.stdout
     assert [path.name for path in run_dir.parent.iterdir()] == ["run"]
 
 
