@@ -1,7 +1,5 @@
 """Preallocated buffers of a block of gradient shards, laid out so that a shard's bits do not depend on its place."""
 
-import math
-
 import torch
 
 SHARD_ALIGNMENT = 64
@@ -56,8 +54,3 @@ class Product:
         if shape not in self._results:
             self._results[shape] = torch.empty(shape, dtype=torch.bfloat16, device=like.device)
         return self._results[shape]
-
-
-def workspace_bytes(rows: int, length: int) -> int:
-    """Return the bytes of ``rows`` flat float32 vectors of ``length``."""
-    return math.prod((rows, length, 4))

@@ -103,7 +103,7 @@ class TrainingStep:
         self._scratch = torch.zeros(layout.length, device=device)
         decay = config.optimizer.weight_decay
         self._decay = layout.weight_mask(device).mul_(decay) if decay else None
-        self._masks: DropoutKey | None = None
+        self._slices = [slice(p.start, p.stop) for p in self._parts(layout.length)]
 
     def _parts(self, length: int) -> list[range]:
         return [self.workers.part(range(length), index, ALIGNMENT) for index in range(self.workers.count)]
@@ -143,7 +143,7 @@ class TrainingStep:
         state.step += 1
         return bool(stops > 0)
 
-    def _local(self, epoch: int, step: int, merge: bool = True) -> None:
+    def _local(self, epoch: int, step: int) -> None:
         """Compute all local shards into the workspace and add up complete subtrees."""
         for group in self._plan.groups:
 
@@ -161,8 +161,7 @@ class TrainingStep:
                         columns[row].copy_(columns[other])
 
             self.workers.run(compute)
-            if merge:
-                self.workers.run(add_up)
+            self.workers.run(add_up)
 
     def _compute(self, epoch: int, step: int, shards: range, row: int) -> None:
         """Compute a block of shards into the workspace rows from ``row`` on, and count losses and hits."""
@@ -194,10 +193,9 @@ class TrainingStep:
     def _update(self, gradient: torch.Tensor) -> None:
         state = self.state
         rate = learning_rate(self.config.optimizer, state.step, self.steps_per_epoch, self.config.train.epochs)
-        parts = self._parts(self.layout.length)
 
         def update(index: int) -> None:
-            part = slice(parts[index].start, parts[index].stop)
+            part = self._slices[index]
             vectors = Slice(
                 parameters=state.parameters[part],
                 gradient=gradient[part],
