@@ -58,7 +58,9 @@ def parse(argv: Sequence[str]) -> Command:
     namespace, extra = parser.parse_known_intermixed_args(tokens)
     if extra:
         raise ConfigError(f"unexpected argument {extra[0]}; see {parser.prog} --help")
-    annotations = _annotations()
+    # A field of the configuration has no default here; an argument of the verb may share its name, as --split does.
+    fields = {action.dest for action in parser._actions if action.default is argparse.SUPPRESS}
+    annotations = {name: kind for name, kind in _annotations().items() if name in fields}
     values, options = {}, {}
     for name, value in vars(namespace).items():
         if name in annotations:

@@ -28,27 +28,53 @@ class DataConfig:
     """What to train and to evaluate on."""
 
     data: str = "digits"
-    """Source of the data: digits, fashion-mnist, a folder of IDX files, FILE.npz, FEATURES.npy (with --labels), or a
-    synthetic set such as xor, or, spirals:samples=2000,classes=3 or blobs:seed=1."""
+    """Source of the data: a name such as digits or fashion-mnist, a file or folder of a format that is known by its
+    extension or given as KIND:PATH, or a synthetic set such as xor, spirals:samples=2000,classes=3 or blobs:seed=1."""
     labels: str | None = None
-    """File of labels for a FEATURES.npy."""
+    """File of labels for a FEATURES.npy, or the reference of a scene."""
     test_data: str | None = None
-    """Test features (FEATURES.npy with --test-labels, or FILE.npz), where the source has no test split of its own."""
+    """Test samples of the same format as --data, where the source has no test split of its own."""
     test_labels: str | None = None
     """File of labels for --test-data."""
     test_fraction: float = 0.2
     """Share of the samples held out for the test, where the source has no test split of its own and none is given."""
     validation: float = 0.0
     """Share of the training samples held out for validation."""
+    split: Literal["random", "stratified", "groups", "blocks"] = "random"
+    """How samples are held out: random; stratified, the same share of every class; groups, whole groups of --group; or
+    blocks, whole squares of a scene."""
+    group: str | None = None
+    """Column of a table whose equal values belong together: --split groups keeps them on one side."""
+    block_size: int | None = None
+    """Pixels on a side of the squares of --split blocks."""
+    neighborhood: int = 1
+    """Pixels on a side of the square around a pixel of a scene whose values are its features; odd."""
+    target: str | None = None
+    """Column of a table that holds the classes."""
+    features: str | None = None
+    """Columns of a table to learn from, separated by commas; by default all but the target and the group."""
+    drop: str | None = None
+    """Columns of a table to leave out, separated by commas."""
+    missing: Literal["error", "mean", "drop"] = "error"
+    """Missing values of a table: an error, the mean of the column over the training split, or drop the row."""
     normalize: Literal["auto", "none", "unit", "standard"] = "auto"
     """How features are scaled: unit maps the type's or the source's range to 0..1, standard gives each feature mean 0
-    and deviation 1 over the training split, auto is unit for integers and none for floats."""
+    and deviation 1 over the training split, auto is standard for tables, unit for integers and none for floats."""
 
     def __post_init__(self) -> None:
         _require(0.0 <= self.test_fraction < 1.0, "test_fraction", self.test_fraction, "a number from 0 to below 1")
         _require(0.0 <= self.validation < 1.0, "validation", self.validation, "a number from 0 to below 1")
         if self.test_labels is not None and self.test_data is None:
             raise ConfigError(f"--test-labels {self.test_labels} without --test-data: give the test features as well")
+        if self.features is not None and self.drop is not None:
+            raise ConfigError(f"--features {self.features} with --drop {self.drop}: expected one of the two")
+        if self.group is not None and self.split != "groups":
+            raise ConfigError(f"--group {self.group} with --split {self.split}: add --split groups, or leave it out")
+        _require(
+            self.neighborhood >= 1 and self.neighborhood % 2 == 1, "neighborhood", self.neighborhood, "1, 3, 5, ..."
+        )
+        if self.block_size is not None:
+            _require(self.block_size >= 1, "block_size", self.block_size, "1 or more pixels")
 
 
 @dataclass(frozen=True, kw_only=True)

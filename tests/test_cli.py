@@ -28,6 +28,7 @@ FLAGS = {
     "train": [
         "--help", "--config", "--resume", "--force-resume",
         "--data", "--labels", "--test-data", "--test-labels", "--test-fraction", "--validation", "--normalize",
+        "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop", "--missing",
         "--hidden", "--activation", "--output-activation", "--bias", "--no-bias", "--init", "--init-sigma",
         "--dropout", "--loss", "--class-weights",
         "--optimizer", "--lr", "--momentum", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--schedule",

@@ -30,6 +30,7 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "ranks": st.none() | st.integers(1, 64),
     "backend": st.sampled_from(["auto", "mpi", "horovod", "torch"]),
     "seed": st.integers(0, 2**63 - 1),
+    "neighborhood": st.integers(0, 50).map(lambda half: 2 * half + 1),
 }
 """Values of fields that have bounds or needs of their own; the others follow from their types."""
 
@@ -61,6 +62,10 @@ def values(draw: st.DrawFn) -> dict[str, Any]:
     chosen.setdefault("loss", "mse")
     if chosen.get("test_labels") is not None:
         chosen["test_data"] = "features.npy"
+    if chosen.get("features") is not None:
+        chosen["drop"] = None
+    if chosen.get("group") is not None:
+        chosen["split"] = "groups"
     return chosen
 
 
@@ -97,7 +102,9 @@ def test_the_hash_ignores_run_and_nothing_else() -> None:
         assert config.sha256(config.build({name: value})) == default, name
     others: dict[str, Any] = {
         "data": "xor", "labels": "l.npy", "test_data": "t.npz", "test_labels": "t.npy", "test_fraction": 0.3,
-        "validation": 0.1, "normalize": "unit", "hidden": [3], "activation": "tanh", "output_activation": "tanh",
+        "validation": 0.1, "normalize": "unit", "split": "groups", "group": "scene", "block_size": 64,
+        "neighborhood": 3, "target": "species", "features": "a,b", "drop": "c", "missing": "mean",
+        "hidden": [3], "activation": "tanh", "output_activation": "tanh",
         "bias": False, "init": "he", "init_sigma": 0.5, "dropout": 0.5, "loss": "mse", "class_weights": "balanced",
         "optimizer": "adam", "lr": 0.5, "momentum": 0.5, "beta1": 0.5, "beta2": 0.5, "epsilon": 0.5,
         "weight_decay": 0.5, "schedule": "step", "step_epochs": 3, "step_factor": 0.5, "warmup_epochs": 1.0,
@@ -108,6 +115,7 @@ def test_the_hash_ignores_run_and_nothing_else() -> None:
     needs: dict[str, dict[str, Any]] = {
         "early_stopping": {"validation": 0.1},
         "test_labels": {"test_data": "t.npy"},
+        "group": {"split": "groups"},
         "output_activation": {"loss": "mse"},
     }
     for name, value in others.items():
