@@ -30,6 +30,12 @@ class InputError(PtrainError):
 
     exit_code = EXIT_INPUT
 
+    def __str__(self) -> str:
+        """Return the message on one line: a path with a newline or an escape sequence in it is shown escaped."""
+        return "".join(
+            letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in super().__str__()
+        )
+
 
 class ConfigError(InputError, ValueError):
     """A flag, a configuration key, or a combination of them is not valid."""
