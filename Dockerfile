@@ -19,11 +19,10 @@ RUN apt-get update -qq \
     && apt-get install -qq -y --no-install-recommends python3 python3-venv openmpi-bin libopenmpi-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/ptrain/source
-COPY requirements.lock requirements-dev.lock requirements-tools.lock pyproject.toml ./
+COPY requirements.lock requirements-dev.lock requirements-tools.lock ./
 COPY scripts/lib.sh scripts/setup scripts/build-horovod scripts/
-# The version and an empty README; the real ones come last, so that a change of them does not build Horovod again.
-COPY ptrain/__init__.py ptrain/
-RUN touch README.md
+# An empty project for scripts/setup; the real one comes last, so that a change of it does not build Horovod again.
+RUN printf '[project]\nname = "ptrain"\nversion = "0"\n' >pyproject.toml
 # The index that torch is taken from; see scripts/setup --help.
 ARG PTRAIN_TORCH_INDEX=
 RUN PTRAIN_TORCH_INDEX="${PTRAIN_TORCH_INDEX}" scripts/setup
@@ -40,21 +39,27 @@ ARG CUDA_ARCHITECTURES=
 RUN ${CUDA_ARCHITECTURES:+env HOROVOD_BUILD_CUDA_CC_LIST="$CUDA_ARCHITECTURES"} \
     scripts/build-horovod --with-mpi --with-gloo --gpu "${GPU_OPERATIONS}" --cxx g++
 
-# ptrain itself, and what a run needs of it all.
-FROM horovod AS install
-COPY README.md ./
+# ptrain's wheel, with its compiled kernels.
+FROM horovod AS wheel
+COPY pyproject.toml README.md ./
 COPY slurm slurm
 COPY ptrain ptrain
+RUN /opt/ptrain/venv/bin/pip wheel -q --no-deps --no-build-isolation --wheel-dir /opt/ptrain/wheel .
+
+# What a run needs of it all: headers, build tools and the tests of other packages are left behind.
+FROM horovod AS install
+COPY --from=wheel /opt/ptrain/wheel /opt/ptrain/wheel
 ARG GPU_OPERATIONS=none
-# Headers, build tools and pip are left behind; the links to Python's libraries and the compiled modules stay.
 RUN venv=/opt/ptrain/venv \
-    && "$venv/bin/pip" install -q --no-deps --no-build-isolation --force-reinstall . \
+    && "$venv/bin/pip" install -q --no-deps --force-reinstall /opt/ptrain/wheel/*.whl \
     && "$venv/bin/python" -c "import sys, torch; \
 cuda = torch.version.cuda; \
 sys.exit(f'torch is a CUDA {cuda} build in an image for CPUs: build with --build-arg PTRAIN_TORCH_INDEX=URL of the CPU builds' \
     if cuda and '${GPU_OPERATIONS}' == 'none' else 0)" \
-    && "$venv/bin/pip" uninstall -q -y pip \
+    && { "$venv/bin/pip" uninstall -q -y cmake wheel; "$venv/bin/pip" uninstall -q -y pip; } \
     && cd "$venv" && rm -rf .ptrain-* include lib/python3*/site-packages/torch/include lib/python3*/site-packages/torch/share \
+    && find lib/python3*/site-packages/torch/bin -type f ! -name torch_shm_manager -delete \
+    && find lib -type d \( -name tests -o -path '*/torch/test' \) -prune -exec rm -rf {} + \
     && find . -name '*.a' -delete \
     && find . ! -type l ! -perm -o=r -exec chmod a+rX {} +
 

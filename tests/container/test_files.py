@@ -64,11 +64,15 @@ def test_what_is_copied_is_there_and_sent() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [".git/config", ".venv/bin/python", "runs/first/model.safetensors", ".cache/wheels/x", "tests/conftest.py"]
+    "path",
+    [
+        *(".git/config", ".venv/bin/python", "runs/first/model.safetensors", ".cache/wheels/x", "tests/conftest.py"),
+        *("ptrain/__pycache__/cli.cpython-311.pyc", "ptrain/verbs/__pycache__/x.pyc", "build/lib/ptrain/cli.py"),
+        "ptrain/native/kernels.cpython-311-x86_64-linux-gnu.so",
+    ],
 )
 def test_what_does_not_belong_is_not_sent(path: str) -> None:
     assert not is_sent(path)
-    assert not is_sent(f"ptrain/__pycache__/{Path(path).name}.pyc")
 
 
 def test_packages_come_without_recommended_ones_and_lists() -> None:
@@ -83,6 +87,23 @@ def test_the_image_has_no_compiler_and_no_root() -> None:
     users = [words for name, words in LAST_STAGE if name == "USER"]
     assert users
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", users[-1])
+
+
+def test_ptrain_comes_as_a_wheel_from_a_stage_with_a_compiler() -> None:
+    builds = [i for i, one in enumerate(INSTRUCTIONS) if one[0] == "RUN" and "pip wheel" in one[1]]
+    assert len(builds) == 1
+    stages = [one for one in INSTRUCTIONS[: builds[0]] if one[0] == "FROM"]
+    assert stages[-1] == ("FROM", "horovod AS wheel")
+    assert not any("/opt/ptrain/source" in words for _, words in LAST_STAGE)
+
+
+def test_a_change_of_ptrain_does_not_build_horovod_again() -> None:
+    before = INSTRUCTIONS[: INSTRUCTIONS.index(("FROM", "horovod AS wheel"))]
+    sent = {word for name, words in before if name == "COPY" for word in words.split()[:-1]}
+    assert sent == {
+        *("requirements.lock", "requirements-dev.lock", "requirements-tools.lock"),
+        *("scripts/lib.sh", "scripts/setup", "scripts/build-horovod"),
+    }
 
 
 def test_signals_arrive() -> None:
