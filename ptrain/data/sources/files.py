@@ -1,15 +1,24 @@
 """Reading files of others: every way in which that goes wrong becomes a DataError of one line."""
 
+import importlib
+import stat
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.errors import DataError
+from ptrain.errors import DataError, PtrainError
+
+SMALL = 64 * 2**20
+"""Bytes that an array may declare whatever the size of its file."""
+RATIO = 1100
+"""How many times its size a file may unpack to beyond that: deflate reaches 1032 on constant data."""
 
 
 @contextmanager
@@ -30,17 +39,81 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         # gzip's own errors are OSErrors without a number
         reason = error.strerror or _line(error)
         raise DataError(f"{path}: cannot be read ({reason}); expected {kind} that every rank can read") from None
+    except MemoryError:
+        raise DataError(f"{path}: does not fit into memory; expected {kind} that does: cut it into parts") from None
+
+
+@contextmanager
+def decoding(origin: str, kind: str) -> Iterator[None]:
+    """Turn whatever a library of others raises over damaged content into a DataError: no list of it is complete.
+
+    Warnings of the library count as damage neither here nor on the terminal.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except PtrainError:
+        raise
+    except MemoryError:
+        raise DataError(f"{origin}: does not fit into memory; expected {kind} that does: cut it into parts") from None
+    except Exception as error:
+        reason = f"{type(error).__name__}: {_line(error)}"[:200]
+        raise DataError(f"{origin}: damaged ({reason}); expected {kind}: fetch or write it again") from None
 
 
 def need_content(path: Path, kind: str) -> int:
-    """Return the size of a file in bytes; raises DataError where it is missing, empty or a folder."""
-    with reading(path, kind):
-        if path.is_dir():
-            raise IsADirectoryError
-        size = path.stat().st_size
-    if size == 0:
+    """Return the size of a file in bytes; raises DataError where it is missing, empty, or no regular file.
+
+    To be called before any open: that of a FIFO would wait for a writer.
+    """
+    try:
+        with reading(path, kind):
+            found = path.stat()
+            if stat.S_ISDIR(found.st_mode):
+                raise IsADirectoryError
+    except ValueError:  # a zero byte, which no path can have
+        raise DataError(f"{path}: no such file; expected {kind}: check the path") from None
+    if not stat.S_ISREG(found.st_mode):
+        sort = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}.get(stat.S_IFMT(found.st_mode), "a device")
+        raise DataError(f"{path}: is {sort}; expected {kind}: store the data in a regular file first")
+    if found.st_size == 0:
         raise DataError(f"{path}: is empty; expected {kind}: fetch it again")
-    return size
+    return found.st_size
+
+
+def need_folder(path: Path, kind: str) -> None:
+    """Raise DataError unless ``path`` is a folder."""
+    try:
+        with reading(path, kind):
+            folder = stat.S_ISDIR(path.stat().st_mode)
+    except ValueError:
+        raise DataError(f"{path}: no such folder; expected {kind}: check the path") from None
+    if not folder:
+        raise DataError(f"{path}: is no folder; expected {kind}: check the path")
+
+
+def check_expansion(origin: str, declared: int, stored: int) -> None:
+    """Raise DataError where a file of ``stored`` bytes declares values of far more bytes than it can honestly hold."""
+    if declared > max(SMALL, RATIO * stored):
+        raise DataError(
+            f"{origin}: declares {declared} bytes of values in {stored} bytes on disk; expected at most {RATIO} times "
+            "as many: damaged, or made to fill the memory; write it again"
+        )
+
+
+def need_package(module: str, origin: str, extra: str = "data") -> ModuleType:
+    """Return an optional module; raises DataError with the command that installs it where it is missing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        raise DataError(
+            f"{origin}: needs {package}, which cannot be imported ({_line(error)}); install it: "
+            f"pip install 'ptrain[{extra}]'"
+        ) from None
 
 
 def no_values(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
@@ -51,5 +124,5 @@ def no_values(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> NDArray[np
         return np.empty(tuple(min(size, 1) for size in shape), dtype)
 
 
-def _line(error: Exception) -> str:
+def _line(error: BaseException) -> str:
     return " ".join(str(error).split())
