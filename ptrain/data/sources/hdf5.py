@@ -5,7 +5,7 @@ read other files or run through the heap of a file that may be damaged.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -59,21 +59,15 @@ def open_hdf5(spec: str, request: Request) -> Stream:
     )
 
 
-def open_array(path: Path, name: str, orient: Callable[[Array], Array] | None = None) -> Array:
+def open_array(path: Path, name: str) -> Array:
     """Return a data set of a file, checked, to be read by rows."""
     origin = f"{path}:/{name}"
     with opened(path) as file, decoding(origin, KIND):
         dataset = resolve(file, name, str(path))
         check_dataset(dataset, origin, path.stat().st_size)
         chunk = 1 if dataset.chunks is None else dataset.chunks[0]
-        array = Array(
-            origin=origin,
-            shape=dataset.shape,
-            dtype=dataset.dtype,
-            open=partial(_rows, path, name, origin),
-            chunk=chunk,
-        )
-    return array if orient is None else orient(array)
+        how = partial(_rows, path, name, origin)
+        return Array(origin=origin, shape=dataset.shape, dtype=dataset.dtype, open=how, chunk=chunk)
 
 
 @contextmanager
@@ -136,6 +130,12 @@ def resolve(file: Any, name: str, origin: str) -> Any:
 def _has_link(node: Any, name: str) -> bool:
     # unlike "name in group" this does not follow the link
     return hasattr(node, "keys") and bool(node.id.links.exists(name.encode()))
+
+
+def is_plain(group: Any, name: str) -> bool:
+    """Return whether a name is an object of this file, not a link to another name or file."""
+    h5py = need_package("h5py", name)
+    return isinstance(group.get(name, getlink=True), h5py.HardLink)
 
 
 def list_names(group: Any) -> list[str]:

@@ -1,0 +1,246 @@
+"""MATLAB's .mat files: up to version 7 by scipy, version 7.3, which is HDF5 in disguise, by h5py.
+
+The samples are the first dimension of the features, as in X of (N, F), or the last, as in X of (32, 32, 3, N) of SVHN:
+whichever is as long as the labels, the first where both are.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptrain.data.sources import arrays, hdf5
+from ptrain.data.sources.arrays import Array, Rows, find_features, find_names, partner, split_inner
+from ptrain.data.sources.files import check_expansion, decoding, need_content, need_package, reading
+from ptrain.data.sources.stream import Request, Stream
+from ptrain.errors import DataError
+
+KIND = "a .mat file"
+SUFFIXES = (".mat",)
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_CLASSES = {
+    "double": np.float64, "single": np.float32, "logical": np.bool_,
+    "int8": np.int8, "int16": np.int16, "int32": np.int32, "int64": np.int64,
+    "uint8": np.uint8, "uint16": np.uint16, "uint32": np.uint32, "uint64": np.uint64,
+}  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variable:
+    """A variable as the header of the file has it."""
+
+    name: str
+    shape: tuple[int, ...]
+    """As in MATLAB."""
+    kind: str
+    """MATLAB's class, such as double or struct."""
+
+
+def open_mat(spec: str, request: Request) -> Stream:
+    """Return the stream of FILE.mat or FILE.mat:FEATURES; --labels is FILE.mat:LABELS, in this or another file.
+
+    Memory: of version 7.3 one read and one chunk, at most 64 MiB each; of older versions a whole variable, twice while
+    it is unpacked, which is at most 2 GiB by the format. Raises DataError for anything but real numbers.
+    """
+    labels, unlabelled = request.config.labels, not request.labelled
+    path, inner = split_inner(spec)
+    found = variables(path)
+    names = (inner, None, None, None)
+    if not inner and (unlabelled or labels is not None):
+        names = (find_features(found, str(path)), None, None, None)
+    elif not inner:
+        pair = find_names(found, str(path))
+        names = (pair.features, pair.labels, pair.test_features, pair.test_labels)  # type: ignore[assignment]
+    elif labels is None and not unlabelled:
+        names = (inner, partner(inner, found), None, None)  # type: ignore[assignment]
+        if names[1] is None:
+            raise DataError(f"{path}:{inner}: features without labels; expected --labels {path}:NAME")
+    files, label_array = [path], None
+    if labels is not None and not unlabelled:
+        label_path, label_name = split_inner(labels)
+        files += [label_path] if label_path != path else []
+        label_array = _vector(open_array(label_path, label_name or _only(label_path)))
+    elif names[1] is not None and not unlabelled:
+        label_array = _vector(open_array(path, names[1]))
+    last = bool((request.schema or {}).get("samples_last", False))
+    features, last = _oriented(open_array(path, names[0]), label_array, last)
+    test = None
+    if names[2] is not None and names[3] is not None and not unlabelled:
+        test_labels = _vector(open_array(path, names[3]))
+        test = (_oriented(open_array(path, names[2]), test_labels, last)[0], test_labels)
+    stream = arrays.to_stream(
+        features,
+        label_array,
+        name=f"mat:{spec}",
+        files=tuple(files),
+        test=test,
+        options={"format": "mat", "names": names, "labels": labels and split_inner(labels)[1], "last": last}
+        | {"zeros": unlabelled},
+    )
+    return replace(stream, schema={"samples_last": True}) if last else stream
+
+
+def variables(path: Path) -> dict[str, Variable]:
+    """Return the variables of a file by name, from its headers alone."""
+    size = need_content(path, KIND)
+    if is_hdf5(path):
+        with hdf5.opened(path) as file, decoding(str(path), KIND):
+            names = [name for name in hdf5.list_names(file) if not name.startswith("#")]
+            return {name: _variable_73(file, name, path) for name in names}
+    scipy_io = need_package("scipy.io", str(path))
+    with reading(path, KIND), decoding(str(path), KIND), path.open("rb") as stream:
+        listed = scipy_io.whosmat(stream)
+    found = {name: Variable(name=name, shape=tuple(map(int, shape)), kind=kind) for name, shape, kind in listed}
+    for variable in found.values():
+        if variable.kind in _CLASSES:
+            check_expansion(f"{path}:{variable.name}", _bytes(variable), size)
+    return found
+
+
+def open_array(path: Path, name: str) -> Array:
+    """Return a variable of real numbers, with its dimensions in MATLAB's order, to be read by rows of the first."""
+    found = variables(path)
+    variable, origin = found.get(name), f"{path}:{name}"
+    if variable is None:
+        raise DataError(f"{path}: no variable {name} in it; expected one of {arrays.listed(found)}")
+    if variable.kind not in _CLASSES:
+        raise DataError(
+            f"{origin}: is of MATLAB's class {variable.kind}; expected real numbers in a full array: convert it in "
+            "MATLAB, such as with full, double or grp2idx, and save it again"
+        )
+    if not is_hdf5(path):
+        dtype = np.dtype(_CLASSES[variable.kind])
+        return Array(origin=origin, shape=variable.shape, dtype=dtype, open=partial(_rows, path, variable))
+    if math.prod(variable.shape) == 0:  # MATLAB stores the shape in place of the values
+        return Array(origin=origin, shape=variable.shape, dtype=np.dtype(float), open=partial(_rows, path, variable))
+    stored = hdf5.open_array(path, name)
+    with hdf5.opened(path) as file, decoding(origin, KIND):
+        chunks = hdf5.resolve(file, name, str(path)).chunks
+    return Array(
+        origin=origin,
+        shape=variable.shape,
+        dtype=stored.dtype,
+        open=partial(_rows_73, path, name, False),
+        chunk=1 if chunks is None else chunks[-1],
+    )
+
+
+def read(path: Path, name: str) -> NDArray[np.generic]:
+    """Return a whole variable with its dimensions in MATLAB's order, such as a cube of (rows, columns, bands)."""
+    array = open_array(path, name)
+    with array.open() as rows:
+        return rows(0, array.shape[0])
+
+
+def is_hdf5(path: Path) -> bool:
+    """Return whether this is a file of version 7.3: HDF5 after 512 bytes of MATLAB's own, or from its start."""
+    with reading(path, KIND), path.open("rb") as stream:
+        start = stream.read(520)
+    return start[:8] == _HDF5 or start[512:] == _HDF5
+
+
+def _bytes(variable: Variable) -> int:
+    return math.prod(variable.shape) * np.dtype(_CLASSES[variable.kind]).itemsize
+
+
+def _variable_73(file: Any, name: str, path: Path) -> Variable:
+    # links and groups are looked at only where the name is asked for
+    if not hdf5.is_plain(file, name):
+        return Variable(name=name, shape=(), kind="struct or link")
+    node = file[name]
+    kind = node.attrs.get("MATLAB_class", b"")
+    kind = kind.decode("ascii", "replace") if isinstance(kind, bytes) else str(kind)
+    if not hasattr(node, "shape") or node.shape is None:
+        sparse = "MATLAB_sparse" in node.attrs
+        return Variable(name=name, shape=(), kind="sparse" if sparse else kind or "struct")
+    if "MATLAB_empty" in node.attrs:
+        return Variable(name=name, shape=(0, 0), kind=kind)
+    if node.dtype.kind not in "biuf":
+        kind = "complex" if node.dtype.kind == "V" else kind or "text"
+        return Variable(name=name, shape=node.shape[::-1], kind=kind if kind not in _CLASSES else "complex")
+    # a file of h5py that ends in .mat has no class
+    return Variable(name=name, shape=node.shape[::-1], kind=kind or "double")
+
+
+@contextmanager
+def _rows(path: Path, variable: Variable) -> Iterator[Rows]:
+    """Read a variable of an old version whole, and hand out its rows."""
+    origin = f"{path}:{variable.name}"
+    if math.prod(variable.shape) == 0:
+        values = np.empty(variable.shape)
+    else:
+        scipy_io = need_package("scipy.io", origin)
+        with reading(path, KIND), decoding(origin, KIND), path.open("rb") as stream:
+            values = scipy_io.loadmat(stream, variable_names=[variable.name], mat_dtype=True)[variable.name]
+        if np.iscomplexobj(values):
+            raise DataError(f"{origin}: holds complex numbers; expected real ones: take abs or real and imag as features")
+        if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf" or values.shape != variable.shape:
+            raise DataError(f"{origin}: holds other values than its header says; expected real numbers: save it again")
+        values = values.astype(_CLASSES[variable.kind], copy=False)
+    yield lambda start, stop: values[start:stop]
+
+
+@contextmanager
+def _rows_73(path: Path, name: str, last: bool) -> Iterator[Rows]:
+    """Read samples along MATLAB's first or last dimension, which is HDF5's last or first."""
+    origin = f"{path}:{name}"
+    with hdf5.opened(path) as file:
+        with decoding(origin, KIND):
+            dataset = hdf5.resolve(file, name, str(path))
+            hdf5.check_dataset(dataset, origin, path.stat().st_size)
+
+        def rows(start: int, stop: int) -> NDArray[np.generic]:
+            with decoding(f"{origin}, samples {start} to {stop - 1}", KIND):
+                if last:
+                    return np.moveaxis(dataset[start:stop].T, -1, 0)
+                return dataset[..., start:stop].T  # type: ignore[no-any-return]
+
+        yield rows
+
+
+def _vector(array: Array) -> Array:
+    """Return the labels as (N, 1), whether they were a row or a column."""
+    if len(array.shape) == 2 and array.shape[0] == 1 and array.shape[1] != 1:
+        return _last_first(array)
+    return array
+
+
+def _oriented(array: Array, labels: Array | None, last: bool) -> tuple[Array, bool]:
+    """Return the features with the samples as their first dimension, and whether they were the last."""
+    if labels is not None and array.shape:
+        last = array.shape[0] != labels.shape[0] and array.shape[-1] == labels.shape[0]
+    return (_last_first(array), True) if last else (array, False)
+
+
+def _last_first(array: Array) -> Array:
+    """Return an array whose first dimension is the last of this one."""
+    shape = (array.shape[-1], *array.shape[:-1])
+    how: Any = array.open
+    if how.func is _rows_73:
+        path, name, _ = how.args
+        with hdf5.opened(path) as file, decoding(array.origin, KIND):
+            chunks = hdf5.resolve(file, name, str(path)).chunks
+        return replace(array, shape=shape, open=partial(_rows_73, path, name, True), chunk=(chunks or (1,))[0])
+
+    @contextmanager
+    def turned() -> Iterator[Rows]:
+        with array.open() as rows:
+            values = np.moveaxis(rows(0, array.shape[0]), -1, 0)
+            yield lambda start, stop: values[start:stop]
+
+    return replace(array, shape=shape, open=turned)
+
+
+def _only(path: Path) -> str:
+    """Return the name of the labels in a file that is given without one."""
+    found = variables(path)
+    name = next((y for _, y in arrays.PAIRS if y in found), next(iter(found)) if len(found) == 1 else None)
+    if name is None:
+        raise DataError(f"{path}: holds {arrays.listed(found)}; expected --labels {path}:NAME")
+    return name
