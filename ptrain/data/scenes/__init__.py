@@ -1,0 +1,1 @@
+"""Scenes: images of many bands with a reference that gives some of the pixels a class."""

@@ -1,0 +1,238 @@
+"""``--data SCENE --labels REFERENCE``: the labelled pixels of a scene as samples, read window by window."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptrain.data.scenes.classes import Classes, find_classes, labelled_values
+from ptrain.data.scenes.open import files_of, open_grid
+from ptrain.data.scenes.raster import Raster, same_transform
+from ptrain.data.scenes.windows import (
+    default_block_size,
+    inside_blocks,
+    neighborhoods,
+    padded,
+    spread,
+    windows,
+    without_value,
+)
+from ptrain.data.sources.stream import Block, Request, Stream
+from ptrain.errors import DataError
+
+WINDOW_BYTES = 16 * 2**20
+"""Pixels that are read at a time. With GDAL's own blocks a scene takes at most about 0.6 GiB, whatever its size."""
+_BLOCK_BYTES = 4 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """How pixels become samples."""
+
+    side: int
+    """Pixels on a side of a neighbourhood, odd."""
+    block: int
+    """Pixels on a side of a spatial block."""
+    inside: bool
+    """Whether a sample's neighbourhood must lie in its own block, as for ``--split blocks``."""
+
+    @property
+    def radius(self) -> int:
+        """Pixels around the one in the middle."""
+        return self.side // 2
+
+
+def open_scene(spec: str, request: Request) -> Stream:
+    """Return the labelled pixels of a scene as a stream, in the order of the image.
+
+    The groups are the numbers of the spatial blocks, counted along the rows. Pixels that have no value in some band,
+    or in whose neighbourhood such a pixel is, are left out. Reads the reference once for its classes.
+
+    Raises DataError where scene and reference do not fit together or cannot be used.
+    """
+    config = request.config
+    if config.labels is None:
+        raise DataError(f"{spec}: a scene without a reference; expected --labels REFERENCE.tif with the classes")
+    side = config.neighborhood if request.schema is None else int(request.schema["neighborhood"])
+    with open_grid(spec) as scene, open_grid(config.labels) as reference:
+        check_pair(scene, reference)
+        if request.schema is not None:
+            check_schema(scene, request.schema)
+        classes = find_classes(reference) if request.schema is None else Classes.from_schema(request.schema)
+        sampling = Sampling(
+            side=side,
+            block=config.block_size or default_block_size(scene.height, scene.width, side),
+            inside=config.split == "blocks",
+        )
+        check_sampling(scene, sampling)
+        schema = describe(scene, side, classes)
+        size = f"{scene.height} x {scene.width} pixels of {scene.bands} bands"
+    test_files: tuple[Path, ...] = ()
+    test = None
+    if config.test_data is not None:
+        test_data, test_labels = config.test_data, config.test_labels
+        if test_labels is None:
+            raise DataError(f"--test-data {test_data}: a scene without a reference; add --test-labels REFERENCE.tif")
+        with open_grid(test_data) as scene, open_grid(test_labels) as reference:
+            check_pair(scene, reference)
+            check_schema(scene, schema)
+        test_files = (*files_of(test_data), *files_of(test_labels))
+
+        def test() -> Iterator[Block]:
+            return _samples(test_data, test_labels, sampling, classes)
+
+    labels = config.labels
+    return Stream(
+        name=f"scene:{spec}",
+        description=f"labelled pixels of {spec}, {size}" + (f", {side} x {side} around each" if side > 1 else ""),
+        files=(*files_of(spec), *files_of(labels), *test_files),
+        options={"scene": 1, "side": side, "block": sampling.block, "inside": sampling.inside, **schema},
+        dtype=np.dtype(schema["dtype"]),
+        num_features=side * side * schema["bands"],
+        image_shape=(side, side, schema["bands"]) if side > 1 else None,
+        feature_names=_feature_names(schema),
+        class_names=classes.names,
+        schema=schema,
+        train=lambda: _samples(spec, labels, sampling, classes),
+        test=test,
+    )
+
+
+def describe(scene: Raster, side: int, classes: Classes) -> dict[str, Any]:
+    """Return what is needed to read another scene like this one and to draw its map, as JSON has it."""
+    return {
+        "kind": "scene",
+        "bands": scene.bands,
+        "dtype": scene.dtype.newbyteorder("=").str,
+        "neighborhood": side,
+        "band_names": None if scene.band_names is None else list(scene.band_names),
+        **classes.to_schema(),
+    }
+
+
+def check_schema(scene: Raster, schema: Any) -> None:
+    """Raise DataError unless a scene has the bands that the network was trained on."""
+    if schema.get("kind") != "scene":
+        raise DataError(f"{scene.origin}: a scene, but the network was trained on other data; expected such data again")
+    if scene.bands != schema["bands"]:
+        raise DataError(
+            f"{scene.origin}: {scene.bands} bands; expected {schema['bands']}, those of the training scene: give the "
+            "same bands in the same order"
+        )
+
+
+def check_pair(scene: Raster, reference: Raster) -> None:
+    """Raise DataError unless scene and reference cover the same pixels."""
+    fix = f"bring the reference onto the scene's grid, with gdalwarp or rio warp {reference.path.name} --like"
+    if reference.bands != 1:
+        raise DataError(
+            f"{reference.origin}: {reference.bands} bands; expected 1 band with class numbers: are --data and --labels "
+            "swapped?"
+        )
+    if (scene.height, scene.width) != (reference.height, reference.width):
+        raise DataError(
+            f"{reference.origin}: {reference.width} x {reference.height} pixels; expected {scene.width} x "
+            f"{scene.height} (width x height), those of {scene.origin}: {fix} {scene.path.name}"
+        )
+    if scene.crs != reference.crs and scene.crs and reference.crs and scene.crs_name != reference.crs_name:
+        raise DataError(
+            f"{reference.origin}: coordinate system {reference.crs_name}; expected {scene.crs_name}, that of "
+            f"{scene.origin}: {fix} {scene.path.name}"
+        )
+    if (
+        scene.transform is not None
+        and reference.transform is not None
+        and not same_transform(scene.transform, reference.transform, scene.width, scene.height)
+    ):
+        raise DataError(
+            f"{reference.origin}: transform {_shown(reference.transform)}; expected {_shown(scene.transform)}, that of "
+            f"{scene.origin} (x and y of the upper left corner, width and height of a pixel): {fix} {scene.path.name}"
+        )
+
+
+def check_sampling(scene: Raster, sampling: Sampling) -> None:
+    """Raise DataError where the image is smaller than a neighbourhood, or a block too small for one."""
+    smaller = min(scene.height, scene.width)
+    if sampling.side > smaller:
+        raise DataError(
+            f"--neighborhood {sampling.side} with {scene.origin} of {scene.width} x {scene.height} pixels; expected "
+            f"at most {smaller}"
+        )
+    if sampling.inside and sampling.block < sampling.side:
+        raise DataError(
+            f"--block-size {sampling.block} with --neighborhood {sampling.side}: no neighbourhood lies in one block; "
+            f"expected --block-size {sampling.side} or more"
+        )
+
+
+def read_padded(scene: Raster, rows: range, columns: range, radius: int) -> NDArray[np.generic]:
+    """Return the pixels of a window and ``radius`` more on every side, mirrored at the edges of the image.
+
+    Result: (rows + 2 * radius, columns + 2 * radius, bands).
+    """
+    down, across = padded(rows, radius, scene.height), padded(columns, radius, scene.width)
+    top, left = int(down.min()), int(across.min())
+    pixels = scene.read(range(top, int(down.max()) + 1), range(left, int(across.max()) + 1))
+    if pixels.shape[:2] == (len(down), len(across)):
+        return pixels
+    return pixels[np.ix_(down - top, across - left)]
+
+
+def _samples(spec: str, labels: str, sampling: Sampling, classes: Classes) -> Iterator[Block]:
+    """Yield the samples of a scene; windows without a labelled pixel are not read."""
+    with open_grid(spec) as scene, open_grid(labels) as reference:
+        pixel = scene.bands * scene.dtype.itemsize
+        across = -(-scene.width // sampling.block)
+        lookup = _lookup(classes)
+        for rows, columns in windows(scene.height, scene.width, pixel, scene.block_rows, WINDOW_BYTES):
+            values = labelled_values(reference, rows, columns)
+            chosen = values > 0
+            if sampling.inside and sampling.side > 1:
+                chosen &= inside_blocks(rows, sampling.radius, scene.height, sampling.block)[:, None]
+                chosen &= inside_blocks(columns, sampling.radius, scene.width, sampling.block)[None, :]
+            if not chosen.any():
+                continue
+            _check_known(reference, values, rows, columns, lookup)
+            pixels = read_padded(scene, rows, columns, sampling.radius)
+            chosen &= ~spread(without_value(pixels, scene.nodata), sampling.side)
+            around = neighborhoods(pixels, sampling.side)
+            down, right = np.nonzero(chosen)
+            step = max(1, _BLOCK_BYTES // (sampling.side**2 * pixel))
+            for start in range(0, len(down), step):
+                y, x = down[start : start + step], right[start : start + step]
+                group = (y + rows.start) // sampling.block * across + (x + columns.start) // sampling.block
+                features = around[y, x].reshape(len(y), -1)
+                yield features.astype(features.dtype.newbyteorder("="), copy=False), lookup[values[y, x]], group
+
+
+def _lookup(classes: Classes) -> NDArray[np.int64]:
+    """Return the label of every class value, -1 for values without one."""
+    lookup = np.full(2**16, -1, np.int64)
+    lookup[list(classes.values)] = np.arange(len(classes.values))
+    return lookup
+
+
+def _check_known(
+    reference: Raster, values: NDArray[np.int64], rows: range, columns: range, lookup: NDArray[np.int64]
+) -> None:
+    unknown = (values > 0) & (lookup[values] < 0)
+    if unknown.any():
+        row, column = (int(index[0]) for index in np.nonzero(unknown))
+        known = np.flatnonzero(lookup >= 0).tolist()
+        raise DataError(
+            f"{reference.origin}: class {values[row, column]} in row {rows[row]}, column {columns[column]}; expected "
+            f"one of {', '.join(map(str, known[:20]))}, those of the training reference"
+        )
+
+
+def _feature_names(schema: dict[str, Any]) -> tuple[str, ...] | None:
+    if schema["band_names"] is None or schema["neighborhood"] > 1:
+        return None
+    return tuple(schema["band_names"])
+
+
+def _shown(transform: tuple[float, ...]) -> str:
+    return f"{transform[2]:.10g}, {transform[5]:.10g}, {transform[0]:.10g}, {transform[4]:.10g}"

@@ -1,0 +1,83 @@
+"""Which pixels a window, a neighbourhood and a spatial block are made of. Pure arithmetic."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+
+def reflected(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Return positions on an axis of ``size`` pixels, those outside mirrored at the edge pixel (which is not doubled).
+
+    -1 becomes 1 and size becomes size - 2, again and again where that is still outside.
+    """
+    if size == 1:
+        return np.zeros_like(positions)
+    period = 2 * (size - 1)
+    folded = positions % period
+    return np.minimum(folded, period - folded)
+
+
+def padded(span: range, radius: int, size: int) -> NDArray[np.int64]:
+    """Return the pixels on one axis that a span needs with ``radius`` more on both sides. (len(span) + 2 * radius,)."""
+    return reflected(np.arange(span.start - radius, span.stop + radius), size)
+
+
+def windows(height: int, width: int, pixel_bytes: int, block_rows: int, limit: int) -> Iterator[tuple[range, range]]:
+    """Yield windows of at most about ``limit`` bytes that cover an image, from left to right and top to bottom.
+
+    They are as wide as the image and whole blocks of ``block_rows`` high where that fits, so that every block of the
+    file is decoded once; else they are narrower.
+    """
+    rows = max(1, min(height, limit // (width * pixel_bytes)))
+    rows = max(min(rows, height) // block_rows * block_rows, min(block_rows, rows * 8, height))
+    columns = max(1, min(width, limit // (rows * pixel_bytes)))
+    for top in range(0, height, rows):
+        for left in range(0, width, columns):
+            yield range(top, min(top + rows, height)), range(left, min(left + columns, width))
+
+
+def neighborhoods(pixels: NDArray[np.generic], side: int) -> NDArray[np.generic]:
+    """Return a view of the side x side pixels around each pixel that has them all.
+
+    pixels: (h, w, bands), padded. Result: (h - side + 1, w - side + 1, side, side, bands), a view of no memory.
+    """
+    view = sliding_window_view(pixels, (side, side), axis=(0, 1))
+    return view.transpose(0, 1, 3, 4, 2)
+
+
+def without_value(pixels: NDArray[np.generic], nodata: tuple[float | None, ...]) -> NDArray[np.bool_]:
+    """Return which pixels have no value in some band: NaN, infinite, or the nodata value of the band.
+
+    pixels: (h, w, bands). Result: (h, w).
+    """
+    missing: NDArray[np.bool_] = np.zeros(pixels.shape[:2], np.bool_)
+    if pixels.dtype.kind == "f":
+        missing |= ~np.isfinite(pixels).all(axis=2)
+    for band, value in enumerate(nodata):
+        if value is not None and not np.isnan(value):
+            # a float32 band is compared with the float32 that was meant
+            meant = np.asarray(value).astype(pixels.dtype) if pixels.dtype.kind == "f" else value
+            missing |= pixels[:, :, band] == meant
+    return missing
+
+
+def spread(missing: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
+    """Return where any pixel of a neighbourhood is missing. missing: (h, w), padded."""
+    if side == 1:
+        return missing
+    view: NDArray[np.bool_] = sliding_window_view(missing, (side, side))
+    return np.logical_or.reduce(view, axis=(2, 3))  # type: ignore[no-any-return]
+
+
+def inside_blocks(span: range, radius: int, size: int, block: int) -> NDArray[np.bool_]:
+    """Return which positions of an axis have all pixels of their neighbourhood in their own block. (len(span),)."""
+    reach = sliding_window_view(padded(span, radius, size) // block, 2 * radius + 1)
+    own = np.arange(span.start, span.stop) // block
+    return (reach == own[:, None]).all(axis=1)  # type: ignore[no-any-return]
+
+
+def default_block_size(height: int, width: int, side: int) -> int:
+    """Return a twentieth of the longer side of the image, and at least 16 pixels and 4 neighbourhoods."""
+    return max(16, 4 * side, -(-max(height, width) // 20))

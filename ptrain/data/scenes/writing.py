@@ -1,0 +1,149 @@
+"""Writing GeoTIFFs: tiles, compression, georeference, classes; under a temporary name until they are whole."""
+
+import contextlib
+import os
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptrain.data.scenes import gdal
+from ptrain.data.scenes.classes import Classes
+from ptrain.data.scenes.sidecar import category_names_xml, sidecar_of
+from ptrain.errors import DataError
+
+TILE = 256
+"""Pixels on a side of a tile."""
+
+
+class TiffWriter:
+    """A GeoTIFF that is written from top to bottom, whole rows of tiles at a time."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        height: int,
+        width: int,
+        bands: int,
+        dtype: Any,
+        crs: str | None,
+        transform: tuple[float, ...] | None,
+        nodata: float | None,
+    ) -> None:
+        """Create the file under a temporary name. Raises DataError where it cannot be."""
+        self.path, self.temporary = path, path.with_name(f".{path.name}.{os.getpid()}.tmp.tif")
+        self._rasterio = gdal.load_rasterio()
+        self._sums: list[tuple[range, int]] = []
+        place = {} if transform is None else {"transform": self._rasterio.Affine(*transform)}
+        try:
+            # GDAL's own words for a folder that is missing or read-only say nothing about the folder
+            self.temporary.touch()
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"{path}: cannot be written ({getattr(error, 'strerror', error)}); expected a folder that exists and "
+                "can be written to"
+            ) from None
+        with self._writing(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", self._rasterio.errors.NotGeoreferencedWarning)
+            self._file = self._rasterio.open(
+                self.temporary,
+                "w",
+                driver="GTiff",
+                height=height,
+                width=width,
+                count=bands,
+                dtype=np.dtype(dtype).name,
+                crs=crs,
+                nodata=nodata,
+                tiled=True,
+                blockxsize=TILE,
+                blockysize=TILE,
+                compress="deflate",
+                predictor=2 if bands > 1 and np.dtype(dtype).kind in "iu" else 1,
+                bigtiff="if_safer",
+                **place,
+            )
+
+    def describe(self, classes: Classes) -> None:
+        """Store names and colours of the classes: a colour table, and tags CLASS_<value> of the band."""
+        with self._writing():
+            table = {0: (0, 0, 0, 0)} | {v: (*c, 255) for v, c in zip(classes.values, classes.colors, strict=True)}
+            self._file.write_colormap(1, table)
+            self._file.update_tags(1, **{f"CLASS_{v}": n for v, n in zip(classes.values, classes.names, strict=True)})
+
+    def name_bands(self, names: list[str]) -> None:
+        """Store a description of every band."""
+        with self._writing():
+            self._file.descriptions = tuple(names)
+
+    def write(self, top: int, pixels: NDArray[np.generic]) -> None:
+        """Write rows from ``top`` on. pixels: (rows, width) or (rows, width, bands); whole tiles but at the end."""
+        image = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
+        with self._writing():
+            self._file.write(image, window=((top, top + image.shape[1]), (0, image.shape[2])))
+        self._sums.append((range(top, top + image.shape[1]), _crc(image)))
+
+    def finish(self) -> None:
+        """Close the file, read it back, and give it its name; raises DataError where it is not what was written.
+
+        GDAL writes blocks when it likes and does not report every error, such as a full disk: hence the reading back.
+        """
+        with self._writing():
+            self._file.close()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", self._rasterio.errors.NotGeoreferencedWarning)
+                with self._rasterio.open(self.temporary, driver="GTiff") as written:
+                    for rows, crc in self._sums:
+                        stored = written.read(window=((rows.start, rows.stop), (0, written.width)))
+                        if _crc(stored) != crc:
+                            raise OSError("other pixels are read back than were written")
+            with self.temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            self.temporary.replace(self.path)
+
+    def close(self) -> None:
+        """Remove what was not finished."""
+        with contextlib.suppress(Exception):
+            self._file.close()
+        self.temporary.unlink(missing_ok=True)
+        sidecar_of(self.temporary).unlink(missing_ok=True)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, ValueError, self._rasterio.errors.RasterioError) as error:
+            raise DataError(
+                f"{self.path}: cannot be written ({gdal.reason(error, self.temporary)}); free space or choose another "
+                "place"
+            ) from None
+
+
+def _crc(image: NDArray[np.generic]) -> int:
+    return zlib.crc32(np.ascontiguousarray(image).reshape(-1).view(np.uint8).data)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and give it its name. Raises DataError where it cannot be written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror}); free space or choose another place") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_category_names(path: Path, classes: Classes) -> None:
+    """Write the names of the classes into the sidecar file, where GDAL and QGIS look for them."""
+    names = [""] * (max(classes.values) + 1)
+    for value, name in zip(classes.values, classes.names, strict=True):
+        names[value] = name
+    write_file(sidecar_of(path), category_names_xml(names))

@@ -1,0 +1,91 @@
+"""``ptrain data scene``: a synthetic scene with its reference, to try things out with."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptrain.console import Console
+from ptrain.data.scenes.classes import Classes
+from ptrain.data.scenes.generate import NODATA, ROWS, Scene
+from ptrain.data.scenes.writing import TILE, TiffWriter, write_category_names, write_file
+from ptrain.errors import EXIT_DONE, ConfigError, DataError
+
+LIMITS: Mapping[str, tuple[int, int]] = {
+    "height": (32, 1_000_000),
+    "width": (32, 1_000_000),
+    "bands": (1, 1000),
+    "classes": (2, 255),
+    "seed": (0, 2**63 - 1),
+}
+CRS = "EPSG:32632"
+TRANSFORM = (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_400_000.0)
+"""Pixels of 10 m in zone 32 north of UTM."""
+
+
+def run(out: str, *, height: int, width: int, bands: int, classes: int, noise: float, seed: int) -> int:
+    """Write scene.tif, reference.tif, truth.tif and scene.png into the folder ``out`` and return the exit code.
+
+    The reference has a class for half of the parcels, truth.tif for all pixels. Memory does not depend on the height.
+
+    Raises:
+        InputError: a number is out of its range, or the folder cannot be written to.
+    """
+    given = {"height": height, "width": width, "bands": bands, "classes": classes, "seed": seed}
+    for name, (low, high) in LIMITS.items():
+        if not low <= given[name] <= high:
+            raise ConfigError(f"--{name} {given[name]}: expected a whole number from {low} to {high}")
+    if not 0 <= noise <= 10:
+        raise ConfigError(f"--noise {noise}: expected a number from 0 to 10")
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be made ({error.strerror}); expected a folder to write into") from None
+    scene = Scene(height=height, width=width, bands=bands, classes=classes, noise=noise, seed=seed)
+    console = Console()
+    _write(scene, folder, console)
+    console.say(f"scene.tif, reference.tif, truth.tif and scene.png written to {folder}")
+    return EXIT_DONE
+
+
+def _write(scene: Scene, folder: Path, console: Console) -> None:
+    from ptrain.report import scene_picture  # loads matplotlib, which a wrong number should not wait for
+
+    legend = Classes(values=tuple(range(1, scene.classes + 1)), names=scene.names, colors=scene.colors)
+    shape: dict[str, Any] = {"height": scene.height, "width": scene.width, "crs": CRS, "transform": TRANSFORM}
+    writers: list[TiffWriter] = []
+    stride = scene_picture.stride_of(scene.height, scene.width)
+    rgb = [int(np.argmin(np.abs(scene.wavelengths - centre))) for centre in (850, 660, 550)]
+    shown: list[tuple[Any, Any, Any]] = []
+    try:
+        for name, bands, dtype in (("scene", scene.bands, "uint16"), ("reference", 1, "uint8"), ("truth", 1, "uint8")):
+            path = folder / f"{name}.tif"
+            writers.append(TiffWriter(path, bands=bands, dtype=dtype, nodata=NODATA, **shape))
+        writers[0].name_bands([f"{wavelength:.0f} nm" for wavelength in scene.wavelengths])
+        for writer in writers[1:]:
+            writer.describe(legend)
+        step = TILE // ROWS
+        with console.progress(scene.num_blocks, "generating", "blocks") as progress:
+            for first in range(0, scene.num_blocks, step):
+                blocks = [scene.rows(block) for block in range(first, min(first + step, scene.num_blocks))]
+                parts = [np.concatenate(part) for part in zip(*blocks, strict=True)]
+                for writer, part in zip(writers, parts, strict=True):
+                    writer.write(first * ROWS, part)
+                kept = slice(-(first * ROWS) % stride, None, stride)
+                shown.append((parts[0][kept, ::stride][:, :, rgb], parts[1][kept, ::stride], parts[2][kept, ::stride]))
+                progress.update(first + len(blocks))
+        for writer in writers:
+            writer.finish()
+    finally:
+        for writer in writers:
+            writer.close()
+    for writer in writers[1:]:
+        write_category_names(writer.path, legend)
+    pixels, reference, truth = (np.concatenate(part) for part in zip(*shown, strict=True))
+    image = scene_picture.composite(pixels, range(3), truth == 0)
+    painted = scene_picture.paint(reference, legend.values, legend.colors)
+    panels = [("scene (850, 660, 550 nm)", image), ("reference", painted)]
+    picture = scene_picture.draw(panels, legend.names, legend.colors, unclassified="no class")
+    write_file(folder / "scene.png", picture)
