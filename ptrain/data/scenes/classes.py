@@ -1,7 +1,7 @@
 """The classes of a scene: the values of the reference that become labels 0, 1, 2, ..., their names and colours."""
 
 import colorsys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,15 +51,24 @@ class Classes:
         }
 
 
-def find_classes(reference: Raster) -> Classes:
+Keep = Callable[[range, range], NDArray[np.bool_]]
+"""Returns which pixels of a window may be samples: (rows, columns)."""
+
+
+def find_classes(reference: Raster, keep: Keep | None = None) -> tuple[Classes, int, int]:
     """Return the classes that occur in a reference, in the order of their values; reads it once, in windows.
 
-    Raises DataError where there is none, and for values that are not whole or not from 1 to 65535.
+    Also returns the number of labelled pixels, and of those that ``keep`` lets through. Raises DataError where there
+    is no class, and for values that are not whole or not from 1 to 65535.
     """
     found: set[int] = set()
+    num_labelled = num_kept = 0
     for rows, columns in reference_windows(reference):
         labels = labelled_values(reference, rows, columns)
-        found.update(np.unique(labels[labels > 0]).tolist())
+        labelled = labels > 0
+        found.update(np.unique(labels[labelled]).tolist())
+        num_labelled += int(labelled.sum())
+        num_kept += int((labelled if keep is None else labelled & keep(rows, columns)).sum())
         if len(found) > MANY:
             raise DataError(
                 f"{reference.origin}: more than {MANY} different values; expected class numbers 1, 2, 3, ... and 0 "
@@ -76,7 +85,7 @@ def find_classes(reference: Raster) -> Classes:
     colors = [reference.class_colors.get(value, (0, 0, 0)) for value in values]
     if len(set(colors)) < len(colors):
         colors = list(default_colors(len(values)))
-    return Classes(values=values, names=tuple(names), colors=tuple(colors))
+    return Classes(values=values, names=tuple(names), colors=tuple(colors)), num_labelled, num_kept
 
 
 def reference_windows(reference: Raster) -> "list[tuple[range, range]]":

@@ -2,13 +2,13 @@
 
 import functools
 import os
-import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ptrain.data.sources.files import need_content, need_package, reading
 from ptrain.errors import DataError
 
 KIND = "a GeoTIFF (.tif) or an ENVI file with its .hdr beside it"
@@ -47,11 +47,7 @@ def load_rasterio() -> Any:
     The options hold for the process: rasterio's environments must end in the reverse order of their start, and
     generators that read scenes do not.
     """
-    try:
-        import rasterio
-        import rasterio.errors
-    except ImportError as error:
-        raise DataError(f"scenes need rasterio ({error}); install it with pip install 'ptrain[scenes]'") from None
+    rasterio = need_package("rasterio", "a scene", "scenes")
     rasterio.Env(
         GDAL_CACHEMAX=CACHE_MIB, GDAL_DISABLE_READDIR_ON_OPEN="TRUE", GDAL_PAM_ENABLED="NO", GDAL_NUM_THREADS="1"
     ).__enter__()
@@ -62,8 +58,8 @@ def find(path: Path) -> tuple[Path, str]:
     """Return the file with the pixels, which is another one for an ENVI header, and the driver to read it with."""
     if path.suffix.lower() == ".hdr":
         path = _data_of(path)
-    _need_regular(path)
-    with _reading(path), path.open("rb") as file:
+    need_content(path, KIND)
+    with reading(path, KIND), path.open("rb") as file:
         if file.read(4) in _TIFF:
             return path, "GTiff"
     if header_of(path) is not None:
@@ -86,29 +82,10 @@ def reason(error: BaseException, path: Path) -> str:
 
 
 def _data_of(header: Path) -> Path:
-    _need_regular(header)
+    need_content(header, KIND)
     bases = (header.with_suffix(""), *(header.with_suffix(suffix) for suffix in _ENVI_DATA[1:]))
     found = next((base for base in bases if base.is_file()), None)
     if found is None:
         names = ", ".join(f"{header.stem}{suffix}" for suffix in _ENVI_DATA)
         raise DataError(f"{header}: an ENVI header without its data; expected one of {names} beside it")
     return found
-
-
-def _need_regular(path: Path) -> None:
-    with _reading(path):
-        mode, size = path.stat().st_mode, path.stat().st_size
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "a pipe, a socket or a device"
-        raise DataError(f"{path}: is {kind}; expected {KIND}: name the file")
-    if size == 0:
-        raise DataError(f"{path}: is empty; expected {KIND}: write or fetch it again")
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:  # ValueError: a null character in the path
-        why = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be read ({why}); expected {KIND}: check the path") from None

@@ -7,6 +7,9 @@ from pathlib import Path
 from ptrain.data.scenes import raster
 from ptrain.data.scenes.raster import Raster
 from ptrain.data.scenes.sidecar import sidecar_of
+from ptrain.data.sources import mat
+from ptrain.data.sources.arrays import listed, split_inner
+from ptrain.errors import DataError
 
 EXTENSIONS = (".tif", ".tiff", ".hdr", ".bsq", ".bil", ".bip")
 """What is a scene by its name; scene:PATH says it of other names, such as ENVI's .img and .dat."""
@@ -14,12 +17,63 @@ EXTENSIONS = (".tif", ".tiff", ".hdr", ".bsq", ".bil", ".bip")
 
 @contextmanager
 def open_grid(spec: str) -> Iterator[Raster]:
-    """Open what a value of --data or --labels names. Raises DataError for what is no scene."""
-    with raster.open_raster(Path(spec).expanduser()) as grid:
-        yield grid
+    """Open what a value of --data or --labels names; raises DataError for what is no scene.
+
+    Of a .mat file before version 7.3 the array is read whole, at most 2 GiB.
+    """
+    path, name = split_inner(spec)
+    if not _is_mat(path):
+        with raster.open_raster(Path(spec).expanduser()) as grid:
+            yield grid
+        return
+    array = mat.open_array(path, name or _only(path))
+    if len(array.shape) not in (2, 3) or 0 in array.shape:
+        raise DataError(
+            f"{array.origin}: an array of shape {array.shape}; expected a cube of rows x columns x bands, or a "
+            "reference of rows x columns"
+        )
+    with array.open() as rows:
+        yield Raster(
+            path=path,
+            origin=array.origin,
+            height=array.shape[0],
+            width=array.shape[1],
+            bands=array.shape[2] if len(array.shape) == 3 else 1,
+            dtype=array.dtype,
+            nodata=(None,) * (array.shape[2] if len(array.shape) == 3 else 1),
+            block_rows=array.chunk,
+            source=rows,
+        )
 
 
 def files_of(spec: str) -> tuple[Path, ...]:
     """Return every file that it is read from."""
+    path, _ = split_inner(spec)
+    if _is_mat(path):
+        return (path,)
     files = raster.files_of(Path(spec).expanduser())
-    return (*files, *(beside for path in files if (beside := sidecar_of(path)).is_file()))
+    return (*files, *(beside for file in files if (beside := sidecar_of(file)).is_file()))
+
+
+def is_cube(spec: str, labels: str | None) -> bool:
+    """Return whether two arrays of .mat files are a cube (rows, columns, bands) and its reference (rows, columns)."""
+    if labels is None or not all(_is_mat(split_inner(one)[0]) for one in (spec, labels)):
+        return False
+    shapes = []
+    for one in (spec, labels):
+        path, name = split_inner(one)
+        found = mat.variables(path)
+        variable = found.get(name or (next(iter(found)) if len(found) == 1 else ""))
+        shapes.append(() if variable is None else variable.shape)
+    return len(shapes[0]) == 3 and len(shapes[1]) == 2 and min(shapes[1]) > 1
+
+
+def _is_mat(path: Path) -> bool:
+    return path.suffix.lower() == ".mat"
+
+
+def _only(path: Path) -> str:
+    found = mat.variables(path)
+    if len(found) != 1:
+        raise DataError(f"{path}: holds {listed(found)}; expected the name of one of them: {path}:NAME")
+    return next(iter(found))

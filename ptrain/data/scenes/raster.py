@@ -50,12 +50,13 @@ class Raster:
     block_rows: int = 1
     """Rows that are decoded together."""
     source: Any = None
-    """Open rasterio dataset, or array (height, width, bands)."""
+    """Open rasterio dataset, or a function that returns the rows start .. stop - 1 as (rows, width[, bands])."""
 
     def read(self, rows: range, columns: range) -> NDArray[np.generic]:
         """Return the pixels of a window, (rows, columns, bands). Raises DataError where the file is damaged there."""
-        if isinstance(self.source, np.ndarray):
-            return self.source[rows.start : rows.stop, columns.start : columns.stop]
+        if callable(self.source):
+            found = self.source(rows.start, rows.stop)[:, columns.start : columns.stop]
+            return np.ascontiguousarray(found.reshape(len(rows), len(columns), self.bands))
         rasterio = gdal.load_rasterio()
         window = ((rows.start, rows.stop), (columns.start, columns.stop))
         try:

@@ -1,8 +1,7 @@
 """``--data SCENE --labels REFERENCE``: the labelled pixels of a scene as samples, read window by window."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +53,8 @@ def open_scene(spec: str, request: Request) -> Stream:
     Raises DataError where scene and reference do not fit together or cannot be used.
     """
     config = request.config
+    if not request.labelled:
+        raise DataError(f"{spec}: a scene is predicted as a map; expected --out MAP.tif")
     if config.labels is None:
         raise DataError(f"{spec}: a scene without a reference; expected --labels REFERENCE.tif with the classes")
     side = config.neighborhood if request.schema is None else int(request.schema["neighborhood"])
@@ -61,34 +62,25 @@ def open_scene(spec: str, request: Request) -> Stream:
         check_pair(scene, reference)
         if request.schema is not None:
             check_schema(scene, request.schema)
-        classes = find_classes(reference) if request.schema is None else Classes.from_schema(request.schema)
         sampling = Sampling(
             side=side,
             block=config.block_size or default_block_size(scene.height, scene.width, side),
             inside=config.split == "blocks",
         )
         check_sampling(scene, sampling)
-        schema = describe(scene, side, classes)
+        if request.schema is None:
+            classes, num_labelled, num_kept = find_classes(
+                reference, lambda rows, columns: _kept(scene, sampling, rows, columns)
+            )
+            schema = describe(scene, side, classes) | {"labelled": num_labelled, "kept": num_kept}
+        else:
+            classes, schema = Classes.from_schema(request.schema), dict(request.schema)
         size = f"{scene.height} x {scene.width} pixels of {scene.bands} bands"
-    test_files: tuple[Path, ...] = ()
-    test = None
-    if config.test_data is not None:
-        test_data, test_labels = config.test_data, config.test_labels
-        if test_labels is None:
-            raise DataError(f"--test-data {test_data}: a scene without a reference; add --test-labels REFERENCE.tif")
-        with open_grid(test_data) as scene, open_grid(test_labels) as reference:
-            check_pair(scene, reference)
-            check_schema(scene, schema)
-        test_files = (*files_of(test_data), *files_of(test_labels))
-
-        def test() -> Iterator[Block]:
-            return _samples(test_data, test_labels, sampling, classes)
-
     labels = config.labels
     return Stream(
         name=f"scene:{spec}",
         description=f"labelled pixels of {spec}, {size}" + (f", {side} x {side} around each" if side > 1 else ""),
-        files=(*files_of(spec), *files_of(labels), *test_files),
+        files=(*files_of(spec), *files_of(labels)),
         options={"scene": 1, "side": side, "block": sampling.block, "inside": sampling.inside, **schema},
         dtype=np.dtype(schema["dtype"]),
         num_features=side * side * schema["bands"],
@@ -97,7 +89,6 @@ def open_scene(spec: str, request: Request) -> Stream:
         class_names=classes.names,
         schema=schema,
         train=lambda: _samples(spec, labels, sampling, classes),
-        test=test,
     )
 
 
@@ -113,7 +104,7 @@ def describe(scene: Raster, side: int, classes: Classes) -> dict[str, Any]:
     }
 
 
-def check_schema(scene: Raster, schema: Any) -> None:
+def check_schema(scene: Raster, schema: Mapping[str, Any]) -> None:
     """Raise DataError unless a scene has the bands that the network was trained on."""
     if schema.get("kind") != "scene":
         raise DataError(f"{scene.origin}: a scene, but the network was trained on other data; expected such data again")
@@ -189,10 +180,7 @@ def _samples(spec: str, labels: str, sampling: Sampling, classes: Classes) -> It
         lookup = _lookup(classes)
         for rows, columns in windows(scene.height, scene.width, pixel, scene.block_rows, WINDOW_BYTES):
             values = labelled_values(reference, rows, columns)
-            chosen = values > 0
-            if sampling.inside and sampling.side > 1:
-                chosen &= inside_blocks(rows, sampling.radius, scene.height, sampling.block)[:, None]
-                chosen &= inside_blocks(columns, sampling.radius, scene.width, sampling.block)[None, :]
+            chosen = (values > 0) & _kept(scene, sampling, rows, columns)
             if not chosen.any():
                 continue
             _check_known(reference, values, rows, columns, lookup)
@@ -206,6 +194,15 @@ def _samples(spec: str, labels: str, sampling: Sampling, classes: Classes) -> It
                 group = (y + rows.start) // sampling.block * across + (x + columns.start) // sampling.block
                 features = around[y, x].reshape(len(y), -1)
                 yield features.astype(features.dtype.newbyteorder("="), copy=False), lookup[values[y, x]], group
+
+
+def _kept(scene: Raster, sampling: Sampling, rows: range, columns: range) -> NDArray[np.bool_]:
+    """Return which pixels of a window may be samples: all, or those whose neighbourhood lies in their own block."""
+    if not sampling.inside or sampling.side == 1:
+        return np.ones((len(rows), len(columns)), np.bool_)
+    down = inside_blocks(rows, sampling.radius, scene.height, sampling.block)
+    across = inside_blocks(columns, sampling.radius, scene.width, sampling.block)
+    return down[:, None] & across[None, :]
 
 
 def _lookup(classes: Classes) -> NDArray[np.int64]:
