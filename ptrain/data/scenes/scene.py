@@ -57,11 +57,11 @@ def open_scene(spec: str, request: Request) -> Stream:
         raise DataError(f"{spec}: a scene is predicted as a map; expected --out MAP.tif")
     if config.labels is None:
         raise DataError(f"{spec}: a scene without a reference; expected --labels REFERENCE.tif with the classes")
-    side = config.neighborhood if request.schema is None else int(request.schema["neighborhood"])
     with open_grid(spec) as scene, open_grid(config.labels) as reference:
         check_pair(scene, reference)
         if request.schema is not None:
             check_schema(scene, request.schema)
+        side = config.neighborhood if request.schema is None else int(request.schema["neighborhood"])
         sampling = Sampling(
             side=side,
             block=config.block_size or default_block_size(scene.height, scene.width, side),
@@ -75,6 +75,7 @@ def open_scene(spec: str, request: Request) -> Stream:
             schema = describe(scene, side, classes) | {"labelled": num_labelled, "kept": num_kept}
         else:
             classes, schema = Classes.from_schema(request.schema), dict(request.schema)
+        dtype = scene.dtype.newbyteorder("=")
         size = f"{scene.height} x {scene.width} pixels of {scene.bands} bands"
     labels = config.labels
     return Stream(
@@ -82,7 +83,7 @@ def open_scene(spec: str, request: Request) -> Stream:
         description=f"labelled pixels of {spec}, {size}" + (f", {side} x {side} around each" if side > 1 else ""),
         files=(*files_of(spec), *files_of(labels)),
         options={"scene": 1, "side": side, "block": sampling.block, "inside": sampling.inside, **schema},
-        dtype=np.dtype(schema["dtype"]),
+        dtype=dtype,
         num_features=side * side * schema["bands"],
         image_shape=(side, side, schema["bands"]) if side > 1 else None,
         feature_names=_feature_names(schema),
@@ -97,7 +98,6 @@ def describe(scene: Raster, side: int, classes: Classes) -> dict[str, Any]:
     return {
         "kind": "scene",
         "bands": scene.bands,
-        "dtype": scene.dtype.newbyteorder("=").str,
         "neighborhood": side,
         "band_names": None if scene.band_names is None else list(scene.band_names),
         **classes.to_schema(),

@@ -25,13 +25,16 @@ def padded(span: range, radius: int, size: int) -> NDArray[np.int64]:
 
 
 def windows(height: int, width: int, pixel_bytes: int, block_rows: int, limit: int) -> Iterator[tuple[range, range]]:
-    """Yield windows of at most about ``limit`` bytes that cover an image, from left to right and top to bottom.
+    """Yield windows of at most ``limit`` bytes, or one pixel, that cover an image, by rows of windows.
 
-    They are as wide as the image and whole blocks of ``block_rows`` high where that fits, so that every block of the
-    file is decoded once; else they are narrower.
+    They are whole blocks of ``block_rows`` high, so that a block of the file is decoded once, and as wide as the image
+    where that fits.
     """
-    rows = max(1, min(height, limit // (width * pixel_bytes)))
-    rows = max(min(rows, height) // block_rows * block_rows, min(block_rows, rows * 8, height))
+    rows = min(height, limit // (width * pixel_bytes))
+    if rows >= block_rows:
+        rows = rows // block_rows * block_rows
+    else:
+        rows = max(1, min(block_rows, height, limit // pixel_bytes))
     columns = max(1, min(width, limit // (rows * pixel_bytes)))
     for top in range(0, height, rows):
         for left in range(0, width, columns):
