@@ -179,7 +179,9 @@ def _rows(path: Path, variable: Variable) -> Iterator[Rows]:
         with reading(path, KIND), decoding(origin, KIND), path.open("rb") as stream:
             values = scipy_io.loadmat(stream, variable_names=[variable.name], mat_dtype=True)[variable.name]
         if np.iscomplexobj(values):
-            raise DataError(f"{origin}: holds complex numbers; expected real ones: take abs or real and imag as features")
+            raise DataError(
+                f"{origin}: holds complex numbers; expected real ones: take abs or real and imag as features"
+            )
         if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf" or values.shape != variable.shape:
             raise DataError(f"{origin}: holds other values than its header says; expected real numbers: save it again")
         values = values.astype(_CLASSES[variable.kind], copy=False)

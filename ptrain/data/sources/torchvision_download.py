@@ -1,17 +1,11 @@
-"""Data sets that torchvision can download, also where its compiled operators do not fit the torch that is installed."""
+"""Data sets that torchvision downloads in its own layout."""
 
 import contextlib
 import fcntl
-import importlib
 import io
-import re
 from pathlib import Path
-from types import ModuleType
-from typing import Any, cast
 
-_MISSING_OPERATOR = re.compile(r"operator torchvision::(\w+) does not exist")
-_libraries: list[Any] = []
-"""Declared operators, kept: they go away with their library."""
+from ptrain.data.sources.torchvision_import import import_datasets
 
 
 def download(dataset: str, root: Path) -> str | None:
@@ -20,7 +14,7 @@ def download(dataset: str, root: Path) -> str | None:
     Several ranks may call it at once: a lock lets one of them download, the others find its files.
     """
     try:
-        datasets = _import_datasets()
+        datasets = import_datasets()
     except ImportError:
         return "torchvision, which could download it, is not installed"
     except Exception as error:
@@ -34,25 +28,6 @@ def download(dataset: str, root: Path) -> str | None:
     except Exception as error:
         return f"torchvision could not download it ({_line(error)})"
     return None
-
-
-def _import_datasets() -> ModuleType:
-    # A CUDA build beside a CPU torch cannot load its compiled operators but registers gradients for them: a declared
-    # schema is all that this asks for. Its data sets need no operator.
-    library: Any = None
-    while True:
-        try:
-            return importlib.import_module("torchvision.datasets")
-        except RuntimeError as error:
-            missing = _MISSING_OPERATOR.search(str(error))
-            if missing is None:
-                raise
-            if library is None:
-                import torch
-
-                library = cast("Any", torch.library.Library)("torchvision", "FRAGMENT")
-                _libraries.append(library)
-            library.define(f"{missing[1]}() -> ()")
 
 
 def _line(error: Exception) -> str:

@@ -1,0 +1,181 @@
+"""Folders of images by class, as torchvision's ImageFolder has them: FOLDER/CLASS/anything/NAME.png.
+
+FOLDER/train/CLASS and FOLDER/test/CLASS hold a training and a test split.
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptrain.data.sources.files import decoding, need_content, need_folder, need_package, reading
+from ptrain.data.sources.stream import Block, Request, Stream
+from ptrain.errors import DataError
+
+KIND = "a folder with a folder of images for each class"
+SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+"""Those of torchvision.datasets.ImageFolder."""
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
+PIXELS = 2**24
+"""The most pixels of an image, such as 4096 x 4096: more are refused before anything is unpacked."""
+_MODES = {"L": "L", "RGB": "RGB", "RGBA": "RGBA", "1": "L", "P": "RGB", "LA": "LA", "I;16": "I;16"}
+"""Modes of Pillow that are read, and what they are turned into without loss."""
+_TYPES = {"I;16": np.dtype(np.uint16)}
+_BLOCK_BYTES = 4 * 2**20
+_BLOCK_ROWS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """Size and mode that all images of a set have."""
+
+    width: int
+    height: int
+    mode: str
+    path: Path
+    """The image that was looked at first."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width and, where there are several, channels."""
+        channels = {"RGB": 3, "RGBA": 4, "LA": 2}.get(self.mode)
+        return (self.height, self.width) if channels is None else (self.height, self.width, channels)
+
+
+def open_image_folder(spec: str, request: Request) -> Stream:
+    """Return the stream of a folder of images by class, in the order of torchvision's ImageFolder.
+
+    Memory: one image and a block of 4 MiB. Raises DataError where an image cannot be read, or is not of the size and
+    mode of the first one. Images of a palette become RGB and bilevel ones grey, nothing else is converted.
+    """
+    folder = Path(spec).expanduser()
+    need_folder(folder, KIND)
+    names = _folders(folder)
+    split = {"train", "test"} <= set(names)
+    parts = [folder / "train", folder / "test"] if split else [folder]
+    classes = tuple(_folders(parts[0]))
+    if not classes:
+        raise DataError(f"{folder}: no folders in it; expected {KIND}: sort the images into FOLDER/CLASS/")
+    found = [_images(part, classes) for part in parts]
+    first = found[0][0][0]
+    look = look_at(first)
+    dtype = _TYPES.get(look.mode, np.dtype(np.uint8))
+    num_features = int(np.prod(look.shape))
+    return Stream(
+        name=f"images:{spec}",
+        description=f"images of {folder}, {look.width} x {look.height} pixels, {look.mode}",
+        files=tuple(path for part in found for path, _ in part),
+        options={"format": "images", "classes": classes, "counts": [[label for _, label in part] for part in found]},
+        dtype=dtype,
+        num_features=num_features,
+        image_shape=look.shape,
+        feature_range=(0, 255) if dtype == np.uint8 else None,
+        class_names=classes,
+        num_samples=len(found[0]),
+        train=partial(_blocks, found[0], look),
+        test=partial(_blocks, found[1], look) if split else None,
+    )
+
+
+def is_image_folder(folder: Path) -> bool:
+    """Return whether a folder looks like one: a folder in it, or in its train/, holds an image."""
+    try:
+        parts = [folder / "train", folder]
+        return any(
+            path.suffix.lower() in SUFFIXES
+            for part in parts
+            if part.is_dir()
+            for name in _folders(part)[:3]
+            for path, _ in zip(sorted((part / name).rglob("*")), range(1000), strict=False)
+        )
+    except OSError:
+        return False
+
+
+def look_at(path: Path) -> Look:
+    """Return size and mode of an image from its header; raises DataError for one that is not read here."""
+    need_content(path, "an image")
+    pillow = need_package("PIL.Image", str(path))
+    with reading(path, "an image"), path.open("rb") as stream, decoding(str(path), "an image"):
+        return _look(pillow.open(stream, formats=FORMATS), path)
+
+
+def pixels(path: Path, look: Look) -> NDArray[np.generic]:
+    """Return the values of an image, (height, width[, channels]); raises DataError where it does not look alike."""
+    need_content(path, "an image")
+    pillow = need_package("PIL.Image", str(path))
+    with reading(path, "an image"), path.open("rb") as stream, decoding(str(path), "an image"):
+        image = pillow.open(stream, formats=FORMATS)
+        own = _look(image, path)
+        if (own.width, own.height, own.mode) != (look.width, look.height, look.mode):
+            raise DataError(
+                f"{path}: {own.width} x {own.height} pixels, {own.mode}, but {look.path.name} has {look.width} x "
+                f"{look.height}, {look.mode}: expected all images alike; convert them, such as with ImageMagick: "
+                f"mogrify -resize '{look.width}x{look.height}!' {_fix(look.mode)}"
+            )
+        if image.mode != look.mode:
+            image = image.convert(look.mode)
+        values = np.asarray(image)
+        if values.shape != look.shape:
+            raise DataError(f"{path}: {values.shape} values; expected {look.shape}: the image is damaged")
+        return values.astype(_TYPES.get(look.mode, np.dtype(np.uint8)), copy=False)
+
+
+def _fix(mode: str) -> str:
+    return {"RGB": "-type TrueColor", "RGBA": "-type TrueColorAlpha"}.get(mode, "-type Grayscale")
+
+
+def _look(image: Any, path: Path) -> Look:
+    width, height = image.size
+    if width * height > PIXELS or width * height == 0:
+        raise DataError(f"{path}: {width} x {height} pixels; expected 1 to {PIXELS}: cut or shrink it")
+    mode = image.mode.removesuffix("B") if image.mode.startswith("I;16") else image.mode
+    if mode not in _MODES:
+        raise DataError(f"{path}: is of mode {image.mode}; expected grey, RGB or RGBA: convert it, such as to RGB")
+    if getattr(image, "n_frames", 1) > 1:
+        raise DataError(f"{path}: holds {image.n_frames} images; expected one: give each a file of its own")
+    return Look(width=width, height=height, mode=_MODES[mode], path=path)
+
+
+def _blocks(images: list[tuple[Path, int]], look: Look) -> Iterator[Block]:
+    size = int(np.prod(look.shape))
+    dtype = _TYPES.get(look.mode, np.dtype(np.uint8))
+    rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (size * dtype.itemsize)))
+    for start in range(0, len(images), rows):
+        part = images[start : start + rows]
+        features = np.empty((len(part), size), dtype)
+        for row, (path, _) in zip(features, part, strict=True):
+            row[:] = pixels(path, look).reshape(-1)
+        yield features, np.array([label for _, label in part], np.int64), None
+
+
+def _folders(folder: Path) -> list[str]:
+    """Return the names of the folders in a folder, sorted as torchvision sorts them; hidden ones are none."""
+    with reading(folder, KIND):
+        return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _images(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
+    """Return the images below a folder with the numbers of their classes; raises DataError where a class has none."""
+    unknown = sorted(set(_folders(folder)) - set(classes))
+    if unknown:
+        raise DataError(f"{folder / unknown[0]}: a class without training images; expected one of {', '.join(classes)}")
+    images: list[tuple[Path, int]] = []
+    for label, name in enumerate(classes):
+        count = len(images)
+        for where, folders, files in os.walk(folder / name, followlinks=True):
+            folders.sort()
+            images += [(Path(where, file), label) for file in sorted(files) if Path(file).suffix.lower() in SUFFIXES]
+        if len(images) == count and (folder / name).is_dir():
+            raise DataError(
+                f"{folder / name}: no images; expected files that end in {', '.join(SUFFIXES)}: remove the folder, or "
+                "add images"
+            )
+    if not images:
+        raise DataError(f"{folder}: no images; expected {KIND}: sort the images into FOLDER/CLASS/")
+    return images

@@ -1,0 +1,283 @@
+"""Zarr arrays and groups, versions 2 and 3, in a local folder.
+
+The metadata are read and checked here before the library sees them: a codec that unpickles, such as numcodecs' pickle,
+is in them for anyone to name, and so are shapes and chunks of any size.
+"""
+
+import json
+import math
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptrain.data.sources import arrays
+from ptrain.data.sources.arrays import READ_BYTES, Array, Rows, find_features, find_names, partner
+from ptrain.data.sources.files import check_expansion, decoding, need_folder, need_package, reading
+from ptrain.data.sources.stream import Request, Stream
+from ptrain.errors import DataError
+
+KIND = "a folder of Zarr 2 or 3"
+SUFFIXES = (".zarr",)
+_METADATA = ("zarr.json", ".zarray", ".zgroup")
+_METADATA_BYTES = 2**20
+_MOST_FILES = 1_000_000
+_PLAIN = (
+    *("blosc", "zlib", "gzip", "zstd", "lz4", "bz2", "lzma", "delta", "shuffle", "fixedscaleoffset", "bitround"),
+    *("quantize", "packbits", "astype", "bytes", "transpose", "crc32", "crc32c", "adler32", "fletcher32"),
+)
+_CODECS = frozenset([*_PLAIN, *(f"numcodecs.{name}" for name in _PLAIN), "sharding_indexed"])
+"""Codecs that only turn bytes into bytes."""
+_NUMBERS_3 = frozenset(
+    ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32", "float64")
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meta:
+    """What the metadata of an array say."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    chunks: tuple[int, ...]
+
+
+def open_zarr(spec: str, request: Request) -> Stream:
+    """Return the stream of FOLDER, FOLDER:/GROUP or FOLDER:/GROUP/FEATURES; --labels is FOLDER:/GROUP/LABELS.
+
+    A group may hold its own test split, and the array ``groups``. Memory: one read and the chunks that it touches,
+    at most 64 MiB each plus one chunk of at most 64 MiB. Raises DataError for everything else.
+    """
+    labels, unlabelled = request.config.labels, not request.labelled
+    root, inner = split(spec)
+    names = _find(root, inner, labels is not None, unlabelled)
+    found = [None if name is None else open_array(root, name) for name in names]
+    roots = [root]
+    if labels is not None:
+        labels_root, labels_inner = split(labels)
+        found[1] = open_array(labels_root, labels_inner)
+        roots += [labels_root] if labels_root != root else []
+    features, own_labels, test_features, test_labels, groups = found
+    assert features is not None
+    has_test = test_features is not None and test_labels is not None and not unlabelled
+    return arrays.to_stream(
+        features,
+        None if unlabelled else own_labels,
+        name=f"zarr:{spec}",
+        files=tuple(path for folder in roots for path in _files(folder)),
+        test=(test_features, test_labels) if has_test else None,  # type: ignore[arg-type]
+        groups=None if unlabelled else groups,
+        options={"format": "zarr", "names": names, "labels": labels and split(labels)[1], "zeros": unlabelled},
+    )
+
+
+def is_zarr(path: Path) -> bool:
+    """Return whether a folder holds Zarr's metadata."""
+    return any((path / name).is_file() for name in _METADATA)
+
+
+def split(spec: str) -> tuple[Path, str]:
+    """Return the folder and the name in it of FOLDER:/NAME, or of FOLDER/NAME below a folder that ends in .zarr."""
+    path, inner = arrays.split_inner(spec)
+    need_folder(path, KIND)
+    if not is_zarr(path):
+        raise DataError(f"{path}: no Zarr metadata ({', '.join(_METADATA)}) in it; expected {KIND}: check the path")
+    return path, inner
+
+
+def open_array(root: Path, name: str) -> Array:
+    """Return an array below a folder, checked, to be read by rows."""
+    origin = f"{root}:/{name}"
+    meta = _array_meta(_folder(root, name), origin)
+    stored = sum(_size(path) for path in _files(_folder(root, name)) if path.name not in _METADATA)
+    declared = math.prod(meta.shape) * meta.dtype.itemsize
+    if declared and not stored:
+        raise DataError(f"{origin}: declares {declared} bytes of values but holds none; expected them: write it again")
+    check_expansion(origin, declared, stored)
+    chunk_bytes = math.prod(meta.chunks) * meta.dtype.itemsize
+    if chunk_bytes > READ_BYTES:
+        raise DataError(
+            f"{origin}: chunks of {chunk_bytes} bytes, each of which is unpacked whole; expected at most {READ_BYTES}: "
+            "write it with smaller chunks"
+        )
+    chunk = meta.chunks[0] if meta.chunks else 1
+    return Array(
+        origin=origin, shape=meta.shape, dtype=meta.dtype, open=partial(_rows, root, name, meta), chunk=max(1, chunk)
+    )
+
+
+@contextmanager
+def _rows(root: Path, name: str, meta: Meta) -> Iterator[Rows]:
+    origin = f"{root}:/{name}"
+    zarr = need_package("zarr", origin)
+    folder = _folder(root, name)
+    if _array_meta(folder, origin) != meta:
+        raise DataError(f"{origin}: changed while it was read; expected a file at rest: try again")
+    with decoding(origin, KIND):
+        version = 3 if (folder / "zarr.json").is_file() else 2
+        array = zarr.open_array(zarr.storage.LocalStore(folder, read_only=True), mode="r", zarr_format=version)
+
+    def rows(start: int, stop: int) -> NDArray[np.generic]:
+        with decoding(f"{origin}, samples {start} to {stop - 1}", KIND):
+            return np.asarray(array[start:stop])
+
+    yield rows
+
+
+def _folder(root: Path, name: str) -> Path:
+    """Return the folder of a name, which must be below the root."""
+    steps = [step for step in name.split("/") if step]
+    if ".." in steps:
+        raise DataError(f"{root}:/{name}: leaves the folder; expected the name of an array in it")
+    folder = root.joinpath(*steps)
+    if not is_zarr(folder):
+        raise DataError(f"{root}: no array or group /{name} in it; expected one of {arrays.listed(_names(root))}")
+    return folder
+
+
+def _names(folder: Path) -> list[str]:
+    with reading(folder, KIND):
+        return sorted(path.name for path in folder.iterdir() if path.is_dir() and is_zarr(path))
+
+
+def _find(root: Path, inner: str, labels_given: bool, unlabelled: bool) -> tuple[str | None, ...]:
+    """Return the names of features, labels, test features, test labels and groups; None for what is not there."""
+    folder, origin = _folder(root, inner), f"{root}:/{inner}"
+    group, _, last = inner.rpartition("/")
+    if not _is_group(folder):
+        names = _names(_folder(root, group)) if inner and is_zarr(root / group) else []
+        found = partner(last, names)
+        if not labels_given and not unlabelled and found is None:
+            raise DataError(f"{origin}: features without labels; expected --labels {root}:/NAME")
+        groups = _join(group, arrays.GROUPS) if arrays.GROUPS in names and not unlabelled else None
+        own = None if labels_given or unlabelled or found is None else _join(group, found)
+        return (inner, own, None, None, groups)
+    names = _names(folder)
+    result: tuple[str | None, ...]
+    if labels_given or unlabelled:
+        result = (find_features(names, origin), None, None, None)
+    elif {"train", "test"} <= set(names):
+        parts = {part: find_names(_names(folder / part), f"{origin}/{part}") for part in ("train", "test")}
+        result = tuple(f"{part}/{name}" for part in parts for name in (parts[part].features, parts[part].labels))
+    else:
+        pair = find_names(names, origin)
+        result = (pair.features, pair.labels, pair.test_features, pair.test_labels)
+    groups = arrays.GROUPS if arrays.GROUPS in names and not unlabelled else None
+    return tuple(None if name is None else _join(inner, name) for name in (*result, groups))
+
+
+def _join(group: str, name: str) -> str:
+    return f"{group}/{name}".strip("/")
+
+
+def _is_group(folder: Path) -> bool:
+    if (folder / "zarr.json").is_file():
+        return _json(folder / "zarr.json").get("node_type") == "group"
+    return not (folder / ".zarray").is_file()
+
+
+def _array_meta(folder: Path, origin: str) -> Meta:
+    """Return shape, type and chunks of an array; raises DataError for what the library must not be given."""
+    if _is_group(folder):
+        raise DataError(f"{origin}: is a group; expected an array, one of {arrays.listed(_names(folder))}")
+    try:
+        third = (folder / "zarr.json").is_file()
+        meta = _json(folder / "zarr.json") if third else _json(folder / ".zarray")
+        return _meta_3(meta, origin) if third else _meta_2(meta, origin)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+        reason = f"{type(error).__name__}: {error}"[:120]
+        raise DataError(f"{origin}: damaged metadata ({reason}); expected {KIND}: write it again") from None
+
+
+def _meta_2(meta: dict[str, Any], origin: str) -> Meta:
+    if not isinstance(meta["dtype"], str):
+        raise DataError(f"{origin}: its type is compound; expected numbers: convert it")
+    for codec in [meta.get("compressor"), *(meta.get("filters") or [])]:
+        if codec is not None:
+            _check_codec(codec["id"], origin)
+    return _meta(np.dtype(meta["dtype"]), meta["shape"], meta["chunks"], origin)
+
+
+def _meta_3(meta: dict[str, Any], origin: str) -> Meta:
+    dtype = meta["data_type"]
+    if dtype not in _NUMBERS_3:
+        raise DataError(f"{origin}: its type is {str(dtype)[:80]}; expected numbers: convert it")
+    if meta.get("storage_transformers"):
+        raise DataError(f"{origin}: has storage transformers; expected none: write it again without them")
+    grid = meta["chunk_grid"]
+    if grid["name"] != "regular":
+        raise DataError(f"{origin}: has a chunk grid {str(grid['name'])[:80]}; expected a regular one: write it again")
+    _check_codecs(meta["codecs"], origin)
+    return _meta(np.dtype(dtype), meta["shape"], grid["configuration"]["chunk_shape"], origin)
+
+
+def _check_codecs(codecs: Any, origin: str) -> None:
+    for codec in codecs:
+        _check_codec(codec if isinstance(codec, str) else codec["name"], origin)
+        inner = {} if isinstance(codec, str) else codec.get("configuration") or {}
+        for key in ("codecs", "index_codecs"):
+            _check_codecs(inner.get(key, []), origin)
+
+
+def _check_codec(name: Any, origin: str) -> None:
+    if name not in _CODECS:
+        raise DataError(
+            f"{origin}: stored with the codec {str(name)[:80]}; expected one that only compresses, such as zstd or "
+            "blosc: write it again"
+        )
+
+
+def _meta(dtype: np.dtype[Any], shape: Any, chunks: Any, origin: str) -> Meta:
+    if dtype.kind not in "biufUS" or dtype.itemsize == 0:
+        raise DataError(
+            f"{origin}: its type is {dtype}; expected numbers, or labels as text of fixed length: convert it"
+        )
+    sizes = [[*shape], [*chunks]]
+    if any(type(size) is not int or size < 0 for part in sizes for size in part) or 0 in sizes[1]:
+        raise ValueError(f"shape {shape}, chunks {chunks}")
+    if len(sizes[0]) != len(sizes[1]) or len(sizes[0]) > 32:
+        raise ValueError(f"{len(sizes[0])} dimensions in chunks of {len(sizes[1])}")
+    return Meta(shape=tuple(sizes[0]), dtype=dtype, chunks=tuple(sizes[1]))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    with reading(path, KIND):
+        if path.stat().st_size > _METADATA_BYTES:
+            raise DataError(f"{path}: metadata of {path.stat().st_size} bytes; expected at most {_METADATA_BYTES}")
+        content = path.read_bytes()
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: no JSON ({str(error)[:120]}); expected Zarr's metadata: write it again") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{path}: no JSON object; expected Zarr's metadata: write it again")
+    return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield the regular files below a folder in a fixed order; raises DataError for anything else in it."""
+    count = 0
+    for where, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            count += 1
+            if count > _MOST_FILES:
+                raise DataError(f"{folder}: more than {_MOST_FILES} files; expected fewer: write it with larger chunks")
+            path = Path(where, name)
+            with reading(path, "a chunk of Zarr"):
+                regular = stat.S_ISREG(path.stat().st_mode)
+            if not regular:
+                raise DataError(f"{path}: is no regular file; expected a chunk of Zarr: write it again")
+            yield path
+
+
+def _size(path: Path) -> int:
+    with reading(path, "a chunk of Zarr"):
+        return path.stat().st_size
