@@ -44,7 +44,7 @@ def _labels(split: Split, positions: range) -> Iterator[NDArray[np.integer]]:
     """Yield the labels at these positions of the split, in chunks."""
     for start in range(positions.start, positions.stop, _CHUNK_POSITIONS):
         stop = min(start + _CHUNK_POSITIONS, positions.stop)
-        if split.permutation is None:
+        if split.in_order:
             yield split.samples.labels[split.start + start : split.start + stop]
         else:
             yield split.samples.labels[split.indices(np.arange(start, stop))]

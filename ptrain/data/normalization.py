@@ -67,10 +67,12 @@ def fit_normalization(normalize: Literal["auto", "none", "unit", "standard"], da
 
     unit maps one range to 0..1 for all features: the source's, that of an 8-bit type or of bool, else from the
     smallest to the largest value in the training split. standard gives each feature mean 0 and deviation 1 (of the
-    population, in float64, two passes); a feature that is constant is only shifted to 0. auto is unit for integers
-    and bool, none for floats.
+    population, in float64, two passes); a feature that is constant is only shifted to 0. auto is standard for tables,
+    and else unit for integers and bool, none for floats.
     """
     kind = dataset.train.samples.features.dtype.kind
+    if normalize == "auto" and dataset.schema is not None and dataset.schema.get("kind") == "table":
+        normalize = "standard"  # every column has a unit of its own
     if normalize == "none" or (normalize == "auto" and kind == "f"):
         return Normalization.identity()
     return _fit_standard(dataset.train) if normalize == "standard" else _fit_unit(dataset)
@@ -122,7 +124,7 @@ def _chunks(split: Split) -> Iterator[NDArray[np.float64]]:
     rows = max(1, _CHUNK_BYTES // (8 * features.shape[1]))
     for start in range(0, split.size, rows):
         positions = np.arange(start, min(start + rows, split.size))
-        if split.permutation is None:
+        if split.in_order:
             yield features[split.start + start : split.start + start + len(positions)].astype(np.float64)
         else:
             yield features[split.indices(positions)].astype(np.float64)

@@ -1,6 +1,8 @@
 """Samples in memory or in a mapped file, splits of them, and the data set that a run works on."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,8 @@ class Samples:
     """File or source, for messages."""
     labels_origin: str | None = None
     """File of the labels where it is another one."""
+    groups: NDArray[np.integer] | None = None
+    """(N,), equal for samples that must be on one side of a split."""
 
     def __len__(self) -> int:
         return len(self.features)
@@ -27,12 +31,19 @@ class Samples:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A part of samples: positions start .. stop - 1 of their natural or of a permuted order."""
+    """A part of samples: positions start .. stop - 1 of their natural, of a permuted or of a listed order."""
 
     samples: Samples
     start: int
     stop: int
     permutation: KeyedPermutation | None = None
+    index: NDArray[np.int64] | None = None
+    """(N,), the sample at each position, memory-mapped: for splits that depend on labels or groups."""
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the samples are those from ``start`` to ``stop`` - 1 themselves."""
+        return self.permutation is None and self.index is None
 
     @property
     def size(self) -> int:
@@ -42,6 +53,8 @@ class Split:
     def indices(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the indices into the samples of positions 0 .. size - 1 of the split. Both: (n,)."""
         order = positions + self.start if self.start else positions
+        if self.index is not None:
+            return np.asarray(self.index[order])
         return order if self.permutation is None else self.permutation(order)
 
 
@@ -59,6 +72,9 @@ class Source:
     feature_range: tuple[float, float] | None = None
     class_names: tuple[str, ...] | None = None
     """Names of all classes, where the source knows them; else they are the numbers 0 .. largest training label."""
+    feature_names: tuple[str, ...] | None = None
+    schema: Mapping[str, Any] | None = None
+    """What is needed to read other files the same way, as JSON has it: stored with the model."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,6 +94,11 @@ class DataSet:
     """Shape of a sample before it was flattened, such as (28, 28)."""
     feature_range: tuple[float, float] | None
     """Smallest and largest value that a feature can have, such as (0, 255), where the source knows them."""
+    feature_names: tuple[str, ...] | None = None
+    schema: Mapping[str, Any] | None = None
+    """What is needed to read other files the same way, as JSON has it: stored with the model."""
+    split_sha256: str = ""
+    """Hash of which sample is in which split."""
 
     @property
     def splits(self) -> dict[str, Split]:

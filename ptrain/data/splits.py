@@ -1,10 +1,13 @@
 """From samples to a data set: shapes and labels are made uniform, then training, validation and test are cut."""
 
+import hashlib
+import json
 import math
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptrain.data.held_out import listed
 from ptrain.data.permutation import KeyedPermutation
 from ptrain.data.samples import DataSet, Samples, Source, Split
 from ptrain.errors import DataError
@@ -104,26 +107,35 @@ def check_shapes(samples: Samples) -> None:
         )
 
 
-def cut(source: Source, *, test_fraction: float, validation: float, seed: int) -> DataSet:
-    """Return the data set of a source with its splits, as ranges of one keyed permutation of the samples.
+def cut(source: Source, *, test_fraction: float, validation: float, seed: int, split: str = "random") -> DataSet:
+    """Return the data set of a source with its splits, as ranges of one order of the samples.
 
-    Where the source has its own test split that is used whole, in its natural order. Raises DataError where a split
-    would be left without samples, and where training and test do not fit together.
+    The order is a keyed permutation for ``random``, else a list (see ptrain.data.held_out). Where the source has its
+    own test split that is used whole, in its natural order. Raises DataError where a split would be left without
+    samples, and where training and test do not fit together.
     """
     total = len(source.train)
-    num_test = 0 if source.test is not None else share(test_fraction, total)
-    num_validation = share(validation, total - num_test)
-    num_train = total - num_test - num_validation
+    test_fraction = 0.0 if source.test is not None else test_fraction
+    permutation = index = None
+    content = ""
+    if split == "random" or (test_fraction == 0 and validation == 0):
+        num_test = share(test_fraction, total)
+        num_validation = share(validation, total - num_test)
+        num_train = total - num_test - num_validation
+        permutation = KeyedPermutation(total, derive_key(seed, "split")) if 0 < num_train < total else None
+    else:
+        index, (num_train, num_validation, num_test), content = listed(
+            source.train, split, test_fraction=test_fraction, validation=validation, seed=seed, name=source.name
+        )
     if num_train < 1:
         raise DataError(
             f"{source.name}: {total} samples leave none for training beside {num_validation} for validation and "
             f"{num_test} for the test; lower --validation or --test-fraction"
         )
-    permutation = KeyedPermutation(total, derive_key(seed, "split")) if num_train < total else None
-    train = Split(source.train, 0, num_train, permutation)
+    train = Split(source.train, 0, num_train, permutation, index)
     middle = num_train + num_validation
-    held_out = Split(source.train, num_train, middle, permutation) if num_validation else None
-    test = Split(source.train, middle, total, permutation) if num_test else None
+    held_out = Split(source.train, num_train, middle, permutation, index) if num_validation else None
+    test = Split(source.train, middle, total, permutation, index) if num_test else None
     if source.test is not None:
         if source.test.features.shape[1] != source.train.features.shape[1]:
             raise DataError(
@@ -132,6 +144,8 @@ def cut(source: Source, *, test_fraction: float, validation: float, seed: int) -
             )
         test = Split(source.test, 0, len(source.test))
     names = source.class_names or tuple(str(number) for number in range(int(source.train.labels.max()) + 1))
+    sizes = [num_train, num_validation, num_test, None if source.test is None else len(source.test)]
+    order = content or (None if permutation is None else seed)
     return DataSet(
         name=source.name,
         description=source.description,
@@ -143,6 +157,9 @@ def cut(source: Source, *, test_fraction: float, validation: float, seed: int) -
         class_names=names,
         image_shape=source.image_shape,
         feature_range=source.feature_range,
+        feature_names=source.feature_names,
+        schema=source.schema,
+        split_sha256=hashlib.sha256(json.dumps([sizes, order]).encode()).hexdigest(),
     )
 
 

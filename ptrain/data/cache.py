@@ -1,0 +1,180 @@
+"""Where converted data are kept, and how several ranks and jobs make one thing once.
+
+The folder is $PTRAIN_CACHE, else ptrain in $XDG_CACHE_HOME or ~/.cache. Everything in it can be made again: removing it
+costs time only. Names are SHA-256 of what an entry was made from, so nothing in it is ever out of date.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptrain.errors import DataError
+
+_CHUNK_BYTES = 2**20
+_CHUNK_ROWS = 2**16
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+_known: dict["Stamp", str] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stamp:
+    """A file as it was found; another one under the same path means that it was changed."""
+
+    path: Path
+    device: int
+    inode: int
+    size: int
+    modified: int
+    """In nanoseconds."""
+
+
+def root(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return the cache folder."""
+    if environ.get("PTRAIN_CACHE"):
+        return Path(environ["PTRAIN_CACHE"])
+    cache = environ.get("XDG_CACHE_HOME")
+    return (Path(cache) if cache else Path.home() / ".cache") / "ptrain"
+
+
+def stamp(path: Path, kind: str = "a file of data") -> Stamp:
+    """Return the stamp of a regular file that can be read; raises DataError for anything else, a FIFO included."""
+    with _reading(path, kind):
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            raise DataError(f"{path}: is a folder; expected {kind}: name the file in it")
+        if not stat.S_ISREG(found.st_mode):
+            raise DataError(f"{path}: is no regular file but a pipe, socket or device; expected {kind}: copy it to one")
+        path.open("rb").close()
+    return Stamp(path=path, device=found.st_dev, inode=found.st_ino, size=found.st_size, modified=found.st_mtime_ns)
+
+
+def need_same(before: Stamp) -> None:
+    """Raise DataError where the file was written, replaced or removed since ``before``."""
+    try:
+        unchanged = stamp(before.path) == before
+    except DataError:
+        unchanged = False
+    if not unchanged:
+        raise DataError(
+            f"{before.path}: was changed while it was read; expected a file at rest: start again when it is written"
+        )
+
+
+def file_sha256(found: Stamp) -> str:
+    """Return the SHA-256 of a file's content; computed once a process. Raises DataError where it changes meanwhile."""
+    if found not in _known:
+        digest = hashlib.sha256()
+        with _reading(found.path, "a file of data"), found.path.open("rb") as file:
+            while chunk := file.read(_CHUNK_BYTES):
+                digest.update(chunk)
+        need_same(found)
+        _known[found] = digest.hexdigest()
+    return _known[found]
+
+
+def key_of(content: Any) -> str:
+    """Return the SHA-256 of something that JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def array_sha256(array: NDArray[np.generic]) -> str:
+    """Return the SHA-256 of an array's shape, type and content, whatever its byte order."""
+    digest = hashlib.sha256(f"{array.shape} {array.dtype.newbyteorder('<').str}".encode())
+    for start in range(0, len(array), _CHUNK_ROWS):
+        block = array[start : start + _CHUNK_ROWS]
+        digest.update(np.ascontiguousarray(block, dtype=block.dtype.newbyteorder("<")).tobytes())
+    return digest.hexdigest()
+
+
+def made(kind: str, key: str, make: Callable[[Path, bool], None], folder: Path | None = None) -> Path:
+    """Return the entry ``key`` of the cache, made by exactly one of the processes that ask for it at the same time.
+
+    ``make(place, alone)`` must put it there atomically, by renaming. ``alone`` is False on file systems without locks,
+    where two processes may make the same thing: then it needs temporary names of its own. A process that dies
+    releases its lock. Raises DataError where the cache cannot be written.
+    """
+    base = root() if folder is None else folder
+    place = base / kind / key
+    if place.exists():
+        return place
+    with _writing(base):
+        (base / kind).mkdir(parents=True, exist_ok=True)
+        with _locked(base / kind / f".{key}.lock") as alone:
+            if not place.exists():
+                make(place, alone)
+    return place
+
+
+def remembered(kind: str, key: str, compute: Callable[[], Any]) -> Any:
+    """Return the JSON entry ``key`` of the cache, computed by the first that asks for it."""
+
+    def make(place: Path, _alone: bool) -> None:
+        content = json.dumps(compute()).encode()
+        with replacing(place) as temporary:
+            temporary.write_bytes(content)
+
+    return json.loads(made(kind, f"{key}.json", make).read_bytes())
+
+
+@contextmanager
+def replacing(place: Path) -> Iterator[Path]:
+    """Yield a temporary name of this process alone; what is written there gets the name ``place`` at the end."""
+    temporary = place.with_name(f".{place.name}.{os.uname().nodename}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(place)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _reading(path: Path, kind: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; expected {kind}: check the path") from None
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); expected {kind} that every rank can read"
+        ) from None
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[bool]:
+    """Hold an exclusive lock; yields False where the file system has none."""
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            with contextlib.suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_UN)
+
+
+@contextmanager
+def _writing(base: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"the cache {base} cannot be written ({error.strerror or error}); expected a folder with room for the "
+            "converted data: free space, or set PTRAIN_CACHE to another folder"
+        ) from None

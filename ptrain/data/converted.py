@@ -1,0 +1,83 @@
+"""Data in the converted form: memory-mapped, so that the ranks of a node share them through the page cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptrain.data import cache
+from ptrain.data.convert import DESCRIPTION, Report, convert, described, stream_key
+from ptrain.data.samples import Samples, Source
+from ptrain.data.splits import make_samples
+from ptrain.errors import DataError
+
+if TYPE_CHECKING:  # the sources use this module
+    from ptrain.data.sources.stream import Stream
+
+
+def is_converted(folder: Path) -> bool:
+    """Return whether a folder holds converted data."""
+    return (folder / DESCRIPTION).is_file()
+
+
+def cached(stream: Stream, report: Report | None = None) -> Source:
+    """Return the samples of a stream, converted into the cache by the first process that asks for them."""
+    key, _ = stream_key(stream)
+
+    def make(place: Path, alone: bool) -> None:
+        convert(stream, place, report, alone=alone)
+
+    source = load(cache.made("converted", key, make))
+    # the cache knows contents: the same ones may lie under another name now
+    return replace(
+        source,
+        name=stream.name,
+        description=stream.description,
+        train=replace(source.train, origin=stream.name, labels_origin=None),
+        test=None if source.test is None else replace(source.test, origin=f"{stream.name}, test split"),
+    )
+
+
+def load(folder: Path) -> Source:
+    """Return the samples of a converted data set, memory-mapped. Raises DataError where it is damaged."""
+    content = described(folder)
+    try:
+        return Source(
+            name=content["name"],
+            description=content["description"],
+            train=_samples(folder, "", content),
+            test=None if content["num_test"] is None else _samples(folder, "test_", content),
+            image_shape=_tuple(content["image_shape"]),
+            feature_range=_tuple(content["feature_range"]),
+            class_names=_tuple(content["class_names"]),
+            feature_names=_tuple(content["feature_names"]),
+            schema=content["schema"],
+        )
+    except (KeyError, TypeError, AttributeError):
+        raise DataError(
+            f"{folder / DESCRIPTION}: is damaged; expected what ptrain data convert writes: convert the data again"
+        ) from None
+
+
+def _samples(folder: Path, prefix: str, content: Mapping[str, Any]) -> Samples:
+    from ptrain.data.sources import npy  # the sources use this module
+
+    origin = str(folder / f"{prefix}features.npy")
+    samples, _ = make_samples(
+        npy.read(folder / f"{prefix}features.npy"), npy.read(folder / f"{prefix}labels.npy"), origin
+    )
+    groups = folder / f"{prefix}groups.npy"
+    if not groups.exists():
+        return samples
+    found = npy.read(groups)
+    if found.shape != samples.labels.shape or found.dtype.kind not in "iu":
+        raise DataError(f"{groups}: is damaged; expected one number a sample: convert the data again")
+    return replace(samples, groups=found.view(np.ndarray))
+
+
+def _tuple(values: Any) -> Any:
+    return None if values is None else tuple(values)

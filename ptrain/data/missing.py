@@ -1,0 +1,119 @@
+"""Missing values of tables: the mean of the feature over the training split takes their place."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy_format
+from numpy.typing import NDArray
+
+from ptrain.data import cache
+from ptrain.data.samples import DataSet, Samples, Split
+from ptrain.errors import DataError
+
+_BLOCK_BYTES = 8 * 2**20
+_CHUNK_ROWS = 2**14
+_VERSION = 1
+
+
+def filled(dataset: DataSet) -> DataSet:
+    """Return the data set with every missing value (NaN) replaced by the mean of its feature over the training split.
+
+    Only for tables with --missing mean. Means come from exact sums, so they do not depend on ranks. They go into the
+    schema; filled features go into the cache, memory-mapped.
+    """
+    schema = dataset.schema
+    if schema is None or schema.get("missing") != "mean" or schema["fill"] is not None:
+        return dataset
+    train = dataset.train
+    key = cache.key_of([_VERSION, cache.array_sha256(train.samples.features), dataset.split_sha256])
+    names = dataset.feature_names or ()
+    fill = cache.remembered("means", key, lambda: _means(train, dataset.name, names))
+    new: dict[int, Samples] = {}
+    for samples in dataset.all_samples:
+        new[id(samples)] = _fill(samples, fill)
+
+    def moved(split: Split | None) -> Split | None:
+        return None if split is None else replace(split, samples=new[id(split.samples)])
+
+    filled_train = moved(dataset.train)
+    assert filled_train is not None
+    return replace(
+        dataset,
+        train=filled_train,
+        validation=moved(dataset.validation),
+        test=moved(dataset.test),
+        schema={**schema, "fill": fill},
+    )
+
+
+def _means(train: Split, name: str, names: tuple[str, ...]) -> list[float]:
+    """Return the mean of each feature over the training split without its missing values, rounded once."""
+    means = []
+    width = train.samples.features.shape[1]
+    step = max(1, _BLOCK_BYTES // (4 * _CHUNK_ROWS))
+    for first in range(0, width, step):
+        columns = slice(first, min(first + step, width))
+        sums: list[Exact] = [Exact() for _ in range(columns.stop - columns.start)]
+        for start in range(0, train.size, _CHUNK_ROWS):
+            positions = np.arange(start, min(start + _CHUNK_ROWS, train.size))
+            block = np.asarray(train.samples.features[train.indices(positions), columns], dtype=np.float64)
+            for number, total in enumerate(sums):
+                total.add(block[:, number])
+        for number, total in enumerate(sums):
+            if total.count == 0:
+                column = names[first + number]
+                raise DataError(
+                    f"{name}, column {column}: no value in the training split, so it has no mean; expected at least "
+                    f"one: leave it out with --drop {column}"
+                )
+            means.append(float(np.float32(total.mean())))
+    return means
+
+
+class Exact:
+    """The exact sum of float32 values and their number; NaN counts as missing."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._parts: list[float] = []
+
+    def add(self, values: NDArray[np.float64]) -> None:
+        """Add a block of values."""
+        kept = values[~np.isnan(values)]
+        self.count += len(kept)
+        parts = [*self._parts, *kept.tolist()]
+        # what fsum rounds away is kept as further parts, until nothing is left
+        self._parts = []
+        while parts:
+            total = math.fsum(parts)
+            if total == 0.0:
+                break
+            self._parts.append(total)
+            parts = [*parts, -total]
+            if len(self._parts) > 40:
+                break
+
+    def mean(self) -> float:
+        """Return the mean, rounded once to float64."""
+        return math.fsum(self._parts) / self.count
+
+
+def _fill(samples: Samples, fill: list[float]) -> Samples:
+    """Return samples without NaN; the features come from the cache."""
+    features = samples.features
+    key = cache.key_of([_VERSION, "fill", cache.array_sha256(features), fill])
+    means = np.array(fill, dtype=np.float32)
+
+    def make(place: Path, _alone: bool) -> None:
+        header = {"descr": "<f4", "fortran_order": False, "shape": features.shape}
+        with cache.replacing(place) as temporary, temporary.open("wb") as file:
+            npy_format.write_array_header_1_0(file, header)
+            rows = max(1, _BLOCK_BYTES // (4 * features.shape[1]))
+            for start in range(0, len(features), rows):
+                block = np.asarray(features[start : start + rows], dtype=np.float32)
+                file.write(np.where(np.isnan(block), means, block).astype("<f4").tobytes())
+
+    path = cache.made("filled", f"{key}.npy", make)
+    return replace(samples, features=np.load(path, mmap_mode="r", allow_pickle=False))

@@ -1,0 +1,346 @@
+"""Tables: CSV, TSV and Parquet. Numbers stay columns, text becomes one column a category, a column names the class.
+
+The schema says how a table becomes features, so that predict and evaluate read other tables the same way. A file of
+text is read twice, once to see what its columns hold and once to convert it. Memory: a block of the file (1 MiB, more
+where lines are longer than 16 KiB) and 8 MiB of features.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptrain.config import DataConfig
+from ptrain.data import cache
+from ptrain.data.sources.stream import Block, Request, Stream
+from ptrain.data.sources.table_columns import (
+    Choice,
+    Place,
+    as_numbers,
+    choose,
+    is_text,
+    number_of,
+    numbers_of,
+    scan,
+    trimmed,
+)
+from ptrain.data.sources.table_files import Table, open_parquet_file, open_text
+from ptrain.errors import DataError
+
+KINDS = ("csv", "tsv", "parquet")
+_BLOCK_BYTES = 8 * 2**20
+_LARGEST = float(np.finfo(np.float32).max)
+_VERSION = 1
+
+
+def open_csv(spec: str, request: Request) -> Stream:
+    """Return the stream of a file of values separated by commas."""
+    return _open(open_text(Path(spec).expanduser(), "csv", ","), request)
+
+
+def open_tsv(spec: str, request: Request) -> Stream:
+    """Return the stream of a file of values separated by tabs."""
+    return _open(open_text(Path(spec).expanduser(), "tsv", "\t"), request)
+
+
+def open_parquet(spec: str, request: Request) -> Stream:
+    """Return the stream of a Parquet file."""
+    return _open(open_parquet_file(Path(spec).expanduser()), request)
+
+
+def refuse_columns(config: DataConfig, kind: str) -> None:
+    """Raise DataError where columns are named and the source is no table."""
+    if kind in KINDS:
+        return
+    defaults = {field.name: field.default for field in fields(DataConfig)}
+    for name in ("target", "features", "drop", "missing"):
+        value = getattr(config, name)
+        if value != defaults[name]:
+            raise DataError(
+                f"--{name} {value} with --data {config.data}: expected only with a table (.csv, .tsv, .parquet); "
+                f"leave --{name} out"
+            )
+
+
+def _open(table: Table, request: Request) -> Stream:
+    schema = request.schema
+    if schema is None:
+        if not request.labelled:
+            raise DataError(
+                f"{table.path}: a table, but the run was trained on arrays, whose columns have no names; "
+                "expected features as arrays: FILE.npy or FILE.npz"
+            )
+        schema, rows = _infer(table, request.config)
+    else:
+        if schema.get("kind") != "table":
+            raise DataError(f"{table.path}: a table, but the run was trained on none; expected data as in training")
+        rows = None
+        _need_columns(table, schema, labelled=request.labelled)
+    dtype = np.dtype(schema["type"]) if request.schema is None else np.dtype(_wide(schema["type"]))
+    names = feature_names(schema)
+    labelled = request.labelled
+    complete = schema["missing"] != "drop" or (request.schema is None and not schema["dropped"])
+    return Stream(
+        name=f"{table.kind}:{table.path}",
+        description=f"table {table.path.name}: {len(schema['columns'])} columns, target {schema['target']['name']}",
+        files=(table.path,),
+        options={"schema": schema, "labelled": labelled, "applied": request.schema is not None, "version": _VERSION},
+        dtype=dtype,
+        num_features=len(names),
+        feature_names=names,
+        class_names=class_names(schema),
+        schema=schema,
+        num_samples=rows if complete else None,
+        train=lambda: _blocks(table, schema, dtype, labelled, None),
+        pieces=_pieces(table, schema, dtype, labelled) if complete else None,
+    )
+
+
+def _pieces(table: Table, schema: Mapping[str, Any], dtype: np.dtype[Any], labelled: bool) -> Any:
+    """Return the pieces of a file that can be read in parts, where no row is left out and there are no groups."""
+    if table.pieces is None or schema["group"] is not None:
+        return None
+    starts = np.cumsum([0, *(rows for rows, _ in table.pieces)]).tolist()
+
+    def piece(number: int) -> Any:
+        return lambda: _blocks(table, schema, dtype, labelled, (number, starts[number]))
+
+    return tuple((rows, piece(number)) for number, (rows, _) in enumerate(table.pieces))
+
+
+def _infer(table: Table, config: DataConfig) -> tuple[dict[str, Any], int]:
+    """Return the schema of a table, from one pass over it, and its rows; the cache remembers it by content."""
+    choice = choose(table, config)
+    content = cache.file_sha256(cache.stamp(table.path))
+    key = cache.key_of([_VERSION, table.kind, content, choice.features, choice.target, choice.group, config.missing])
+    found = cache.remembered("columns", key, lambda: scan(table, choice, config.missing))
+    columns: list[dict[str, Any]] = []
+    numbers: list[Mapping[str, Any]] = []
+    for name in choice.features:
+        one = found["columns"][name]
+        if one["kind"] == "number":
+            numbers.append(one)
+            columns.append({"name": name, "kind": "number"})
+        else:
+            columns.append({"name": name, "kind": "category", "values": one["values"]})
+    lost = any(one["missing"] for one in found["columns"].values())
+    whole = all(one["whole"] for one in numbers) and not (lost and config.missing == "mean")
+    low = min([0.0, *(one["low"] for one in numbers)])
+    high = max([1.0, *(one["high"] for one in numbers)])
+    stored = np.promote_types(np.min_scalar_type(int(low)), np.min_scalar_type(int(high))) if whole else np.dtype("f4")
+    schema = {
+        "kind": "table",
+        "columns": columns,
+        "target": {"name": choice.target, **_classes(table, choice, found["columns"][choice.target])},
+        "group": choice.group,
+        "missing": config.missing,
+        "dropped": lost and config.missing == "drop",
+        "type": stored.str if stored.kind in "iuf" else "<f4",
+        "fill": None,
+    }
+    return schema, found["rows"]
+
+
+def _classes(table: Table, choice: Choice, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the target: sorted texts, or where all of them are whole numbers those, by size."""
+    texts: list[str] = found["values"]
+    numbers = [number_of(text) for text in texts]
+    if any(number is None for number in numbers):
+        return {"numbers": False, "values": texts}
+    values = sorted({number for number in numbers if number is not None})
+    broken = next((value for value in values if not value.is_integer()), None)
+    if broken is not None:
+        raise DataError(
+            f"{table.path}, column {choice.target}: {broken:g} is no class; expected names or whole numbers: "
+            "choose another --target, or turn the values into classes"
+        )
+    return {"numbers": True, "values": [int(value) for value in values]}
+
+
+def class_names(schema: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the classes of a table."""
+    return tuple(map(str, schema["target"]["values"]))
+
+
+def feature_names(schema: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of the features: the column's, or column=category."""
+    return tuple(
+        name
+        for column in schema["columns"]
+        for name in (
+            [column["name"]] if column["kind"] == "number" else [f"{column['name']}={v}" for v in column["values"]]
+        )
+    )
+
+
+def _wide(stored: str) -> str:
+    """Return a type that holds other files' values as well: whole numbers may be larger there."""
+    return "<i8" if np.dtype(stored).kind in "iu" else "<f4"
+
+
+def _need_columns(table: Table, schema: Mapping[str, Any], *, labelled: bool) -> None:
+    wanted = [column["name"] for column in schema["columns"]] + ([schema["target"]["name"]] if labelled else [])
+    absent = [name for name in wanted if name not in table.columns]
+    if absent:
+        raise DataError(
+            f"{table.path}: no column {', '.join(absent[:10])}; expected the columns of the training data: "
+            f"{', '.join(wanted[:20])}"
+        )
+
+
+def _blocks(
+    table: Table, schema: Mapping[str, Any], dtype: np.dtype[Any], labelled: bool, piece: tuple[int, int] | None
+) -> Iterator[Block]:
+    """Yield features, class numbers and groups as the schema says."""
+    target = schema["target"]["name"] if labelled else None
+    group = schema["group"] if labelled and schema["group"] in table.columns else None
+    names = [column["name"] for column in schema["columns"]]
+    read = list(dict.fromkeys(name for name in [*names, target, group] if name is not None))
+    width = len(feature_names(schema))
+    rows = max(1, _BLOCK_BYTES // max(1, width * max(dtype.itemsize, 8)))
+    start = 0 if piece is None else piece[1]
+    batches = table.batches(read) if piece is None or table.pieces is None else table.pieces[piece[0]][1](read)
+    for whole in batches:
+        for first in range(0, whole.num_rows, rows):
+            batch = whole.slice(first, rows)
+            block = _block(table, schema, dtype, batch, start, target, group)
+            start += batch.num_rows
+            if len(block[0]):
+                yield block
+
+
+def _block(
+    table: Table,
+    schema: Mapping[str, Any],
+    dtype: np.dtype[Any],
+    batch: Any,
+    start: int,
+    target: str | None,
+    group: str | None,
+) -> Block:
+    count = batch.num_rows
+    features = np.zeros((count, len(feature_names(schema))), dtype)
+    lost = np.zeros(count, dtype=np.bool_)
+    keeps_rows = schema["missing"] != "drop" or target is None
+    position = 0
+    for column in schema["columns"]:
+        place = Place(table, column["name"], start)
+        values, without = _feature(batch.column(column["name"]), column, place, dtype)
+        if without.any():
+            if schema["missing"] == "error" or (schema["missing"] == "drop" and target is None):
+                row = int(np.argmax(without))
+                raise DataError(f"{place.at(row)}: no value; expected one in every row: complete the file")
+            if schema["missing"] == "mean":
+                fill = [math.nan] * values.shape[1]
+                if schema["fill"] is not None:
+                    fill = schema["fill"][position : position + values.shape[1]]
+                values = values.astype(np.float32)
+                values[without] = fill
+            lost |= without
+        features[:, position : position + values.shape[1]] = values
+        position += values.shape[1]
+    labels = np.zeros(count, dtype=np.int64)
+    if target is not None:
+        labels, without = _labels(batch.column(target), schema["target"], Place(table, target, start))
+        if without.any() and schema["missing"] != "drop":
+            Place(table, target, start).refuse_missing(int(np.argmax(without)), True)
+        lost |= without
+    groups = None if group is None else _groups(batch.column(group), Place(table, group, start))
+    if keeps_rows:
+        return features, labels, groups
+    return features[~lost], labels[~lost], None if groups is None else groups[~lost]
+
+
+def _feature(
+    block: Any, column: Mapping[str, Any], place: Place, dtype: np.dtype[Any]
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Return the features (rows, n) of a column, and in which rows it has no value."""
+    import pyarrow
+    import pyarrow.compute as pc
+
+    if column["kind"] == "category":
+        if not is_text(block):
+            block = pc.cast(block, pyarrow.string())
+        texts, lost = trimmed(block)
+        found = pc.fill_null(pc.index_in(texts, value_set=pyarrow.array(column["values"])), -1).to_numpy()
+        unknown = (found < 0) & ~lost
+        if unknown.any():
+            row = int(np.argmax(unknown))
+            raise DataError(
+                f"{place.at(row)}: {texts[row].as_py()!r} is none of the {len(column['values'])} categories of the "
+                f"training data ({', '.join(column['values'][:10])}{', ...' if len(column['values']) > 10 else ''}); "
+                "expected one of them: correct the value, or train again with it"
+            )
+        return (found[:, None] == np.arange(len(column["values"]))).astype(np.uint8), lost
+    if is_text(block):
+        texts, lost = trimmed(block)
+        values = as_numbers(texts)
+        if values is None:
+            row = next(
+                row for row, text in enumerate(texts.to_pylist()) if text is not None and number_of(text) is None
+            )
+            raise DataError(f"{place.at(row)}: {texts[row].as_py()!r}; expected a number, as in the training data")
+    else:
+        values, lost = numbers_of(block)
+    if values.dtype.kind == "f":
+        wrong = ~lost & ~(np.abs(values) <= _LARGEST)
+        if dtype.kind in "iu":
+            wrong |= values != np.floor(values)
+        if wrong.any():
+            row = int(np.argmax(wrong))
+            expected = "a whole number, as in the training data" if dtype.kind in "iu" else "a finite number in float32"
+            raise DataError(f"{place.at(row)}: {values[row]:g}; expected {expected}: correct it")
+    return values[:, None], lost
+
+
+def _labels(block: Any, target: Mapping[str, Any], place: Place) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the number of the class of each row, and which rows have none."""
+    import pyarrow
+    import pyarrow.compute as pc
+
+    if target["numbers"]:
+        if is_text(block):
+            texts, lost = trimmed(block)
+            values = as_numbers(texts)
+        else:
+            values, lost = numbers_of(block)
+            texts = block
+        known = np.array(target["values"], dtype=np.int64)
+        if values is None:
+            row = next(
+                row for row, text in enumerate(texts.to_pylist()) if text is not None and number_of(text) is None
+            )
+            raise _no_class(place, row, texts[row].as_py(), target)
+        found = np.searchsorted(known, values).clip(0, len(known) - 1)
+        unknown = (known[found] != values) & ~lost
+    else:
+        texts, lost = trimmed(pc.cast(block, pyarrow.string()))
+        found = pc.fill_null(pc.index_in(texts, value_set=pyarrow.array(target["values"])), -1).to_numpy()
+        unknown = (found < 0) & ~lost
+    if unknown.any():
+        row = int(np.argmax(unknown))
+        raise _no_class(place, row, texts[row].as_py(), target)
+    return np.where(lost, 0, found).astype(np.int64), lost
+
+
+def _no_class(place: Place, row: int, value: Any, target: Mapping[str, Any]) -> DataError:
+    names = ", ".join(map(str, target["values"][:20]))
+    return DataError(
+        f"{place.at(row)}: class {value!r}; expected one of the training data's classes, {names}: "
+        "correct it, or leave the row out"
+    )
+
+
+def _groups(block: Any, place: Place) -> NDArray[Any]:
+    import pyarrow
+    import pyarrow.compute as pc
+
+    texts, lost = trimmed(pc.cast(block, pyarrow.string()))
+    if lost.any():
+        row = int(np.argmax(lost))
+        raise DataError(f"{place.at(row)}: no value; expected the group of every row: complete the file")
+    return np.array(texts.to_pylist())
