@@ -46,6 +46,7 @@ class Job:
             "widths": self.layout.widths,
             "class_names": self.dataset.class_names,
             "normalization": self.normalization.to_dict(),
+            "schema": self.dataset.schema,
         }
 
     @property
@@ -89,7 +90,7 @@ def prepare(session: Session, config: Config, *, resume: bool) -> Job:
         plan=BatchPlan(num_samples=num_samples, batch_size=batch, shards=config.train.shards),
         normalization=session.from_root(lambda: fit_normalization(config.data.normalize, dataset)),
         layout=layout_of(config.model, dataset.num_features, dataset.num_classes),
-        environment=files.environment(session),
+        environment=files.environment(session) | {"split_sha256": dataset.split_sha256},
     )
     print_header(session.console, job.config, dataset, job.layout, job.plan, job.environment, folder)
     session.from_root(lambda: files.write_json(folder / files.ENVIRONMENT, job.environment | job.hashes))
