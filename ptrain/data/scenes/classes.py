@@ -94,10 +94,13 @@ def reference_windows(reference: Raster) -> "list[tuple[range, range]]":
     return list(windows(reference.height, reference.width, size, reference.block_rows, _WINDOW_BYTES))
 
 
-def labelled_values(reference: Raster, rows: range, columns: range) -> NDArray[np.int64]:
+def labelled_values(reference: Raster, rows: range, columns: range) -> NDArray[np.integer[Any]]:
     """Return the class values of a window, 0 where there is no class. (rows, columns)."""
     stored = reference.read(rows, columns)[:, :, 0]
     nodata = reference.nodata[0]
+    if stored.dtype.kind == "u" and stored.dtype.itemsize <= 2:
+        known: NDArray[np.unsignedinteger[Any]] = stored  # type: ignore[assignment]
+        return np.where(known == nodata, known.dtype.type(0), known) if nodata else known
     unlabelled = stored == 0
     if nodata is not None:
         unlabelled |= stored == nodata

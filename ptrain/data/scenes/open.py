@@ -11,9 +11,6 @@ from ptrain.data.sources import mat
 from ptrain.data.sources.arrays import listed, split_inner
 from ptrain.errors import DataError
 
-EXTENSIONS = (".tif", ".tiff", ".hdr", ".bsq", ".bil", ".bip")
-"""What is a scene by its name; scene:PATH says it of other names, such as ENVI's .img and .dat."""
-
 
 @contextmanager
 def open_grid(spec: str) -> Iterator[Raster]:

@@ -169,7 +169,14 @@ def read_padded(scene: Raster, rows: range, columns: range, radius: int) -> NDAr
     pixels = scene.read(range(top, int(down.max()) + 1), range(left, int(across.max()) + 1))
     if pixels.shape[:2] == (len(down), len(across)):
         return pixels
-    return pixels[np.ix_(down - top, across - left)]
+    result = np.empty((len(down), len(across), scene.bands), pixels.dtype)
+    # only the mirrored edges are taken one by one
+    first, last = max(0, radius - columns.start), len(across) - max(0, columns.stop + radius - scene.width)
+    for target, row in zip(result, down - top, strict=True):
+        target[first:last] = pixels[row, across[first] - left : across[last - 1] - left + 1]
+    for edge in (slice(None, first), slice(last, None)):
+        result[:, edge] = pixels[np.ix_(down - top, across[edge] - left)]
+    return result
 
 
 def _samples(spec: str, labels: str, sampling: Sampling, classes: Classes) -> Iterator[Block]:
@@ -213,10 +220,11 @@ def _lookup(classes: Classes) -> NDArray[np.int64]:
 
 
 def _check_known(
-    reference: Raster, values: NDArray[np.int64], rows: range, columns: range, lookup: NDArray[np.int64]
+    reference: Raster, values: NDArray[np.integer[Any]], rows: range, columns: range, lookup: NDArray[np.int64]
 ) -> None:
-    unknown = (values > 0) & (lookup[values] < 0)
-    if unknown.any():
+    found = values[values > 0]
+    if (lookup[found] < 0).any():
+        unknown = (values > 0) & (lookup[values] < 0)
         row, column = (int(index[0]) for index in np.nonzero(unknown))
         known = np.flatnonzero(lookup >= 0).tolist()
         raise DataError(

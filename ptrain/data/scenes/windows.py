@@ -68,10 +68,16 @@ def without_value(pixels: NDArray[np.generic], nodata: tuple[float | None, ...])
 
 def spread(missing: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
     """Return where any pixel of a neighbourhood is missing. missing: (h, w), padded."""
-    if side == 1:
-        return missing
-    view: NDArray[np.bool_] = sliding_window_view(missing, (side, side))
-    return np.logical_or.reduce(view, axis=(2, 3))  # type: ignore[no-any-return]
+    height, width = (size - side + 1 for size in missing.shape)
+    if side == 1 or not missing.any():
+        return missing[:height, :width]
+    down = missing[:height].copy()
+    for shift in range(1, side):
+        down |= missing[shift : shift + height]
+    across = down[:, :width].copy()
+    for shift in range(1, side):
+        across |= down[:, shift : shift + width]
+    return across
 
 
 def inside_blocks(span: range, radius: int, size: int, block: int) -> NDArray[np.bool_]:
