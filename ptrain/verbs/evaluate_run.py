@@ -42,8 +42,9 @@ def run(
         folder = Path(run_dir)
         trained: Trained = session.agreed(lambda: load_trained(folder, checkpoint, session.console.warn))
         mapped = None if areas is None else session.agreed(lambda: read_areas(Path(areas), trained.class_names))
-        config = trained.config.data if data is None else DataConfig(data=data, labels=labels, test_fraction=0.0)
-        dataset, data_sha256 = load_data(session, config, trained.config.train.seed, trained.class_names)
+        config = trained.config.data if data is None else _other(data, labels, trained.config.data)
+        schema = None if data is None else trained.schema
+        dataset, data_sha256 = load_data(session, config, trained.config.train.seed, trained.class_names, schema)
         chosen = session.agreed(lambda: _choose(dataset, trained, split, data, data_sha256))
         inference = Inference(
             config=trained.config,
@@ -66,6 +67,11 @@ def run(
             place = Path(out) if out is not None else folder if own else folder / "evaluations" / name
             _write(session, found, place, as_json)
     return EXIT_DONE
+
+
+def _other(data: str, labels: str | None, own: DataConfig) -> DataConfig:
+    """Return other data, read as the run's own were."""
+    return DataConfig(data=data, labels=labels, test_fraction=0.0, neighborhood=own.neighborhood)
 
 
 def _choose(dataset: DataSet, trained: Trained, split: str, data: str | None, data_sha256: str) -> Split:

@@ -13,12 +13,14 @@ from ptrain.data.checks import check_finite
 from ptrain.data.loader import EvaluationLoader
 from ptrain.data.plan import owned_shards
 from ptrain.data.samples import Samples, Split
-from ptrain.data.sources import read_unlabelled
+from ptrain.data.sources import parse, read_unlabelled
 from ptrain.engine.inference import CHUNK_ROWS, ChunkResult, Inference
 from ptrain.errors import EXIT_DONE, DataError
+from ptrain.verbs.predict_map import predict_map
 from ptrain.verbs.session import Session, open_session
 from ptrain.verbs.trained import Trained, load_trained
 
+MAP_SUFFIXES = (".tif", ".tiff")
 ROUND_CHUNKS = 64
 """Chunks a rank computes before rank 0 writes them down: bounds the memory, whatever the size of the input."""
 
@@ -36,29 +38,50 @@ def run(
 
     A .csv file gets a header and a line a sample: number, class name, a probability a class. A .npy file gets a
     structured array with fields ``class`` (int64, the number of the class) and ``probabilities`` (float32, (classes,)).
+    Of a scene a .tif file gets the map (see ptrain.verbs.predict_map).
 
     Raises:
         InputError: the run, the input or the output is at fault; on every rank alike.
     """
     with open_session(RunConfig(backend=backend, device=device, threads=threads)) as session:
         trained: Trained = session.agreed(lambda: load_trained(Path(run_dir), checkpoint, session.console.warn))
-        samples = session.agreed(lambda: _samples(input_path, trained))
-        part = owned_shards(len(samples), session.comm.info.size, session.comm.info.rank)
-        session.agreed(lambda: check_finite(samples, part))
+        as_map = session.agreed(lambda: _is_map(input_path, out, trained))
+        samples = None
+        if not as_map:
+            samples = session.agreed(lambda: _samples(input_path, trained))
+            part = owned_shards(len(samples), session.comm.info.size, session.comm.info.rank)
+            session.agreed(lambda: check_finite(samples, part))
         inference = Inference(
             config=trained.config,
             layout=trained.layout,
             parameters=trained.parameters.to(session.device),
             threads=session.threads,
         )
-        _predict(session, trained, inference, samples, Path(out))
+        if samples is None:
+            predict_map(session, trained, inference, parse(input_path)[1], Path(out))
+        else:
+            _predict(session, trained, inference, samples, Path(out))
+            session.console.say(f"{len(samples):,} samples written to {out}")
         inference.close()
-        session.console.say(f"{len(samples):,} samples written to {out}")
     return EXIT_DONE
 
 
+def _is_map(spec: str, out: str, trained: Trained) -> bool:
+    """Return whether the input is a scene, whose map is written; raises DataError where input and --out differ."""
+    kind = parse(spec)[0]
+    is_scene = kind == "scene" or (kind == "mat" and (trained.schema or {}).get("kind") == "scene")
+    wants_map = Path(out).suffix in MAP_SUFFIXES
+    if is_scene and not wants_map:
+        raise DataError(f"--out {out}: {spec} is a scene, which is predicted as a map; expected a name ending in .tif")
+    if wants_map and not is_scene:
+        raise DataError(
+            f"--out {out}: a map is of a scene, which {spec} is not; expected a name ending in .csv or .npy"
+        )
+    return is_scene
+
+
 def _samples(spec: str, trained: Trained) -> Samples:
-    samples = read_unlabelled(spec)
+    samples = read_unlabelled(spec, trained.config.data, trained.schema)
     found, width = samples.features.shape[1], trained.layout.widths[0]
     if found != width:
         raise DataError(f"{samples.origin}: {found} features a sample; expected {width}, those of the training data")

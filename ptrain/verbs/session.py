@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,6 +16,7 @@ from ptrain.console import Console
 from ptrain.data.checks import check
 from ptrain.data.fingerprint import combine_fingerprints, fingerprint_blocks
 from ptrain.data.samples import DataSet
+from ptrain.data.scenes.notes import warnings
 from ptrain.data.sources import load
 from ptrain.errors import InputError, LaunchError, PtrainError
 from ptrain.launch.env import RankInfo, detect
@@ -123,19 +124,26 @@ def default_threads(info: RankInfo, environ: Mapping[str, str]) -> int:
 
 
 def load_data(
-    session: Session, config: DataConfig, seed: int, class_names: tuple[str, ...] | None = None
+    session: Session,
+    config: DataConfig,
+    seed: int,
+    class_names: tuple[str, ...] | None = None,
+    schema: Mapping[str, Any] | None = None,
 ) -> tuple[DataSet, str]:
     """Read, check and fingerprint the data, each rank its part of the work. Returns the data set and its SHA-256.
 
-    ``class_names`` are those of a trained network that is to be evaluated on the data.
+    ``class_names`` and ``schema`` are those of a trained network that is to be evaluated on the data.
 
     Raises:
         DataError: on every rank alike, naming the rank where only some could not read.
     """
     part, parts = session.comm.info.rank, session.comm.info.size
-    dataset = session.agreed(lambda: load(config, seed))
+    dataset = session.agreed(lambda: load(config, seed, schema=schema, class_names=class_names))
     if class_names is not None:
         dataset = replace(dataset, class_names=class_names, num_classes=len(class_names))
     session.agreed(lambda: check(dataset, part, parts, training=class_names is None))
+    if class_names is None:
+        for text in warnings(dataset, config):
+            session.console.warn(text)
     blocks = session.comm.all_gather_object(fingerprint_blocks(dataset, part, parts))
     return dataset, combine_fingerprints(blocks)

@@ -26,6 +26,8 @@ class Trained:
     """(layout.length,) on the CPU."""
     normalization: Normalization
     class_names: tuple[str, ...]
+    schema: dict[str, Any] | None
+    """How a table becomes features, where the network was trained on one."""
     hashes: dict[str, str]
     """parameters_sha256, data_sha256 and config_sha256, as in evaluation.json."""
 
@@ -64,6 +66,7 @@ def load_trained(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) ->
         parameters=parameters,
         normalization=Normalization.from_dict(description["normalization"]),
         class_names=tuple(description["class_names"]),
+        schema=description.get("schema"),
         hashes=hashes,
     )
 
