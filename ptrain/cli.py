@@ -112,14 +112,18 @@ def resolve(command: Command) -> tuple[dict[str, Any], int | None]:
     keywords = {**command.options, "backend": run.backend, "device": run.device}
     if command.verb in ("evaluate", "predict"):
         keywords["threads"] = run.threads
+        if command.verb == "predict":
+            _split_paths(keywords)
         keywords["run_dir"] = keywords.pop("run")
     if command.verb == "evaluate":
         keywords |= {name: command.values.get(name) for name in ("data", "labels")}
         _check_evaluate(keywords)
     if keywords.get("run_dir") is not None:
         _required_run(keywords["run_dir"])
-    if command.verb == "predict" and Path(command.options["out"]).suffix not in (".csv", ".npy"):
-        raise ConfigError(f"--out {command.options['out']}: expected a name that ends in .csv or .npy")
+    if command.verb == "predict" and Path(command.options["out"]).suffix not in (".csv", ".npy", ".tif", ".tiff"):
+        raise ConfigError(
+            f"--out {command.options['out']}: expected a name that ends in .csv or .npy, or in .tif for a scene"
+        )
     return keywords, run.ranks
 
 
@@ -175,6 +179,19 @@ def _check_evaluate(keywords: dict[str, Any]) -> None:
     elif run_dir is not None or keywords["data"] is not None:
         given = f"RUN {run_dir}" if run_dir is not None else f"--data {keywords['data']}"
         raise ConfigError(f"--predictions {predictions} with {given}: expected one of the two")
+
+
+def _split_paths(keywords: dict[str, Any]) -> None:
+    """Make ``run`` and ``input_path`` of ``RUN INPUT``, or of ``INPUT --run RUN``."""
+    paths = keywords.pop("paths")
+    expected = 2 if keywords["run"] is None else 1
+    if len(paths) < expected:
+        raise ConfigError(f"only {paths[0]}: expected RUN INPUT, or INPUT --run RUN; see ptrain predict --help")
+    if len(paths) > expected:
+        raise ConfigError(f"unexpected argument {paths[expected]}; see ptrain predict --help")
+    if keywords["run"] is None:
+        keywords["run"] = paths[0]
+    keywords["input_path"] = paths[-1]
 
 
 def _required_run(run_dir: str) -> None:

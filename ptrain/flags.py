@@ -16,7 +16,7 @@ from ptrain.slurm_flags import add_slurm
 SUMMARIES = {
     "train": "train a classifier on every rank, then evaluate it on the test split",
     "evaluate": "evaluate a finished run, or predictions in a file: exact counts over all ranks",
-    "predict": "write the class and the probabilities of every sample of a file",
+    "predict": "write the class and the probabilities of every sample of a file, or the map of a scene",
     "verify": "train a run again on other ranks, backends and threads, and compare every bit",
     "report": "draw the page of a run, or compare several runs, from their files",
     "slurm": "write and submit job scripts for Slurm, and look after their jobs",
@@ -42,8 +42,8 @@ _EPILOGS = {
 """,
     "predict": """examples:
   ptrain predict runs/first samples.npy --out classes.csv
-  ptrain predict runs/first samples.npz --out classes.npy --checkpoint best
-  ptrain predict runs/first samples.npy --out classes.csv --ranks 2 --backend mpi
+  ptrain predict runs/first samples.npz --out classes.npy --checkpoint best --ranks 2 --backend mpi
+  ptrain predict scene.tif --run runs/scene --out map.tif --ranks 2
 """,
     "report": """examples:
   ptrain report runs/first
@@ -165,9 +165,11 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _predict(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="run directory of ptrain train")
-    parser.add_argument("input_path", metavar="INPUT", help="features: FILE.npy, FILE.npz or IDX images")
-    parser.add_argument("--out", required=True, metavar="FILE", help="where to write: FILE.csv or FILE.npy")
+    text = "run directory of ptrain train, and features: any source of ptrain train, or a scene; RUN may be --run RUN"
+    parser.add_argument("paths", metavar="RUN INPUT", nargs="+", help=text)
+    parser.add_argument("--run", metavar="RUN", help="run directory, where it is not given in front of INPUT")
+    text = "where to write: FILE.csv, FILE.npy, or for a scene MAP.tif, which gets a picture MAP.png beside it"
+    parser.add_argument("--out", required=True, metavar="FILE", help=text)
     _add_checkpoint(parser)
     for name in _RUN_FIELDS:
         _add_field(parser, name)

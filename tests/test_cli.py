@@ -40,7 +40,7 @@ FLAGS = {
     ],
     "evaluate": [*COMMON, "--split", "--data", "--labels", "--checkpoint", "--json", "--predictions",
                  "--absent", "--areas", "--out"],
-    "predict": [*COMMON, "--out", "--checkpoint"],
+    "predict": [*COMMON, "--out", "--checkpoint", "--run"],
     "verify": ["--help", "--ranks", "--backends", "--threads", "--interruptions", "--steps", "--random-seed"],
     "report": ["--help", "--out"],
     "slurm": [
@@ -251,7 +251,7 @@ def test_errors_of_a_run_that_is_there(run_dir: Path, capsys: pytest.CaptureFixt
     assert capsys.readouterr().err.splitlines() == [
         "ptrain: error: --split tst: did you mean test?",
         "ptrain: error: --labels y.npy without --data: expected the features as well",
-        "ptrain: error: --out classes.txt: expected a name that ends in .csv or .npy",
+        "ptrain: error: --out classes.txt: expected a name that ends in .csv or .npy, or in .tif for a scene",
     ]
 
 

@@ -13,19 +13,38 @@ from ptrain.config import DataConfig
 from ptrain.data import converted
 from ptrain.data.missing import filled
 from ptrain.data.samples import DataSet, Samples, Source
-from ptrain.data.sources import digits, fashion_mnist, idx, npy, npz, synthetic, tables
+from ptrain.data.sources import (
+    digits,
+    fashion_mnist,
+    hdf5,
+    idx,
+    image_folder,
+    mat,
+    npy,
+    npz,
+    scene,
+    synthetic,
+    tables,
+    torchvision_sets,
+    zarr_arrays,
+)
 from ptrain.data.sources.stream import Format, Request, Stream
 from ptrain.data.splits import cut, make_samples
 from ptrain.errors import DataError
 
 FIXED: dict[str, Callable[[], Source]] = {"digits": digits.load, "fashion-mnist": fashion_mnist.load}
 """Real data sets that have a name and no parameters."""
-KINDS = ("idx", "npz", "npy", "converted")
+KINDS = ("idx", "npz", "npy", "converted", "torchvision")
 """Formats that are used as they lie there, as in npz:FILE."""
 FORMATS: dict[str, Format] = {
     "csv": Format(open=tables.open_csv, extensions=(".csv",)),
     "tsv": Format(open=tables.open_tsv, extensions=(".tsv", ".tab")),
     "parquet": Format(open=tables.open_parquet, extensions=(".parquet", ".pq")),
+    "hdf5": Format(open=hdf5.open_hdf5, extensions=hdf5.SUFFIXES, takes_labels=True),
+    "mat": Format(open=mat.open_mat, extensions=mat.SUFFIXES, takes_labels=True),
+    "zarr": Format(open=zarr_arrays.open_zarr, extensions=zarr_arrays.SUFFIXES, takes_labels=True),
+    "images": Format(open=image_folder.open_image_folder),
+    "scene": Format(open=scene.open_scene, extensions=scene.EXTENSIONS, takes_labels=True),
 }
 """Formats that are converted into the cache first, as in csv:FILE. Their modules load no library until they open."""
 UNDERSTOOD = (
@@ -78,6 +97,8 @@ def read(
         raise DataError(f"--data {spec}: no path; expected such as {kind}:PATH")
     if kind in FORMATS:
         return converted.cached(open_stream(config, schema=schema, class_names=class_names))
+    if kind == "torchvision":
+        return torchvision_sets.load(rest)
     path = Path(rest).expanduser()
     if kind == "npy":
         if labels is None:
@@ -140,15 +161,24 @@ def parse(spec: str) -> tuple[str, str]:
     if known is not None:
         return known, spec
     if spec and path.is_dir():
-        return ("converted" if converted.is_converted(path) else "idx"), spec
+        return of_folder(path), spec
     hint = "" if "/" in spec else _hint(kind, [*FIXED, *synthetic.PARAMETERS, *KINDS, *FORMATS])
     found = "a file of no format that is known here" if spec and path.exists() else "no such source, folder or file"
     raise DataError(f"--data {spec}: {found}; {hint}expected {UNDERSTOOD}")
 
 
+def of_folder(folder: Path) -> str:
+    """Return the format of a folder from what is in it; IDX files are what is expected of any other."""
+    if converted.is_converted(folder):
+        return "converted"
+    if zarr_arrays.is_zarr(folder):
+        return "zarr"
+    return "images" if image_folder.is_image_folder(folder) else "idx"
+
+
 def by_extension(spec: str) -> str | None:
-    """Return the format of FILE.ext or FILE.ext:/place/inside, or None."""
-    for text in (spec, spec.partition(":/")[0]):
+    """Return the format of FILE.ext, FILE.ext:/place/inside or FILE.ext:name, or None."""
+    for text in (spec, spec.rpartition(":")[0]):
         suffix = Path(text).suffix.lower()
         for kind, one in FORMATS.items():
             if suffix in one.extensions:

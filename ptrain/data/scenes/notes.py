@@ -1,0 +1,36 @@
+"""What people should know about the samples of a scene before they believe an accuracy."""
+
+from collections.abc import Iterator
+
+from ptrain.config import DataConfig
+from ptrain.data.samples import DataSet
+
+
+def warnings(dataset: DataSet, config: DataConfig) -> Iterator[str]:
+    """Yield a line for a split that flatters the accuracy, and one for labelled pixels that are left out."""
+    schema = dataset.schema
+    if schema is None or schema.get("kind") != "scene":
+        return
+    drawn = [name for name in ("validation", "test") if _of_the_same_scene(dataset, name)]
+    if drawn and config.split in ("random", "stratified"):
+        yield (
+            f"--split {config.split} of a scene: neighbouring pixels are much alike, so the accuracy on the "
+            f"{' and '.join(drawn)} split is flattered; --split blocks holds out whole squares of the scene"
+        )
+    if "labelled" not in schema:
+        return
+    found = len(dataset.train.samples)
+    at_edges, without = schema["labelled"] - schema["kept"], schema["kept"] - found
+    if at_edges:
+        yield (
+            f"{at_edges:,} of {schema['labelled']:,} labelled pixels are left out, whose neighbourhood reaches into "
+            "another block"
+        )
+    if without > 0:
+        near = "" if schema["neighborhood"] == 1 else ", or are next to a pixel without one"
+        yield f"{without:,} of {schema['labelled']:,} labelled pixels are left out, which have no value{near}"
+
+
+def _of_the_same_scene(dataset: DataSet, name: str) -> bool:
+    split = dataset.splits.get(name)
+    return split is not None and split.samples is dataset.train.samples
