@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ptrain import arguments, config, failures
+from ptrain import arguments, config, data_flags, failures
 from ptrain.arguments import Command
 from ptrain.config import Config
 from ptrain.errors import ConfigError, LaunchError, RunDirectoryError
@@ -101,6 +101,8 @@ def resolve(command: Command) -> tuple[dict[str, Any], int | None]:
         for run_dir in command.options["runs"]:
             _required_run(run_dir)
         return command.options, None
+    if command.verb == "data":
+        return _data(command)
     if command.verb == "slurm":
         return {**command.options, "configure": _configuration_of}, None
     if command.verb == "verify":
@@ -125,6 +127,22 @@ def resolve(command: Command) -> tuple[dict[str, Any], int | None]:
             f"--out {command.options['out']}: expected a name that ends in .csv or .npy, or in .tif for a scene"
         )
     return keywords, run.ranks
+
+
+def _data(command: Command) -> tuple[dict[str, Any], int | None]:
+    """Return the keyword arguments of ``ptrain data`` and the number of ranks asked for."""
+    options = dict(command.options)
+    action, words = options.pop("action"), options.pop("words")
+    if action not in data_flags.ACTIONS:
+        raise ConfigError(f"data {action}: {config.nearest(action, list(data_flags.ACTIONS))}")
+    expected = data_flags.ACTIONS[action][0]
+    if len(words) != len(expected):
+        given = " ".join(["data", action, *words])
+        raise ConfigError(f"{given}: expected ptrain data {action} {' '.join(expected)}")
+    values = command.values | ({"data": words[0]} if "SPEC" in expected else {})
+    settings = config.build(values)
+    options["scene"] = {name: options.pop(name) for name in data_flags.SCENE} | {"seed": settings.train.seed}
+    return {"action": action, "words": words, "config": settings, **options}, settings.run.ranks
 
 
 def _configuration_of(train_argv: Sequence[str]) -> Config:

@@ -4,6 +4,7 @@ PtrainError                   exit code 1
 ├── InputError                exit code 2: what was given, what was expected, the fix, in one line
 │   ├── ConfigError           a flag, a key of the TOML file, or a combination of them
 │   ├── DataError             a file or an array that cannot be trained on
+│   │   └── MissingValueError a table with a missing value, and no --missing that says what to do
 │   ├── LaunchError           ranks, launcher, backend or device do not fit together
 │   └── RunDirectoryError     a run directory or checkpoint that cannot be used
 ├── DivergedError             exit code 3: the loss or a gradient is not finite
@@ -43,6 +44,10 @@ class ConfigError(InputError, ValueError):
 
 class DataError(InputError):
     """A file or an array cannot be read or cannot be trained on."""
+
+
+class MissingValueError(DataError):
+    """A table has a missing value, and nothing was said about them."""
 
 
 class LaunchError(InputError):

@@ -9,7 +9,7 @@ import types
 import typing
 from typing import Any, Literal, NoReturn
 
-from ptrain import __version__, config
+from ptrain import __version__, config, data_flags
 from ptrain.errors import ConfigError
 from ptrain.slurm_flags import add_slurm
 
@@ -19,6 +19,7 @@ SUMMARIES = {
     "predict": "write the class and the probabilities of every sample of a file, or the map of a scene",
     "verify": "train a run again on other ranks, backends and threads, and compare every bit",
     "report": "draw the page of a run, or compare several runs, from their files",
+    "data": "look at data, convert them to memory-mapped arrays, fetch them, or make some up",
     "slurm": "write and submit job scripts for Slurm, and look after their jobs",
     "doctor": "say what is installed, which backends start, and the fix for what does not",
 }
@@ -49,6 +50,11 @@ _EPILOGS = {
   ptrain report runs/first
   ptrain report runs/first --out first.html
   ptrain report runs/first runs/second runs/third --out comparison.html
+""",
+    "data": """examples:
+  ptrain data info table.csv --target species
+  ptrain data convert table.parquet arrays --target species --ranks 2
+  ptrain data fetch CIFAR10
 """,
     "slurm": """examples:
   ptrain slurm sites juwels-booster
@@ -100,6 +106,7 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
         "predict": " RUN INPUT --out FILE",
         "verify": " RUN",
         "report": " RUN [RUN ...]",
+        "data": " ACTION SPEC|NAME|OUT [OUT]",
         "slurm": " ACTION [RUN]",
     }.get(verb, "")
     after = " [-- flags of ptrain train]" if verb == "slurm" else ""
@@ -117,6 +124,7 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
         "predict": _predict,
         "verify": _verify,
         "report": _report,
+        "data": _data,
         "slurm": add_slurm,
         "doctor": _doctor,
     }
@@ -193,6 +201,16 @@ def _report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run directory of ptrain train; several are compared")
     text = "where to write the page (default: report.html in the run directory, comparison.html here for several)"
     parser.add_argument("--out", metavar="FILE.html", help=text)
+
+
+def _data(parser: argparse.ArgumentParser) -> None:
+    group = data_flags.add_data(parser)
+    for field in dataclasses.fields(config.DataConfig):
+        if field.name not in ("data", "normalize"):
+            _add_field(group, field.name)
+    _add_field(group, "seed")
+    for name in ("ranks", "backend"):
+        _add_field(group, name)
 
 
 def _doctor(parser: argparse.ArgumentParser) -> None:

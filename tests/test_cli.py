@@ -43,6 +43,11 @@ FLAGS = {
     "predict": [*COMMON, "--out", "--checkpoint", "--run"],
     "verify": ["--help", "--ranks", "--backends", "--threads", "--interruptions", "--steps", "--random-seed"],
     "report": ["--help", "--out"],
+    "data": [
+        "--help", "--json", "--height", "--width", "--bands", "--classes", "--noise", "--labels", "--test-data",
+        "--test-labels", "--test-fraction", "--validation", "--split", "--group", "--block-size", "--neighborhood",
+        "--target", "--features", "--drop", "--missing", "--seed", "--ranks", "--backend",
+    ],
     "slurm": [
         "--help", "--site", "--nodes", "--ranks-per-node", "--cpus-per-rank", "--time", "--account", "--partition",
         "--qos", "--job-name", "--sbatch", "--sweep", "--array", "--module", "--venv", "--image", "--launcher", "--mpi",

@@ -36,10 +36,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "report": (*BASE, "console", "evaluation", "report"),
     "verbs": (*BASE, "console", "launch", "comm", "data", "engine", "evaluation", "report", "verbs"),
     "slurm_flags": (),
-    "flags": ("errors", "config", "slurm_flags"),
+    "data_flags": (),
+    "flags": ("errors", "config", "data_flags", "slurm_flags"),
     "arguments": ("errors", "config", "flags"),
     "failures": ("errors", "launch.env"),
-    "cli": ("errors", "config", "arguments", "failures", "launch", "verbs"),
+    "cli": ("errors", "config", "arguments", "data_flags", "failures", "launch", "verbs"),
     "__main__": ("cli", "launch.orphans"),
 }
 """Module or package and what of ptrain it may import; the longest name that fits a module counts."""
