@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,9 @@ from ptrain.data.splits import make_samples
 from ptrain.errors import DataError
 
 if TYPE_CHECKING:  # the sources use this module
-    from ptrain.data.sources.stream import Stream
+    from ptrain.data.sources.stream import Block, Stream
+
+_BLOCK_BYTES = 8 * 2**20
 
 
 def is_converted(folder: Path) -> bool:
@@ -39,6 +41,38 @@ def cached(stream: Stream, report: Report | None = None) -> Source:
         description=stream.description,
         train=replace(source.train, origin=stream.name, labels_origin=None),
         test=None if source.test is None else replace(source.test, origin=f"{stream.name}, test split"),
+    )
+
+
+def stream_of(source: Source) -> Stream:
+    """Return the samples of a source that is no stream as one, to convert them."""
+    from ptrain.data.sources.stream import Stream  # the sources use this module
+
+    def blocks(samples: Samples) -> Iterator[Block]:
+        rows = max(1, _BLOCK_BYTES // (samples.features.shape[1] * samples.features.itemsize))
+        for start in range(0, len(samples), rows):
+            part = slice(start, start + rows)
+            groups = None if samples.groups is None else samples.groups[part]
+            yield samples.features[part], samples.labels[part], groups
+
+    parts = [one for one in (source.train, source.test) if one is not None]
+    content = [[cache.array_sha256(one.features), cache.array_sha256(one.labels)] for one in parts]
+    test = source.test
+    return Stream(
+        name=source.name,
+        description=source.description,
+        files=(),
+        options={"content": content},
+        dtype=source.train.features.dtype.newbyteorder("<"),
+        num_features=source.train.features.shape[1],
+        image_shape=source.image_shape,
+        feature_range=source.feature_range,
+        feature_names=source.feature_names,
+        class_names=source.class_names,
+        schema=source.schema,
+        num_samples=len(source.train),
+        train=lambda: blocks(source.train),
+        test=None if test is None else lambda: blocks(test),
     )
 
 

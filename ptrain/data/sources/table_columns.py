@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ptrain.config import DataConfig, nearest
 from ptrain.data.sources.table_files import Table
-from ptrain.errors import DataError
+from ptrain.errors import DataError, MissingValueError
 
 MISSING = ("", "NA", "N/A", "#N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?")
 """Spellings of a missing value in a file of text."""
@@ -44,6 +44,8 @@ class Column:
     first_number: tuple[int, str] = (0, "")
     first_text: tuple[int, str] = (0, "")
     values: set[str] = field(default_factory=set)
+    many: bool = False
+    """More different texts than are kept."""
 
 
 def choose(table: Table, config: DataConfig) -> Choice:
@@ -96,11 +98,11 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
 
 
-def scan(table: Table, choice: Choice, missing: str) -> dict[str, Any]:
+def scan(table: Table, choice: Choice, missing: str, *, strict: bool = True) -> dict[str, Any]:
     """Return what the used columns hold over the whole file: kinds, ranges, categories, the number of rows.
 
-    Raises DataError, naming the line and the column, for mixed kinds, infinities, numbers too large for float32 and,
-    where they are an error, missing values.
+    Raises DataError, naming the line and the column, for mixed kinds, infinities, numbers too large for float32, too
+    many different texts and, where they are an error, missing values. Without ``strict`` these are only described.
     """
     used = [*choice.features, *([choice.target] if choice.target is not None else [])]
     columns = {name: Column(name=name) for name in used}
@@ -108,27 +110,29 @@ def scan(table: Table, choice: Choice, missing: str) -> dict[str, Any]:
     rows = 0
     for batch in table.batches(read):
         for name in used:
-            look(table, columns[name], batch.column(name), rows, missing, is_target=name == choice.target)
+            look(
+                table, columns[name], batch.column(name), rows, missing, is_target=name == choice.target, strict=strict
+            )
         rows += batch.num_rows
     if rows == 0:
         raise DataError(f"{table.path}: has a header but no rows; expected a row a sample")
-    return {"rows": rows, "columns": {name: _kind(table, column) for name, column in columns.items()}}
+    return {"rows": rows, "columns": {name: _kind(table, column, strict) for name, column in columns.items()}}
 
 
-def look(table: Table, column: Column, block: Any, start: int, missing: str, *, is_target: bool) -> None:
+def look(table: Table, column: Column, block: Any, start: int, missing: str, *, is_target: bool, strict: bool) -> None:
     """Take a block of a column, whose first row is ``start``, into account."""
     place = Place(table, column.name, start)
     if is_text(block):
         values, lost = trimmed(block)
         numbers = as_numbers(values)
         if numbers is None or is_target or column.texts:
-            _look_at_texts(column, values, lost, place, MAX_CLASSES if is_target else MAX_CATEGORIES)
+            _look_at_texts(column, values, lost, place, MAX_CLASSES if is_target else MAX_CATEGORIES, strict)
         elif not lost.all():
             if not column.numbers:
                 first = int(np.argmin(lost))
                 column.first_number = (start + first, values[first].as_py())
             column.numbers += int((~lost).sum())
-        if column.texts and column.numbers and not is_target:
+        if column.texts and column.numbers and not is_target and strict:
             (row, text), (other, number) = column.first_text, column.first_number
             raise DataError(
                 f"{table.path}, {table.place(row)}, column {column.name}: {text!r} is no number but {number!r} in "
@@ -140,15 +144,17 @@ def look(table: Table, column: Column, block: Any, start: int, missing: str, *, 
         column.numbers += int((~lost).sum())
         if is_target:
             column.values.update(str(value) for value in np.unique(numbers[~lost]).tolist())
-            _need_few(column, place, MAX_CLASSES)
+            _need_few(column, place, MAX_CLASSES, strict)
     column.missing += int(lost.sum())
     if numbers is not None:
-        _look_at_numbers(column, numbers, lost, place)
+        _look_at_numbers(column, numbers, lost, place, strict)
     if lost.any() and missing == "error":
         place.refuse_missing(int(np.argmax(lost)), is_target)
 
 
-def _look_at_texts(column: Column, texts: Any, lost: NDArray[np.bool_], place: "Place", limit: int) -> None:
+def _look_at_texts(
+    column: Column, texts: Any, lost: NDArray[np.bool_], place: "Place", limit: int, strict: bool
+) -> None:
     import pyarrow.compute as pc
 
     found = [value for value in pc.unique(texts).to_pylist() if value is not None]
@@ -163,10 +169,13 @@ def _look_at_texts(column: Column, texts: Any, lost: NDArray[np.bool_], place: "
         column.first_number = (place.start + pc.index(texts, right).as_py(), right)
     column.texts += count if wrong else 0
     column.numbers += count if len(wrong) < len(found) else 0
-    _need_few(column, place, limit)
+    _need_few(column, place, limit, strict)
 
 
-def _need_few(column: Column, place: "Place", limit: int) -> None:
+def _need_few(column: Column, place: "Place", limit: int, strict: bool) -> None:
+    if len(column.values) > limit and not strict:
+        column.many = True
+        column.values = set(sorted(column.values)[:limit])
     if len(column.values) > limit:
         example = min(column.values)
         word = "classes" if limit == MAX_CLASSES else "texts"
@@ -177,11 +186,13 @@ def _need_few(column: Column, place: "Place", limit: int) -> None:
         )
 
 
-def _look_at_numbers(column: Column, values: NDArray[Any], lost: NDArray[np.bool_], place: "Place") -> None:
+def _look_at_numbers(
+    column: Column, values: NDArray[Any], lost: NDArray[np.bool_], place: "Place", strict: bool
+) -> None:
     if values.dtype.kind == "f":
         column.whole = False
         wrong = ~lost & ~(np.abs(values) <= _LARGEST)
-        if wrong.any():
+        if wrong.any() and strict:
             row = int(np.argmax(wrong))
             raise DataError(
                 f"{place.at(row)}: {values[row]:g}; expected a finite number that float32 can hold (at most "
@@ -192,18 +203,19 @@ def _look_at_numbers(column: Column, values: NDArray[Any], lost: NDArray[np.bool
         column.low, column.high = min(column.low, float(kept.min())), max(column.high, float(kept.max()))
 
 
-def _kind(table: Table, column: Column) -> dict[str, Any]:
-    if column.numbers == 0 and column.texts == 0:
+def _kind(table: Table, column: Column, strict: bool) -> dict[str, Any]:
+    if column.numbers == 0 and column.texts == 0 and strict:
         raise DataError(
             f"{table.path}, column {column.name}: has no values; expected numbers or text: "
             f"leave it out with --drop {column.name}"
         )
     return {
-        "kind": "text" if column.texts else "number",
+        "kind": "nothing" if not column.numbers + column.texts else "text" if column.texts else "number",
         "whole": column.whole and not column.texts,
-        "low": column.low,
-        "high": column.high,
+        "low": column.low if column.low <= column.high else 0.0,
+        "high": column.high if column.low <= column.high else 0.0,
         "missing": column.missing,
+        "many": column.many,
         "values": sorted(column.values) if column.texts or column.values else None,
     }
 
@@ -223,7 +235,7 @@ class Place:
     def refuse_missing(self, row: int, is_target: bool) -> None:
         """Raise DataError for a missing value."""
         fix = "--missing drop leaves the row out" if is_target else "--missing mean or --missing drop says what to do"
-        raise DataError(f"{self.at(row)}: no value; expected one in every row: {fix}, or complete the file")
+        raise MissingValueError(f"{self.at(row)}: no value; expected one in every row: {fix}, or complete the file")
 
 
 def is_text(block: Any) -> bool:

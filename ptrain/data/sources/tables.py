@@ -37,19 +37,26 @@ _LARGEST = float(np.finfo(np.float32).max)
 _VERSION = 1
 
 
+def open_table(kind: str, path: str) -> Table:
+    """Return a table of one of the ``KINDS``."""
+    if kind == "parquet":
+        return open_parquet_file(Path(path).expanduser())
+    return open_text(Path(path).expanduser(), kind, "," if kind == "csv" else "\t")
+
+
 def open_csv(spec: str, request: Request) -> Stream:
     """Return the stream of a file of values separated by commas."""
-    return _open(open_text(Path(spec).expanduser(), "csv", ","), request)
+    return _open(open_table("csv", spec), request)
 
 
 def open_tsv(spec: str, request: Request) -> Stream:
     """Return the stream of a file of values separated by tabs."""
-    return _open(open_text(Path(spec).expanduser(), "tsv", "\t"), request)
+    return _open(open_table("tsv", spec), request)
 
 
 def open_parquet(spec: str, request: Request) -> Stream:
     """Return the stream of a Parquet file."""
-    return _open(open_parquet_file(Path(spec).expanduser()), request)
+    return _open(open_table("parquet", spec), request)
 
 
 def refuse_columns(config: DataConfig, kind: str) -> None:
