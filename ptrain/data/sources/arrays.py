@@ -90,7 +90,7 @@ def partner(name: str, names: Collection[str]) -> str | None:
 
 def listed(names: Collection[str]) -> str:
     """Return the first names for a message."""
-    some = sorted(names)
+    some = [name[:40] for name in sorted(names)]  # of a damaged file they may be anything
     return ", ".join(some[:8] + [f"{len(some) - 8} more"] * (len(some) > 8)) or "no arrays"
 
 

@@ -125,4 +125,4 @@ def no_values(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> NDArray[np
 
 
 def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())
+    return " ".join(str(error).split())[:200]

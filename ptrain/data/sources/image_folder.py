@@ -5,10 +5,11 @@ FOLDER/train/CLASS and FOLDER/test/CLASS hold a training and a test split.
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,16 +102,16 @@ def look_at(path: Path) -> Look:
     """Return size and mode of an image from its header; raises DataError for one that is not read here."""
     need_content(path, "an image")
     pillow = need_package("PIL.Image", str(path))
-    with reading(path, "an image"), path.open("rb") as stream, decoding(str(path), "an image"):
-        return _look(pillow.open(stream, formats=FORMATS), path)
+    with decoding(str(path), "an image"), reading(path, "an image"), path.open("rb") as stream:
+        return _look(_opened(pillow, stream, path), path)
 
 
 def pixels(path: Path, look: Look) -> NDArray[np.generic]:
     """Return the values of an image, (height, width[, channels]); raises DataError where it does not look alike."""
     need_content(path, "an image")
     pillow = need_package("PIL.Image", str(path))
-    with reading(path, "an image"), path.open("rb") as stream, decoding(str(path), "an image"):
-        image = pillow.open(stream, formats=FORMATS)
+    with decoding(str(path), "an image"), reading(path, "an image"), path.open("rb") as stream:
+        image = _opened(pillow, stream, path)
         own = _look(image, path)
         if (own.width, own.height, own.mode) != (look.width, look.height, look.mode):
             raise DataError(
@@ -118,12 +119,34 @@ def pixels(path: Path, look: Look) -> NDArray[np.generic]:
                 f"{look.height}, {look.mode}: expected all images alike; convert them, such as with ImageMagick: "
                 f"mogrify -resize '{look.width}x{look.height}!' {_fix(look.mode)}"
             )
-        if image.mode != look.mode:
-            image = image.convert(look.mode)
-        values = np.asarray(image)
+        with _quiet() if image.format == "TIFF" else nullcontext():
+            values = np.asarray(image if image.mode == look.mode else image.convert(look.mode))
         if values.shape != look.shape:
-            raise DataError(f"{path}: {values.shape} values; expected {look.shape}: the image is damaged")
+            raise DataError(f"{path}: values of shape {values.shape}; expected {look.shape}: the image is damaged")
         return values.astype(_TYPES.get(look.mode, np.dtype(np.uint8)), copy=False)
+
+
+def _opened(pillow: Any, stream: BinaryIO, path: Path) -> Any:
+    try:
+        return pillow.open(stream, formats=FORMATS)
+    except pillow.UnidentifiedImageError:
+        known = ", ".join(FORMATS)
+        raise DataError(
+            f"{path}: is damaged or no image; expected one of {known}: remove it or write it again"
+        ) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what libtiff itself writes on stderr; what is wrong is told by the error of Pillow."""
+    with open(os.devnull, "wb") as nowhere:
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _fix(mode: str) -> str:

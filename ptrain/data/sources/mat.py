@@ -94,7 +94,7 @@ def variables(path: Path) -> dict[str, Variable]:
             names = [name for name in hdf5.list_names(file) if not name.startswith("#")]
             return {name: _variable_73(file, name, path) for name in names}
     scipy_io = need_package("scipy.io", str(path))
-    with reading(path, KIND), decoding(str(path), KIND), path.open("rb") as stream:
+    with decoding(str(path), KIND), reading(path, KIND), path.open("rb") as stream:
         listed = scipy_io.whosmat(stream)
     found = {name: Variable(name=name, shape=tuple(map(int, shape)), kind=kind) for name, shape, kind in listed}
     for variable in found.values():
@@ -176,7 +176,7 @@ def _rows(path: Path, variable: Variable) -> Iterator[Rows]:
         values = np.empty(variable.shape)
     else:
         scipy_io = need_package("scipy.io", origin)
-        with reading(path, KIND), decoding(origin, KIND), path.open("rb") as stream:
+        with decoding(origin, KIND), reading(path, KIND), path.open("rb") as stream:
             values = scipy_io.loadmat(stream, variable_names=[variable.name], mat_dtype=True)[variable.name]
         if np.iscomplexobj(values):
             raise DataError(

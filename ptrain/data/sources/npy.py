@@ -1,6 +1,7 @@
 """Pairs of .npy files, memory-mapped. Pickled objects are never read."""
 
 import math
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -41,7 +42,9 @@ def read_header(stream: BinaryIO, origin: str) -> tuple[np.dtype[np.generic], tu
     try:
         version = npy_format.read_magic(stream)
         header = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-        shape, fortran, dtype = header(stream)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about headers that Python 2 wrote
+            shape, fortran, dtype = header(stream)
     except (OSError, EOFError, zlib.error, zipfile.BadZipFile):
         raise
     except Exception as error:

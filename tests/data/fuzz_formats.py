@@ -1,0 +1,325 @@
+"""Small valid files of every format for the fuzzer, and how each is read to its end."""
+
+import gzip
+import io
+import json
+import shutil
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ptrain.config import DataConfig
+from ptrain.data.samples import DataSet, Source
+from ptrain.data.sources.stream import Request, Stream
+
+Pack = Callable[[bytes], bytes]
+
+X = (np.arange(60) * 7 % 50).astype(np.float32).reshape(20, 3)
+IMAGES = (np.arange(20 * 12) * 5 % 250).astype(np.uint8).reshape(20, 4, 3)
+Y = np.arange(20) % 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seed:
+    """A valid file or folder, and the places in it that are changed."""
+
+    spec: str
+    """What is given to the reader, below the folder of the fuzzer."""
+    files: dict[str, bytes]
+    """Path below that folder and content."""
+    labels: str | None = None
+    inside: Mapping[str, tuple[bytes, Pack]] | None = None
+    """Content that is packed, such as a member of an archive, by path: changed before it is packed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Format:
+    """Seeds of a format and its reader."""
+
+    seeds: Callable[[Path], list[Seed]]
+    """Makes them in an empty folder."""
+    read: Callable[[str, str | None], None]
+    """Reads a spec and labels to the end; raises DataError or nothing."""
+
+
+def drain(stream: Stream) -> None:
+    """Read a stream to its end and see that it keeps its word."""
+    for make in (stream.train, stream.test):
+        for features, labels, groups in make() if make is not None else ():
+            assert features.shape == (len(labels), stream.num_features), (features.shape, labels.shape)
+            assert features.dtype == stream.dtype, (features.dtype, stream.dtype)
+            assert labels.ndim == 1
+            assert labels.dtype.kind in "iuU", labels.dtype
+            assert groups is None or len(groups) == len(labels)
+
+
+def drain_source(source: Source) -> None:
+    """Touch every value of a source, as the check of a run does."""
+    from ptrain.data.checks import check
+    from ptrain.data.splits import cut
+
+    dataset: DataSet = cut(source, test_fraction=0.2, validation=0.0, seed=0)
+    check(dataset)
+
+
+def of_stream(open_: Callable[[str, Request], Stream], **fields: Any) -> Callable[[str, str | None], None]:
+    """Return the reader of a format that is opened as a stream."""
+
+    def read(spec: str, labels: str | None) -> None:
+        drain(open_(spec, Request(config=DataConfig(data=spec, labels=labels, **fields))))
+
+    return read
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def npy(array: Any) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def _npy_seeds(_: Path) -> list[Seed]:
+    arrays = [X, X.astype(">f8"), np.asfortranarray(X), IMAGES]
+    return [Seed(spec="x.npy", labels="y.npy", files={"x.npy": npy(array), "y.npy": npy(Y)}) for array in arrays]
+
+
+def _read_npy(spec: str, labels: str | None) -> None:
+    from ptrain.data.sources import npy as reader
+
+    drain_source(reader.load(Path(spec), Path(labels or "")))
+
+
+def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(zipfile.ZipInfo(name), content, method)
+    return buffer.getvalue()
+
+
+def _npz_seeds(_: Path) -> list[Seed]:
+    seeds = []
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        members = {"x.npy": npy(X), "y.npy": npy(Y)}
+        inside = (
+            members["x.npy"],
+            lambda changed, method=method, members=members: zipped({**members, "x.npy": changed}, method),
+        )
+        seeds.append(Seed(spec="a.npz", files={"a.npz": zipped(members, method)}, inside={"a.npz": inside}))
+    return seeds
+
+
+def _read_npz(spec: str, _: str | None) -> None:
+    from ptrain.data.sources import npz
+
+    drain_source(npz.load(Path(spec)))
+
+
+def idx(array: np.ndarray[Any, Any]) -> bytes:
+    code = {"u1": 0x08, "i4": 0x0C, "f4": 0x0D}[array.dtype.str[1:]]
+    return (
+        bytes([0, 0, code, array.ndim])
+        + struct.pack(f">{array.ndim}I", *array.shape)
+        + array.astype(array.dtype.newbyteorder(">")).tobytes()
+    )
+
+
+def _idx_seeds(_: Path) -> list[Seed]:
+    images, labels = idx(IMAGES), idx(Y.astype(np.uint8))
+    packed = {"train-images-idx3-ubyte.gz": gzip.compress(images), "train-labels-idx1-ubyte.gz": gzip.compress(labels)}
+    inside = {
+        "train-images-idx3-ubyte.gz": (images, gzip.compress),
+        "train-labels-idx1-ubyte.gz": (labels, gzip.compress),
+    }
+    return [
+        Seed(spec=".", files={"train-images-idx3-ubyte": images, "train-labels-idx1-ubyte": labels}),
+        Seed(spec=".", files=packed, inside=inside),
+    ]
+
+
+def _read_idx(spec: str, _: str | None) -> None:
+    from ptrain.data.sources import idx as reader
+
+    drain_source(reader.load(Path(spec)))
+
+
+def _hdf5_seeds(folder: Path) -> list[Seed]:
+    import h5py
+
+    path = folder / "a.h5"
+    options: list[dict[str, Any]] = [
+        {}, {"chunks": (7, 2)}, {"chunks": (5, 3), "compression": "gzip", "shuffle": True, "fletcher32": True},
+        {"chunks": (20, 3), "compression": "lzf"}, {"chunks": (5, 3), "scaleoffset": 2},
+    ]  # fmt: skip
+    seeds = []
+    for number, keywords in enumerate(options):
+        for version in ("earliest", "latest"):
+            with h5py.File(path, "w", libver=version) as file:
+                group = file.create_group("data") if number % 2 else file
+                group.create_dataset("x", data=X, **keywords)
+                group.create_dataset("y", data=np.array([b"a", b"b", b"c", b"d"])[Y] if number == 1 else Y)
+                group["alias"] = h5py.SoftLink("x")
+                group.attrs["note"] = "of the fuzzer"
+            spec = "a.h5:/data" if number % 2 else "a.h5"
+            seeds.append(Seed(spec=spec, files={"a.h5": path.read_bytes()}))
+    return [*seeds, Seed(spec="a.h5:/alias", labels="a.h5:/y", files=seeds[0].files)]
+
+
+def _read_hdf5(spec: str, labels: str | None) -> None:
+    from ptrain.data.sources import hdf5
+
+    of_stream(hdf5.open_hdf5)(spec, labels)
+
+
+def _mat_seeds(folder: Path) -> list[Seed]:
+    import h5py
+    import scipy.io
+
+    path, seeds = folder / "a.mat", []
+    for keywords in ({}, {"do_compression": True}, {"format": "4"}):
+        more = {} if "format" in keywords else {"s": {"a": 1, "b": "text"}, "c": np.array(["ab", "c"], object)}
+        scipy.io.savemat(path, {**more, "X": X.astype(float), "y": Y[:, None].astype(float)}, **keywords)
+        content = path.read_bytes()
+        inside = None
+        if "do_compression" in keywords:
+            inside = {"a.mat": _compressed_mat(content)}
+        seeds.append(Seed(spec="a.mat", files={"a.mat": content}, inside=inside))
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, array in (("X", X.astype(float)), ("y", Y[:, None].astype(float))):
+            file.create_dataset(name, data=array.T, chunks=True, compression="gzip")
+            file[name].attrs["MATLAB_class"] = np.bytes_("double")
+    return [*seeds, Seed(spec="a.mat", files={"a.mat": path.read_bytes()})]
+
+
+def _compressed_mat(content: bytes) -> tuple[bytes, Pack]:
+    """Return the unpacked elements of a compressed file of version 5, and what packs them again."""
+    place, elements = 128, []
+    while place + 8 <= len(content):
+        kind, size = struct.unpack_from("<II", content, place)
+        assert kind == 15
+        elements.append(zlib.decompress(content[place + 8 : place + 8 + size]))
+        place += 8 + size
+    head = content[:128]
+
+    def pack(changed: bytes) -> bytes:
+        parts, place = [], 0
+        for element in elements:
+            piece = zlib.compress(changed[place : place + len(element)])
+            parts.append(struct.pack("<II", 15, len(piece)) + piece)
+            place += len(element)
+        return head + b"".join(parts)
+
+    return b"".join(elements), pack
+
+
+def _read_mat(spec: str, labels: str | None) -> None:
+    from ptrain.data.sources import mat
+
+    of_stream(mat.open_mat)(spec, labels)
+
+
+def _zarr_seeds(folder: Path) -> list[Seed]:
+    import zarr
+
+    seeds = []
+    plain: dict[str, Any] = {"compressors": None}
+    kinds: list[tuple[Any, dict[str, Any]]] = [(2, {}), (3, {}), (3, {"shards": (14, 3)}), (2, plain), (3, plain)]
+    for version, keywords in kinds:
+        shutil.rmtree(folder / "a.zarr", ignore_errors=True)
+        group = zarr.open_group(folder / "a.zarr", mode="w", zarr_format=version)
+        group.create_array("x", data=X, chunks=(7, 3), **keywords)
+        group.create_array("y", data=Y)
+        files = {f"a.zarr/{name}": content for name, content in files_of(folder / "a.zarr").items()}
+        seeds.append(Seed(spec="a.zarr", files=files))
+    return seeds
+
+
+def _read_zarr(spec: str, labels: str | None) -> None:
+    from ptrain.data.sources import zarr_arrays
+
+    of_stream(zarr_arrays.open_zarr)(spec, labels)
+
+
+def _image_seeds(folder: Path) -> list[Seed]:
+    from PIL import Image
+
+    seeds = []
+    for suffix, mode, keywords in (
+        ("png", "RGB", {}), ("png", "L", {}), ("png", "P", {}), ("jpg", "RGB", {}), ("jpg", "L", {"progressive": True}),
+        ("tif", "RGB", {}), ("tif", "L", {"compression": "tiff_lzw"}), ("tif", "I;16", {}), ("bmp", "RGB", {}),
+        ("tif", "RGB", {"compression": "tiff_adobe_deflate"}), ("ppm", "RGB", {}), ("pgm", "L", {}),
+        ("webp", "RGB", {}), ("png", "1", {}),
+    ):  # fmt: skip
+        image = Image.fromarray((np.arange(9 * 7 * 3) % 256).astype(np.uint8).reshape(9, 7, 3))
+        image = (
+            Image.fromarray(np.arange(63, dtype=np.uint16).reshape(9, 7) * 900)
+            if mode == "I;16"
+            else image.convert(mode)
+        )
+        image.save(folder / f"0.{suffix}", **keywords)
+        content = (folder / f"0.{suffix}").read_bytes()
+        files = {f"images/{name}/{number}.{suffix}": content for name in ("cat", "dog") for number in range(2)}
+        inside = {f"images/cat/0.{suffix}": (content, _png_sums)} if suffix == "png" else None
+        seeds.append(Seed(spec="images", files=files, inside=inside))
+    return seeds
+
+
+def _png_sums(content: bytes) -> bytes:
+    """Return a PNG with the sums of its chunks made right, so that the decoder behind them is reached."""
+    place, changed = 8, bytearray(content)
+    while place + 12 <= len(changed):
+        size = int.from_bytes(changed[place : place + 4], "big")
+        end = place + 8 + size
+        if end + 4 > len(changed):
+            break
+        changed[end : end + 4] = zlib.crc32(changed[place + 4 : end]).to_bytes(4, "big")
+        place = end + 4
+    return bytes(changed)
+
+
+def _read_images(spec: str, _: str | None) -> None:
+    from ptrain.data.sources import image_folder
+
+    of_stream(image_folder.open_image_folder)(spec, None)
+
+
+def _converted_seeds(_: Path) -> list[Seed]:
+    described = {
+        "version": 1, "name": "n", "description": "d", "key": "k", "num_samples": 20, "num_test": None,
+        "image_shape": [4, 3], "feature_range": [0, 255], "class_names": ["a", "b", "c", "d"], "feature_names": None,
+        "schema": None, "sha256": {},
+    }  # fmt: skip
+    files = {
+        "c/data.json": json.dumps(described).encode(),
+        "c/features.npy": npy(IMAGES.reshape(20, 12)),
+        "c/labels.npy": npy(Y),
+    }
+    return [Seed(spec="c", files=files), Seed(spec="c", files={**files, "c/groups.npy": npy(Y)})]
+
+
+def _read_converted(spec: str, _: str | None) -> None:
+    from ptrain.data import converted
+
+    drain_source(converted.load(Path(spec)))
+
+
+FORMATS: dict[str, Format] = {
+    "npy": Format(seeds=_npy_seeds, read=_read_npy),
+    "npz": Format(seeds=_npz_seeds, read=_read_npz),
+    "idx": Format(seeds=_idx_seeds, read=_read_idx),
+    "hdf5": Format(seeds=_hdf5_seeds, read=_read_hdf5),
+    "mat": Format(seeds=_mat_seeds, read=_read_mat),
+    "zarr": Format(seeds=_zarr_seeds, read=_read_zarr),
+    "images": Format(seeds=_image_seeds, read=_read_images),
+    "converted": Format(seeds=_converted_seeds, read=_read_converted),
+}
+"""Every reader by its kind."""
