@@ -83,8 +83,11 @@ def choose(table: Table, config: DataConfig) -> Choice:
 
 def _need_column(table: Table, flag: str, name: str) -> None:
     if name not in table.columns:
-        hint = nearest(name, list(table.columns[:50]))
-        raise DataError(f"{flag} {name}: no such column in {table.path}; {hint}")
+        hint = nearest(name, list(table.columns[:1000]))
+        near = f"{hint} " if hint.startswith("did") else ""
+        raise DataError(
+            f"{flag} {name}: no such column in {table.path}; {near}expected one of {_listed(table.columns)}"
+        )
 
 
 def _names(flag: str, text: str) -> list[str]:

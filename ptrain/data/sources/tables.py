@@ -87,7 +87,8 @@ def _open(table: Table, request: Request) -> Stream:
             raise DataError(f"{table.path}: a table, but the run was trained on none; expected data as in training")
         rows = None
         _need_columns(table, schema, labelled=request.labelled)
-    dtype = np.dtype(schema["type"]) if request.schema is None else np.dtype(_wide(schema["type"]))
+    # other files may hold what the type of the training data does not; the network computes in float32 anyway
+    dtype = np.dtype(schema["type"] if request.schema is None else "<f4")
     names = feature_names(schema)
     labelled = request.labelled
     complete = schema["missing"] != "drop" or (request.schema is None and not schema["dropped"])
@@ -184,11 +185,6 @@ def feature_names(schema: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _wide(stored: str) -> str:
-    """Return a type that holds other files' values as well: whole numbers may be larger there."""
-    return "<i8" if np.dtype(stored).kind in "iu" else "<f4"
-
-
 def _need_columns(table: Table, schema: Mapping[str, Any], *, labelled: bool) -> None:
     wanted = [column["name"] for column in schema["columns"]] + ([schema["target"]["name"]] if labelled else [])
     absent = [name for name in wanted if name not in table.columns]
@@ -236,7 +232,7 @@ def _block(
     position = 0
     for column in schema["columns"]:
         place = Place(table, column["name"], start)
-        values, without = _feature(batch.column(column["name"]), column, place, dtype)
+        values, without = _feature(batch.column(column["name"]), column, place)
         if without.any():
             if schema["missing"] == "error" or (schema["missing"] == "drop" and target is None):
                 row = int(np.argmax(without))
@@ -262,9 +258,7 @@ def _block(
     return features[~lost], labels[~lost], None if groups is None else groups[~lost]
 
 
-def _feature(
-    block: Any, column: Mapping[str, Any], place: Place, dtype: np.dtype[Any]
-) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+def _feature(block: Any, column: Mapping[str, Any], place: Place) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """Return the features (rows, n) of a column, and in which rows it has no value."""
     import pyarrow
     import pyarrow.compute as pc
@@ -295,12 +289,9 @@ def _feature(
         values, lost = numbers_of(block)
     if values.dtype.kind == "f":
         wrong = ~lost & ~(np.abs(values) <= _LARGEST)
-        if dtype.kind in "iu":
-            wrong |= values != np.floor(values)
         if wrong.any():
             row = int(np.argmax(wrong))
-            expected = "a whole number, as in the training data" if dtype.kind in "iu" else "a finite number in float32"
-            raise DataError(f"{place.at(row)}: {values[row]:g}; expected {expected}: correct it")
+            raise DataError(f"{place.at(row)}: {values[row]:g}; expected a finite number in float32: correct it")
     return values[:, None], lost
 
 
