@@ -5,6 +5,7 @@ smooth fields, so classes form regions. All pixels of a parcel share a deviation
 fields of one crop differ from each other; that is why pixels of one parcel in training and test flatter the accuracy.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -20,6 +21,7 @@ SCALE = 10_000
 """Stored value of a reflectance of 1."""
 PARCEL = 22
 """Mean side of a parcel in pixels."""
+_CURVES = 4
 _LABELLED = 0.5
 """Share of the parcels that have a class in the reference."""
 
@@ -47,7 +49,7 @@ class Scene:
     bands: int
     classes: int
     noise: float
-    """Standard deviation of a pixel's own noise, and of its parcel's deviation, relative to the mean reflectance."""
+    """Standard deviation of a parcel from the spectrum of its class, relative to it; that of a pixel is half of it."""
     seed: int
 
     @cached_property
@@ -85,7 +87,9 @@ class Scene:
         row, column = self._cells(y, x)
         truth = self._classes[row, column]
         chance = self._draw("noise", block)
-        deviation = self._deviations[row, column] @ self._shapes + chance.normal(0, self.noise, (*y.shape, self.bands))
+        deviation = self._deviations[row, column] @ self._shapes + chance.normal(
+            0, 0.5 * self.noise, (*y.shape, self.bands)
+        )
         light = 1 + 0.12 * self._smooth("light", y / 90, x / 90)
         reflectance = self.spectra[truth] * light[..., None] * (1 + deviation)
         stored = np.clip(np.rint(reflectance * SCALE), 1, 65535).astype(np.uint16)
@@ -124,14 +128,15 @@ class Scene:
 
     @cached_property
     def _deviations(self) -> NDArray[np.float32]:
-        """Weights of the smooth deviations of every parcel. (grid rows, grid columns, 3)."""
-        return self._draw("deviations").normal(0, self.noise * 0.7, (*self._grid, 3)).astype(np.float32)
+        """Weights of the smooth deviations of every parcel. (grid rows, grid columns, _CURVES)."""
+        return self._draw("deviations").normal(0, self.noise, (*self._grid, _CURVES)).astype(np.float32)
 
     @cached_property
     def _shapes(self) -> NDArray[np.float64]:
-        """Three smooth curves over the bands by which parcels of one class differ. (3, bands)."""
+        """Smooth curves over the bands by which parcels of one class differ: cosines, of mean square 1 in sum."""
         position = np.linspace(0, 1, self.bands)
-        return np.stack([np.ones_like(position), np.cos(np.pi * position), np.cos(2 * np.pi * position)])
+        curves = np.stack([np.cos(np.pi * order * position) for order in range(_CURVES)])
+        return curves / math.sqrt(np.square(curves).sum(axis=0).mean())
 
     def _cells(self, y: NDArray[np.int64], x: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return grid row and column of the parcel of every pixel: the nearest of the jittered points around it."""
