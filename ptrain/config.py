@@ -185,6 +185,9 @@ class TrainConfig:
     """Arithmetic of the matrix products; parameters and sums are always fp32."""
     reduction: Literal["ordered", "allreduce"] = "ordered"
     """How gradients are summed: ordered gives the same bits on any number of ranks, allreduce is the backend's own."""
+    kernels: Literal["auto", "native", "torch"] = "auto"
+    """Who computes: native is ptrain's own compiled kernels (CPU, fp32), with the same bits on every processor; torch
+    is torch's. Part of the arithmetic. auto takes native where it can."""
     early_stopping: int | None = None
     """Stop after this many epochs without a lower validation loss; needs --validation."""
 
@@ -208,6 +211,9 @@ class RunConfig:
     """Start this many ranks on this machine with mpirun; not needed under srun, mpirun or torchrun."""
     backend: Literal["auto", "single", "mpi", "horovod", "torch"] = "auto"
     """What carries the gradients between ranks."""
+    exchange: Literal["auto", "messages"] = "auto"
+    """How gradients reach the other ranks: auto is memory that they share, where all ranks are on one machine and
+    compute on the CPU; messages always goes through the backend."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; with cuda each rank takes the GPU of its local rank."""
     threads: int | None = None

@@ -34,6 +34,7 @@ FLAGS = {
         "--optimizer", "--lr", "--momentum", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--schedule",
         "--step-epochs", "--step-factor", "--warmup-epochs", "--clip-norm",
         "--epochs", "--batch-size", "--shards", "--seed", "--precision", "--reduction", "--early-stopping",
+        "--kernels", "--exchange",
         "--run-dir", "--ranks", "--backend", "--device", "--threads", "--checkpoint-every", "--keep",
         "--max-steps", "--step-timeout", "--restarts", "--trace", "--no-trace",
         "--report", "--no-report", "--log",

@@ -86,6 +86,7 @@ def test_the_hash_ignores_run_and_nothing_else() -> None:
         "run_dir": "x",
         "ranks": 2,
         "backend": "mpi",
+        "exchange": "messages",
         "device": "cpu",
         "threads": 3,
         "checkpoint_every": 4,
@@ -109,7 +110,7 @@ def test_the_hash_ignores_run_and_nothing_else() -> None:
         "optimizer": "adam", "lr": 0.5, "momentum": 0.5, "beta1": 0.5, "beta2": 0.5, "epsilon": 0.5,
         "weight_decay": 0.5, "schedule": "step", "step_epochs": 3, "step_factor": 0.5, "warmup_epochs": 1.0,
         "clip_norm": 1.0, "epochs": 3, "batch_size": "all", "shards": 4, "seed": 1, "precision": "bf16",
-        "reduction": "allreduce", "early_stopping": 3,
+        "reduction": "allreduce", "early_stopping": 3, "kernels": "torch",
     }  # fmt: skip
     assert {*others, *in_run} == set(config.fields())
     needs: dict[str, dict[str, Any]] = {

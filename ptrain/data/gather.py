@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ptrain import native
 from ptrain.data.normalization import Normalization, normalize_
 from ptrain.data.samples import Samples
 
@@ -47,6 +48,9 @@ class Gatherer:
         self._rows = _ResidentRows(samples, total, device) if resident else _HostRows(samples, total, device)
         self._stored = self._rows.features.view(groups, rows, -1)
         self._classes = self._rows.labels.view(groups, rows)
+        self._samples = samples
+        self._compiled = device.type == "cpu" and _is_simple(samples) and native.instruction_set() is not None
+        self._call: native.Call | None = None
 
     def __call__(self, indices: NDArray[np.int64], features: Tensor, labels: Tensor, weights: Tensor) -> None:
         """Fill the first rows with these samples, in order, and the rest with zeros of weight 0.
@@ -54,6 +58,13 @@ class Gatherer:
         indices: (n,), n at most groups * rows. features: (groups, rows, F) float32, the stride between groups may be
         padded. labels: (groups, rows) int64. weights: (groups, rows) float32.
         """
+        if self._compiled:
+            if self._call is None or self._call.words[-4] != native.address(features):
+                tensors = (self._offset, self._scale, features, labels, weights)
+                self._call = native.gather(self._samples.features, self._samples.labels, *tensors)
+            native.set_indices(self._call, indices)
+            self._call()
+            return
         groups, rows = self._shape
         count = len(indices)
         if count:
@@ -72,6 +83,14 @@ class Gatherer:
             features[full + 1 :] = 0
             labels[full, rest:] = 0
             labels[full + 1 :] = 0
+
+
+def _is_simple(samples: Samples) -> bool:
+    """Whether the compiled kernel reads these samples: dense bytes or float32 in this machine's byte order."""
+    features, labels = samples.features, samples.labels
+    if features.dtype not in (np.uint8, np.float32) or labels.dtype.kind not in "iu":
+        return False
+    return all(part.flags.c_contiguous and part.flags.aligned and part.dtype.isnative for part in (features, labels))
 
 
 class _HostRows:

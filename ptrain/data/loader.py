@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ptrain.data.gather import Gatherer
@@ -10,6 +11,9 @@ from ptrain.data.permutation import KeyedPermutation
 from ptrain.data.plan import BatchPlan
 from ptrain.data.samples import Split
 from ptrain.keys import derive_key
+
+POSITIONS_AHEAD = 4096
+"""Positions of the order that are evaluated at once."""
 
 __all__ = ["EvaluationLoader", "Gatherer", "Normalization", "ShardLoader", "fit_normalization"]
 
@@ -37,6 +41,8 @@ class ShardLoader:
         self._gather = Gatherer(split.samples, len(shards), plan.rows, normalization, device)
         self._epoch = -1
         self._order = KeyedPermutation(1, 0)
+        self._window: dict[int, NDArray[np.int64]] = {}
+        self._steps_ahead = max(1, POSITIONS_AHEAD // (len(shards) * plan.rows))
 
     def fill(self, epoch: int, step: int, features: Tensor, labels: Tensor, weights: Tensor) -> None:
         """Fill the tensors with the samples of ``step`` of ``epoch``; rows without one are 0 with weight 0.
@@ -47,9 +53,19 @@ class ShardLoader:
         if epoch != self._epoch:
             self._order = KeyedPermutation(self._split.size, derive_key(self._seed, "order", epoch))
             self._epoch = epoch
-        block = self._plan.block(step, self._shards)
-        order = self._order(np.arange(block.start, block.stop))
-        self._gather(self._split.indices(order), features, labels, weights)
+            self._window = {}
+        if step not in self._window:
+            self._window = self._indices(step)
+        self._gather(self._window[step], features, labels, weights)
+
+    def _indices(self, first: int) -> dict[int, NDArray[np.int64]]:
+        """Return the samples of the steps from ``first`` on: a few steps at a time cost little more than one."""
+        steps = range(first, min(first + self._steps_ahead, self._plan.steps_per_epoch))
+        blocks = [self._plan.block(step, self._shards) for step in steps]
+        positions = np.concatenate([np.arange(block.start, block.stop) for block in blocks])
+        indices = self._split.indices(self._order(positions))
+        ends = np.cumsum([len(block) for block in blocks])
+        return {step: indices[end - len(block) : end] for step, block, end in zip(steps, blocks, ends, strict=True)}
 
 
 class EvaluationLoader:

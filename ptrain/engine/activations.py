@@ -16,6 +16,7 @@ class Function:
     """(z, out): out = f(z). ``out`` may be z itself unless ``needs_input``."""
     backward_: Callable[[torch.Tensor, torch.Tensor, torch.Tensor], object]
     """(grad, z, h): grad *= f'(z), where h = f(z)."""
+    is_identity: bool = False
     needs_input: bool = False
     """Whether the derivative needs z, so that it must be kept besides h."""
 
@@ -30,7 +31,7 @@ def _copy(z: torch.Tensor, out: torch.Tensor) -> None:
 
 
 ACTIVATIONS: dict[str, Function] = {
-    "identity": Function(forward_=_copy, backward_=_nothing),
+    "identity": Function(forward_=_copy, backward_=_nothing, is_identity=True),
     # 1 / (1 + exp(-z))
     "sigmoid": Function(
         forward_=lambda z, out: torch.sigmoid(z, out=out),

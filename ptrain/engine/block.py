@@ -1,16 +1,24 @@
-"""Forward and backward of the network for a block of gradient shards, written out on preallocated buffers."""
+"""Forward and backward of the network for a block of gradient shards, written out on preallocated buffers.
 
+A block is a list of operations that are bound to their buffers once. They come from one of two sets of kernels:
+those of ptrain.native, or torch's.
+"""
+
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from ptrain import native
 from ptrain.config import ModelConfig
 from ptrain.engine.activations import ACTIVATIONS
 from ptrain.engine.buffers import Product, ShardBuffer
 from ptrain.engine.losses import LOSSES
 from ptrain.engine.mlp import Layout
 from ptrain.keys import derive_key
+
+Operation = Callable[[], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +41,26 @@ def parameters_for(flat: torch.Tensor, precision: str) -> Parameters:
     return Parameters(flat=flat, product_flat=copy)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Where a block that trains leaves its results."""
+
+    gradients: torch.Tensor
+    """(sums, length + 1 or more): a shard's gradient and, behind it, its loss; with ``merges`` sums over subtrees."""
+    merges: Sequence[int] | None
+    """After each shard, how many sums are added to the one before; None where every shard has a row of its own."""
+    class_weights: torch.Tensor | None
+    epoch_losses: torch.Tensor
+    """float64 (shards, rows): row losses are added to it."""
+    epoch_hits: torch.Tensor
+    """int64 (shards, rows): right predictions are added to it."""
+
+
 class Block:
     """Workspace and passes for ``shards`` gradient shards of ``rows`` rows each.
 
     Inputs are filled in from outside: ``features`` (shards, rows, inputs) float32, ``labels`` (shards, rows) int64,
-    ``weights`` (shards, rows) float32, 0 for padding rows.
+    ``weights`` (shards, rows) float32, 0 for padding rows. ``kernels`` is native or torch.
     """
 
     def __init__(
@@ -46,27 +69,28 @@ class Block:
         layout: Layout,
         model: ModelConfig,
         precision: str,
+        kernels: str,
         parameters: Parameters,
         shards: int,
         rows: int,
         device: torch.device,
+        training: Training | None = None,
     ):
-        self.model = model
-        self.precision = precision
-        self.shards = shards
-        self.rows = rows
+        self._model = model
+        self._native = kernels == "native"
+        self._precision = precision
+        self._layout = layout
+        self._values = layout.views(parameters.flat)
+        self._products = layout.views(parameters.product_flat)
         widths = layout.widths
-        self.num_layers = layout.num_layers
-        values = layout.views(parameters.flat)
-        products = layout.views(parameters.product_flat)
-        self._weights = [products[f"layers.{layer}.weight"] for layer in range(self.num_layers)]
-        self._biases = [values.get(f"layers.{layer}.bias") for layer in range(self.num_layers)]
 
         def buffer(width: int, dtype: torch.dtype = torch.float32) -> ShardBuffer:
             return ShardBuffer(shards, rows, width, device, dtype)
 
-        names = [model.activation] * (self.num_layers - 1) + [model.output_activation]
+        names = [model.activation] * (layout.num_layers - 1) + [model.output_activation]
         self._functions = [ACTIVATIONS[name] for name in names]
+        # The native product applies relu itself, and its derivative to the gradient that it hands down.
+        self._fused = [self._native and name == "relu" for name in names[:-1]] + [False]
         self._inputs = buffer(widths[0])
         self._outputs = [buffer(width) for width in widths[1:]]
         # z is kept besides f(z) only where the derivative needs it.
@@ -75,15 +99,10 @@ class Block:
             for width, function, out in zip(widths[1:], self._functions, self._outputs, strict=True)
         ]
         self._grads = [buffer(width) for width in widths[1:]]
-        self._masks = [buffer(width) if model.dropout else None for width in widths[1:-1]]
-        self._dropped = [buffer(width) if model.dropout else None for width in widths[1:-1]]
         half = precision == "bf16"
         self._product_inputs = [buffer(w, torch.bfloat16) if half else None for w in widths[:-1]]
         self._product_grads = [buffer(w, torch.bfloat16) if half else None for w in widths[1:]]
-        self._forward = [Product(precision, out.dense) for out in self._outputs]
-        self._backward = [Product(precision, out.dense) for out in [self._inputs, *self._outputs][:-1]]
-        self._gradient = Product(precision, False)
-        self._loss = LOSSES[model.loss]
+        self._dropout = _Dropout(model.dropout, [buffer(w) for w in widths[1:-1]]) if model.dropout else None
 
         self.features = self._inputs.view
         self.labels = torch.zeros(shards, rows, dtype=torch.int64, device=device)
@@ -92,67 +111,148 @@ class Block:
         self.outputs = self._outputs[-1].view
         """(shards, rows, classes): what the network says, after forward()."""
 
+        sources = [self._inputs, *self._outputs[:-1]]
+        self._forward: list[Operation] = []
+        for layer, source in enumerate(sources):
+            self._forward += self._forward_layer(layer, source)
+        unread = Training(
+            gradients=torch.empty(0),
+            merges=None,
+            class_weights=None,
+            epoch_losses=torch.zeros(shards, rows, dtype=torch.float64, device=device),
+            epoch_hits=torch.zeros(shards, rows, dtype=torch.int64, device=device),
+        )
+        self._losses = self._loss(unread)
+        if training is not None:
+            self._train = self._training(training)
+
     def forward(self) -> None:
         """Compute ``outputs`` without dropout."""
-        source = self._inputs
-        for layer in range(self.num_layers):
-            self._forward_layer(layer, source)
-            source = self._outputs[layer]
+        for operation in self._forward:
+            operation()
 
-    def losses(self, loss_weights: torch.Tensor) -> None:
-        """Fill ``row_losses`` and the output's gradient. loss_weights: (shards, rows)."""
-        self._loss(self.outputs, self.labels, loss_weights, self.row_losses, self._grads[-1])
+    def losses(self) -> None:
+        """Fill ``row_losses``, after forward()."""
+        for operation in self._losses:
+            operation()
 
-    def train(self, loss_weights: torch.Tensor, gradients: dict[str, torch.Tensor], masks: "DropoutKey") -> None:
-        """Fill the shards' gradients, the derivative of each shard's sum of row losses.
+    def train(self, masks: "DropoutKey") -> None:
+        """Fill the shards' gradients, the derivative of each shard's sum of row losses, and add up the epoch's sums."""
+        if self._dropout is not None:
+            self._dropout.key = masks
+        for operation in self._train:
+            operation()
 
-        loss_weights: (shards, rows); gradients: by parameter name (shards, *shape), views of the flat workspace.
-        """
-        sources = [self._inputs]
-        for layer in range(self.num_layers):
-            self._forward_layer(layer, sources[layer])
-            dropped = self._drop(layer, masks) if layer < self.num_layers - 1 else None
-            sources.append(dropped or self._outputs[layer])
-        self.losses(loss_weights)
-        for layer in reversed(range(self.num_layers)):
-            self._backward_layer(layer, sources[layer], gradients)
+    def _training(self, training: Training) -> list[Operation]:
+        sources = [self._inputs, *self._outputs[:-1]]
+        operations: list[Operation] = []
+        for layer in range(len(sources)):
+            if layer > 0 and self._dropout is not None:
+                operations.append(self._dropout.drop(layer - 1, self._outputs[layer - 1]))
+                sources[layer] = self._dropout.outputs[layer - 1]
+            operations += self._forward_layer(layer, sources[layer])
+        operations += self._loss(training)
+        gradients = self._layout.views(training.gradients[:, : self._layout.length])
+        for layer in reversed(range(len(sources))):
+            operations += self._backward_layer(layer, sources[layer], gradients, training.merges)
+        return [*operations, *self._loss_sums(training)]
 
-    def _forward_layer(self, layer: int, source: ShardBuffer) -> None:
+    def _forward_layer(self, layer: int, source: ShardBuffer) -> list[Operation]:
         total, out = self._sums[layer], self._outputs[layer]
+        weight, bias = self._products[f"layers.{layer}.weight"], self._values.get(f"layers.{layer}.bias")
+        function = self._functions[layer]
+        if self._native:
+            fused = self._fused[layer]
+            call = native.linear(source.view, weight, total.view, bias=bias, relu=fused)
+            return [call] if fused or function.is_identity else [call, lambda: function.forward_(total.flat, out.flat)]
+        operations: list[Operation] = []
         half = self._product_inputs[layer]
         if half is not None:
-            half.flat.copy_(source.flat)
-        self._forward[layer]((half or source).view, self._weights[layer], total.view)
-        bias = self._biases[layer]
+            operations.append(lambda: half.flat.copy_(source.flat))
+        product = Product(self._precision, out.dense)
+        operations.append(lambda: product((half or source).view, weight, total.view))
         if bias is not None:
-            total.view.add_(bias)
-        self._functions[layer].forward_(total.flat, out.flat)
+            operations.append(lambda: total.view.add_(bias))
+        return [*operations, lambda: function.forward_(total.flat, out.flat)]
 
-    def _drop(self, layer: int, masks: "DropoutKey") -> ShardBuffer | None:
-        mask, dropped = self._masks[layer], self._dropped[layer]
-        if mask is None or dropped is None:
-            return None
-        masks.fill(mask.view, layer, self.model.dropout)
-        torch.mul(self._outputs[layer].flat, mask.flat, out=dropped.flat)
-        return dropped
+    def _loss(self, training: Training) -> list[Operation]:
+        class_weights, grad = training.class_weights, self._grads[-1]
+        losses, hits = training.epoch_losses, training.epoch_hits
+        if self._native and self._model.loss == "cross_entropy":
+            inputs = (self.outputs, self.labels, self.weights, class_weights)
+            return [native.cross_entropy(*inputs, self.row_losses, grad.view, losses, hits)]
+        loss = LOSSES[self._model.loss]
 
-    def _backward_layer(self, layer: int, source: ShardBuffer, gradients: dict[str, torch.Tensor]) -> None:
-        grad = self._grads[layer]
-        mask = self._masks[layer] if layer < self.num_layers - 1 else None
-        if mask is not None:
-            grad.flat.mul_(mask.flat)
-        self._functions[layer].backward_(grad.flat, self._sums[layer].flat, self._outputs[layer].flat)
+        def compute() -> None:
+            weights = self.weights if class_weights is None else self.weights * class_weights[self.labels]
+            loss(self.outputs, self.labels, weights, self.row_losses, grad)
+            losses.add_(self.row_losses)
+            hits.add_((self.outputs.argmax(-1) == self.labels) & (self.weights > 0))
+
+        return [compute]
+
+    def _backward_layer(
+        self, layer: int, source: ShardBuffer, gradients: dict[str, torch.Tensor], merges: Sequence[int] | None
+    ) -> list[Operation]:
+        grad, function = self._grads[layer], self._functions[layer]
+        total, out = self._sums[layer], self._outputs[layer]
+        operations: list[Operation] = []
+        if self._dropout is not None and layer < len(self._dropout.masks):
+            mask = self._dropout.masks[layer]
+            operations.append(lambda: grad.flat.mul_(mask.flat))
+        if not (self._fused[layer] or function.is_identity):
+            operations.append(lambda: function.backward_(grad.flat, total.flat, out.flat))
+        weight = self._products[f"layers.{layer}.weight"]
+        of_weight, of_bias = gradients[f"layers.{layer}.weight"], gradients.get(f"layers.{layer}.bias")
+        if merges is not None:
+            operations.append(native.weight_gradient(source.view, grad.view, merges, of_weight))
+            if of_bias is not None:
+                operations.append(native.column_sums(grad.view, merges, of_bias))
+            if layer > 0:
+                gate = self._outputs[layer - 1].view if self._fused[layer - 1] else None
+                below = self._grads[layer - 1].view
+                operations.append(native.linear(grad.view, weight, below, transposed=True, gate=gate))
+            return operations
         half_grad = self._product_grads[layer]
         if half_grad is not None:
-            half_grad.flat.copy_(grad.flat)
+            operations.append(lambda: half_grad.flat.copy_(grad.flat))
         # The bfloat16 input of this layer is still there from the forward pass.
-        left = (self._product_inputs[layer] or source).view.transpose(1, 2)
-        right = (half_grad or grad).view
-        self._gradient(left, right, gradients[f"layers.{layer}.weight"])
-        if self._biases[layer] is not None:
-            torch.sum(grad.view, dim=1, out=gradients[f"layers.{layer}.bias"])
+        left, right = (self._product_inputs[layer] or source).view.transpose(1, 2), (half_grad or grad).view
+        product = Product(self._precision, False)
+        operations.append(lambda: product(left, right, of_weight))
+        if of_bias is not None:
+            operations.append(lambda: torch.sum(grad.view, dim=1, out=of_bias))
         if layer > 0:
-            self._backward[layer](right, self._weights[layer].t(), self._grads[layer - 1].view)
+            down = Product(self._precision, [self._inputs, *self._outputs][layer].dense)
+            operations.append(lambda: down(right, weight.t(), self._grads[layer - 1].view))
+        return operations
+
+    def _loss_sums(self, training: Training) -> list[Operation]:
+        column = training.gradients[:, self._layout.length : self._layout.length + 1]
+        if training.merges is not None:
+            return [native.column_sums(self.row_losses.unsqueeze(-1), training.merges, column)]
+        behind = training.gradients[:, self._layout.length + 1 :]
+        return [lambda: torch.sum(self.row_losses, dim=1, out=column[:, 0]), behind.zero_]
+
+
+class _Dropout:
+    """The masks of the hidden layers, and their outputs under them."""
+
+    def __init__(self, probability: float, buffers: list[ShardBuffer]):
+        self.probability = probability
+        self.outputs = buffers
+        self.masks = [buffer.like() for buffer in buffers]
+        self.key: DropoutKey
+
+    def drop(self, layer: int, source: ShardBuffer) -> Operation:
+        """Return the operation that draws the mask of a layer and applies it."""
+        mask, dropped = self.masks[layer], self.outputs[layer]
+
+        def apply() -> None:
+            self.key.fill(mask.view, layer, self.probability)
+            torch.mul(source.flat, mask.flat, out=dropped.flat)
+
+        return apply
 
 
 @dataclass(frozen=True, kw_only=True)

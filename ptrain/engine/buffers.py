@@ -20,6 +20,11 @@ class ShardBuffer:
         self.dense = stride == rows * width
         """Whether there is no padding between shards; the same for any number of shards."""
 
+    def like(self) -> "ShardBuffer":
+        """Return another zeroed buffer of the same shape."""
+        shards, rows, width = self.view.shape
+        return ShardBuffer(shards, rows, width, self.flat.device, self.flat.dtype)
+
 
 class Product:
     """Matrix products of every shard in a block, with one result for a shard whatever block it is computed in.

@@ -8,6 +8,7 @@ import torch
 
 from ptrain.config import Config
 from ptrain.engine.block import Block, parameters_for
+from ptrain.engine.kernels import resolve
 from ptrain.engine.losses import probabilities
 from ptrain.engine.mlp import Layout
 from ptrain.engine.workers import Workers
@@ -44,12 +45,19 @@ class Inference:
     def __init__(self, *, config: Config, layout: Layout, parameters: torch.Tensor, threads: int):
         self.config = config
         self.workers = Workers(threads)
+        # A network that was trained elsewhere is used with what there is here.
+        kernels = resolve(
+            "auto" if config.train.kernels == "native" else config.train.kernels,
+            config.train.precision,
+            parameters.device,
+        )
         self._parameters = parameters_for(parameters, config.train.precision)
         self._blocks = [
             Block(
                 layout=layout,
                 model=config.model,
                 precision=config.train.precision,
+                kernels=kernels,
                 parameters=self._parameters,
                 shards=1,
                 rows=CHUNK_ROWS,
@@ -76,7 +84,7 @@ class Inference:
     def _chunk(self, block: Block, loader: ChunkLoader, chunk: int) -> ChunkResult:
         loader.fill(chunk, block.features[0], block.labels[0], block.weights[0])
         block.forward()
-        block.losses(block.weights)
+        block.losses()
         valid = block.weights[0] > 0
         outputs = block.outputs[0]
         return ChunkResult(

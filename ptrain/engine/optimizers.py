@@ -5,10 +5,12 @@ same bits wherever a processor's vector loop ends and however the vector is shar
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 
+from ptrain import native
 from ptrain.config import OptimizerConfig
 
 STATE_NAMES: dict[str, tuple[str, ...]] = {
@@ -68,6 +70,64 @@ def update_(config: OptimizerConfig, learning_rate: float, step: int, part: Slic
         scratch.sqrt_().add_(config.epsilon)
         torch.div(first, scratch, out=scratch)
         p.sub_(scratch.mul_(learning_rate / first_scale))
+
+
+class Update:
+    """The update of a run's vectors, slice by slice: compiled where that is possible, with the same bits as torch's.
+
+    parameters, the vectors of the optimizer's ``state`` and ``decay``: (length,); ``slices`` cut them.
+    """
+
+    def __init__(
+        self,
+        config: OptimizerConfig,
+        parameters: torch.Tensor,
+        state: Mapping[str, torch.Tensor],
+        decay: torch.Tensor | None,
+        slices: Sequence[slice],
+    ):
+        self._config = config
+        self._parameters, self._state, self._decay, self._slices = parameters, state, decay, slices
+        self._compiled = parameters.device.type == "cpu" and native.instruction_set() is not None
+        self._scratch = torch.empty(0) if self._compiled else torch.zeros_like(parameters)
+        self._calls: dict[tuple[int, int], native.Call] = {}
+
+    def __call__(self, index: int, gradient: torch.Tensor, factor: float, rate: float, step: int) -> None:
+        """Update slice ``index`` with ``factor`` times the mean gradient (length,), which is left as it is."""
+        if self._compiled:
+            key = (index, native.address(gradient))
+            if key not in self._calls:
+                self._calls[key] = self._call(self._slices[index], gradient)
+            scaled, second_scale = _scaled(self._config, rate, step)
+            native.set_update(self._calls[key], factor, scaled, rate, second_scale)
+            self._calls[key]()
+            return
+        part = self._slices[index]
+        own = gradient[part].clone() if factor == 1.0 else gradient[part] * factor
+        vectors = Slice(
+            parameters=self._parameters[part],
+            gradient=own,
+            decay=None if self._decay is None else self._decay[part],
+            scratch=self._scratch[part],
+            state={name: vector[part] for name, vector in self._state.items()},
+        )
+        update_(self._config, rate, step, vectors)
+
+    def _call(self, part: slice, gradient: torch.Tensor) -> native.Call:
+        config, decay = self._config, self._decay
+        numbers = {name: getattr(config, name) for name in ("momentum", "beta1", "beta2", "epsilon")}
+        vectors = [vector[part] for vector in self._state.values()] + [None, None]
+        decay = None if decay is None else decay[part]
+        return native.update(
+            config.optimizer, self._parameters[part], gradient[part], decay, vectors[0], vectors[1], numbers
+        )
+
+
+def _scaled(config: OptimizerConfig, rate: float, step: int) -> tuple[float, float]:
+    """Return the rate with adam's correction of the first moment, and the scale that corrects the second."""
+    if config.optimizer not in ("adam", "adamw"):
+        return rate, 1.0
+    return rate / (1.0 - config.beta1 ** (step + 1)), 1.0 - config.beta2 ** (step + 1)
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps_per_epoch: int, epochs: int) -> float:

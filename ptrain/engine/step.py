@@ -1,24 +1,22 @@
 """One training step: local shards, ordered sum over all ranks, update. The same bits on any number of ranks."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
 
 from ptrain.comm.base import Communicator
-from ptrain.comm.ordered import OrderedSum
 from ptrain.config import Config
-from ptrain.engine.block import Block, DropoutKey, parameters_for
+from ptrain.engine.block import Block, DropoutKey, Training, parameters_for
+from ptrain.engine.exchange import CONTROL, make_exchange
+from ptrain.engine.kernels import resolve
 from ptrain.engine.mlp import ALIGNMENT, Layout
-from ptrain.engine.optimizers import Slice, learning_rate, update_
+from ptrain.engine.optimizers import Update, learning_rate
 from ptrain.engine.state import State
-from ptrain.engine.tree import plan_local_sum
+from ptrain.engine.tree import LocalSum, Part, plan_local_sum, plan_merged_sum
 from ptrain.engine.workers import Workers
 from ptrain.errors import DivergedError
 
-CONTROL = 4 * ALIGNMENT
-"""Elements behind the gradient that travel with it: [loss sum, number of ranks asked to stop, unused …]."""
 WORKSPACE_LIMIT = 2**30
 """Bytes of shard gradients held at once; above it shards are computed in turn."""
 
@@ -73,46 +71,79 @@ class TrainingStep:
         self.steps_per_epoch = steps_per_epoch
         self.class_weights = class_weights
         self.workers = Workers(max(1, min(threads, len(self.shards))))
-        length = layout.length + CONTROL
+        length = layout.length
+        self.kernels = resolve(config.train.kernels, config.train.precision, device)
+        self._plan = self._planned(device, length)
+        self._exchange, self.why_messages = make_exchange(
+            config.run.exchange,
+            comm,
+            owners,
+            length,
+            self._plan.num_rows,
+            self._plan.nodes,
+            device,
+            config.train.reduction,
+        )
+        self.exchange = self._exchange.name
+        """How gradients travel: messages, or shared memory."""
+        self._workspace = self._exchange.workspace
+        self._columns = [slice(p.start, p.stop) for p in self._slices(length + CONTROL)]
+        self._parameters = parameters_for(state.parameters, config.train.precision)
+        self._rows, self._device, self._make_loader = rows, device, make_loader
+        self._blocks = {part.shards: self._block(part) for group in self._plan.groups for part in group.parts}
+        self._loaders = {shards: make_loader(shards) for shards in self._blocks}
+        decay = config.optimizer.weight_decay
+        self._decay = layout.weight_mask(device).mul_(decay) if decay else None
+        self._update = Update(
+            config.optimizer,
+            state.parameters,
+            state.optimizer,
+            self._decay,
+            [slice(p.start, p.stop) for p in self._slices(layout.length)],
+        )
 
+    def _planned(self, device: torch.device, length: int) -> LocalSum:
+        """Return who computes which shards and what is added to what."""
+        if self.kernels == "native":
+            parts = [self.workers.part(self.shards, index) for index in range(self.workers.count)]
+            return plan_merged_sum([part for part in parts if len(part)], self.config.train.shards)
         group_size = len(self.shards)
         if device.type != "cpu":
             # A batched product on a GPU may choose its kernel by the number of matrices, so shards run one by one.
             group_size = 1
         elif group_size * length * 4 > WORKSPACE_LIMIT:
             group_size = self.workers.count
-        self._plan = plan_local_sum(self.shards, config.train.shards, group_size)
-        self._ordered = OrderedSum(comm, owners, length, device=device)
-        self._workspace = torch.zeros(self._plan.num_rows, self._ordered.padded_length, device=device)
-        self._gradient_views = layout.views(self._workspace[:, : layout.length])
-        self._columns = [slice(p.start, p.stop) for p in self._parts(length)]
-        self._parameters = parameters_for(state.parameters, config.train.precision)
-        self._blocks: dict[range, Block] = {}
-        self._loaders: dict[range, Loader] = {}
-        for shards in self._block_ranges():
-            self._loaders[shards] = make_loader(shards)
-            self._blocks[shards] = Block(
-                layout=layout,
-                model=config.model,
-                precision=config.train.precision,
-                parameters=self._parameters,
-                shards=len(shards),
-                rows=rows,
-                device=device,
-            )
-        self._scratch = torch.zeros(layout.length, device=device)
-        decay = config.optimizer.weight_decay
-        self._decay = layout.weight_mask(device).mul_(decay) if decay else None
-        self._slices = [slice(p.start, p.stop) for p in self._parts(layout.length)]
+        return plan_local_sum(self.shards, self.config.train.shards, group_size, self._split)
 
-    def _parts(self, length: int) -> list[range]:
-        return [self.workers.part(range(length), index, ALIGNMENT) for index in range(self.workers.count)]
-
-    def _block_ranges(self) -> list[range]:
-        parts = [
-            self.workers.part(group.shards, index) for group in self._plan.groups for index in range(self.workers.count)
-        ]
+    def _split(self, shards: range) -> list[range]:
+        parts = [self.workers.part(shards, index) for index in range(self.workers.count)]
         return [part for part in parts if len(part)]
+
+    def _block(self, part: Part, check: torch.Tensor | None = None) -> Block:
+        """Return the block of a part; with ``check`` it leaves its gradient there and counts nothing."""
+        local = slice(part.shards.start - self.shards.start, part.shards.stop - self.shards.start)
+        losses, hits = self.state.row_losses[local], self.state.row_hits[local]
+        training = Training(
+            gradients=self._workspace[part.row : part.row + part.num_rows] if check is None else check,
+            merges=part.merges,
+            class_weights=self.class_weights,
+            epoch_losses=losses if check is None else torch.zeros_like(losses),
+            epoch_hits=hits if check is None else torch.zeros_like(hits),
+        )
+        return Block(
+            layout=self.layout,
+            model=self.config.model,
+            precision=self.config.train.precision,
+            kernels=self.kernels,
+            parameters=self._parameters,
+            shards=len(part.shards),
+            rows=self._rows,
+            device=self._device,
+            training=training,
+        )
+
+    def _slices(self, length: int) -> list[range]:
+        return [self.workers.part(range(length), index, ALIGNMENT) for index in range(self.workers.count)]
 
     def run(self, epoch: int, step: int, valid_rows: int, stop: bool = False) -> bool:
         """Do step ``step`` of ``epoch`` (both from 0), whose global batch has ``valid_rows`` rows.
@@ -125,32 +156,29 @@ class TrainingStep:
         state = self.state
         self.beat(f"computing step {state.step}", False)
         self._local(epoch, step)
+        self._workspace[self._plan.nodes[0][1], self.layout.length + 1] = float(stop)
         self.beat(f"exchanging the gradient of step {state.step}", True)
-        control = self._workspace[self._plan.nodes[0][1], self.layout.length :]
-        control[1] = float(stop)
-        total = self._reduce()
-        loss, stops = total[self.layout.length : self.layout.length + 2].tolist()
-        gradient = total[: self.layout.length]
-        if not (math.isfinite(loss) and math.isfinite(gradient.sum().item())):
+        mean = self._exchange(valid_rows)
+        if not mean.finite:
             self._diverged(epoch, step)
-        gradient.div_(float(valid_rows))
+        factor = 1.0
         clip = self.config.optimizer.clip_norm
         if clip is not None:
-            norm = torch.linalg.vector_norm(gradient).item()
-            if norm > clip:
-                gradient.mul_(clip / norm)
-        self._update(gradient)
+            norm = torch.linalg.vector_norm(mean.gradient).item()
+            factor = clip / norm if norm > clip else 1.0
+        rate = learning_rate(self.config.optimizer, state.step, self.steps_per_epoch, self.config.train.epochs)
+        self.workers.run(lambda index: self._update(index, mean.gradient, factor, rate, state.step))
+        self._parameters.refresh()
         state.step += 1
-        return bool(stops > 0)
+        return mean.stops > 0
 
     def _local(self, epoch: int, step: int) -> None:
         """Compute all local shards into the workspace and add up complete subtrees."""
         for group in self._plan.groups:
 
-            def compute(index: int, shards: range = group.shards) -> None:
-                part = self.workers.part(shards, index)
-                if len(part):
-                    self._compute(epoch, step, part, part.start - shards.start)
+            def compute(index: int, parts: list[Part] = group.parts) -> None:
+                if index < len(parts):
+                    self._compute(epoch, step, parts[index].shards)
 
             def add_up(index: int, operations: list[tuple[str, int, int]] = group.operations) -> None:
                 columns = self._workspace[:, self._columns[index]]
@@ -161,66 +189,28 @@ class TrainingStep:
                         columns[row].copy_(columns[other])
 
             self.workers.run(compute)
-            self.workers.run(add_up)
+            if group.operations:
+                self.workers.run(add_up)
 
-    def _compute(self, epoch: int, step: int, shards: range, row: int) -> None:
-        """Compute a block of shards into the workspace rows from ``row`` on, and count losses and hits."""
+    def _compute(self, epoch: int, step: int, shards: range) -> None:
+        """Compute the gradients of a part and count its losses and hits."""
         block = self._blocks[shards]
-        rows = slice(row, row + len(shards))
         self._loaders[shards].fill(epoch, step, block.features, block.labels, block.weights)
-        weights = block.weights
-        if self.class_weights is not None:
-            weights = weights * self.class_weights[block.labels]
-        views = {name: view[rows] for name, view in self._gradient_views.items()}
-        block.train(weights, views, DropoutKey(seed=self.config.train.seed, step=self.state.step, shards=shards))
-        torch.sum(block.row_losses, dim=1, out=self._workspace[rows, self.layout.length])
-        self._workspace[rows, self.layout.length + 1 :].zero_()
-        local = slice(shards.start - self.shards.start, shards.stop - self.shards.start)
-        self.state.row_losses[local] += block.row_losses
-        hits = (block.outputs.argmax(-1) == block.labels) & (block.weights > 0)
-        self.state.row_hits[local] += hits
-
-    def _reduce(self) -> torch.Tensor:
-        """Return the sum over all shards: (length,)."""
-        partials = [(start, size, self._workspace[row]) for (start, size), row in self._plan.nodes]
-        if self.config.train.reduction == "ordered":
-            return self._ordered(partials)
-        first = partials[0][2]
-        for _, _, other in partials[1:]:
-            first.add_(other)
-        return self.comm.all_reduce_(first)[: self.layout.length + CONTROL]
-
-    def _update(self, gradient: torch.Tensor) -> None:
-        state = self.state
-        rate = learning_rate(self.config.optimizer, state.step, self.steps_per_epoch, self.config.train.epochs)
-
-        def update(index: int) -> None:
-            part = self._slices[index]
-            vectors = Slice(
-                parameters=state.parameters[part],
-                gradient=gradient[part],
-                decay=None if self._decay is None else self._decay[part],
-                scratch=self._scratch[part],
-                state={name: vector[part] for name, vector in state.optimizer.items()},
-            )
-            update_(self.config.optimizer, rate, state.step, vectors)
-
-        self.workers.run(update)
-        self._parameters.refresh()
+        block.train(DropoutKey(seed=self.config.train.seed, step=self.state.step, shards=shards))
 
     def _diverged(self, epoch: int, step: int) -> None:
         """Compute the step's shards once more, find the first that is not finite and raise DivergedError everywhere."""
         found = None
-        for group in self._plan.groups:
-            for part in (self.workers.part(group.shards, index) for index in range(self.workers.count)):
-                if found is None and len(part):
-                    self._compute(epoch, step, part, part.start - group.shards.start)
-                    finite = self._workspace[part.start - group.shards.start :][: len(part)].isfinite()
-                    bad = (~finite.all(dim=1)).nonzero()
-                    if len(bad):
-                        row = int(bad[0])
-                        loss_finite = bool(finite[row, self.layout.length])
-                        found = (part.start + row, "gradient" if loss_finite else "loss")
+        gradient = torch.zeros(1, self.layout.length + CONTROL, device=self._device)
+        for shard in self.shards:
+            own = range(shard, shard + 1)
+            merges = (0,) if self.kernels == "native" else None
+            block = self._block(Part(shards=own, row=0, merges=merges), gradient)
+            self._make_loader(own).fill(epoch, step, block.features, block.labels, block.weights)
+            block.train(DropoutKey(seed=self.config.train.seed, step=self.state.step, shards=own))
+            if not bool(gradient.isfinite().all()):
+                found = (shard, "gradient" if bool(gradient[0, self.layout.length].isfinite()) else "loss")
+                break
         reports = [report for report in self.comm.all_gather_object(found) if report is not None]
         where = f"shard {reports[0][0]}: its {reports[0][1]}" if reports else "the sum over all shards"
         raise DivergedError(f"step {self.state.step} (epoch {epoch + 1}), {where} is not finite")

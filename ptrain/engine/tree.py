@@ -1,15 +1,31 @@
 """How a rank adds up its own shards: which workspace row is added to which, in the order of the fixed binary tree."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ptrain.comm.ordered import Node, plan_additions
+from ptrain.comm.ordered import Node, plan_additions, subtrees
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Shards that one thread computes together, into workspace rows from ``row`` on."""
+
+    shards: range
+    row: int
+    merges: tuple[int, ...] | None = None
+    """After each shard, how many sums are added to the one before it; None where each shard has a row of its own."""
+
+    @property
+    def num_rows(self) -> int:
+        """Number of workspace rows that the part fills."""
+        return len(self.shards) - sum(self.merges or ())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Shards computed together into workspace rows 0, 1, …, and what is then added or moved to make room."""
+    """Parts computed at the same time, and what is then added or moved to make room."""
 
-    shards: range
+    parts: list[Part]
     operations: list[tuple[str, int, int]]
     """("add", row, other): row += other; ("copy", row, other): row = other. In this order."""
 
@@ -25,10 +41,16 @@ class LocalSum:
     """The subtrees that are left at the end, to be exchanged, and the rows that hold their sums."""
 
 
-def plan_local_sum(shards: range, num_shards: int, group_size: int) -> LocalSum:
-    """Plan the sum over a contiguous block of ``shards`` with ``group_size`` of them in memory at a time.
+def plan_local_sum(
+    shards: range,
+    num_shards: int,
+    group_size: int,
+    split: Callable[[range], Sequence[range]] = lambda members: [members],
+) -> LocalSum:
+    """Plan the sum over a contiguous block of ``shards`` with a row each, ``group_size`` of them in memory at a time.
 
-    With several groups the sums that wait for their sibling are kept in rows of their own, at most one a tree level.
+    ``split`` shares the shards of a group out over threads. With several groups the sums that wait for their sibling
+    are kept in rows of their own, at most one a tree level.
     """
     several = group_size < len(shards)
     num_rows = min(group_size, len(shards))
@@ -47,5 +69,32 @@ def plan_local_sum(shards: range, num_shards: int, group_size: int) -> LocalSum:
                 num_rows = max(num_rows, free + 1)
                 operations.append(("copy", free, row))
                 kept[index] = (node, free)
-        groups.append(Group(shards=members, operations=operations))
+        parts = [Part(shards=part, row=part.start - first) for part in split(members)]
+        groups.append(Group(parts=parts, operations=operations))
     return LocalSum(groups=groups, num_rows=num_rows, nodes=kept)
+
+
+def plan_merged_sum(parts: Sequence[range], num_shards: int) -> LocalSum:
+    """Plan the same sum where each thread adds up complete subtrees while it computes its part of the shards.
+
+    parts: contiguous and in order. A workspace row is the sum over one subtree.
+    """
+    planned: list[Part] = []
+    nodes: list[Node] = []
+    for shards in parts:
+        planned.append(Part(shards=shards, row=len(nodes), merges=merges_of(shards, num_shards)))
+        nodes += subtrees(shards.start, shards.stop, num_shards)
+    additions, rest = plan_additions(nodes, num_shards)
+    operations = [("add", left, right) for left, right in additions]
+    return LocalSum(groups=[Group(parts=planned, operations=operations)], num_rows=len(nodes), nodes=rest)
+
+
+def merges_of(shards: range, num_shards: int) -> tuple[int, ...]:
+    """Return, for each shard, how many times the last two of the sums at hand are then added."""
+    additions, _ = plan_additions([(shard, 1) for shard in shards], num_shards)
+    last = list(range(len(shards)))
+    merges = [0] * len(shards)
+    for left, right in additions:
+        merges[last[right]] += 1
+        last[left] = last[right]
+    return tuple(merges)

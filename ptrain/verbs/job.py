@@ -12,6 +12,7 @@ from ptrain.data.checks import class_counts
 from ptrain.data.loader import Normalization, ShardLoader, fit_normalization
 from ptrain.data.plan import BatchPlan, owned_shards
 from ptrain.data.samples import DataSet
+from ptrain.engine.kernels import resolve
 from ptrain.engine.mlp import Layout, initialise, layout_of
 from ptrain.engine.state import State, new_state
 from ptrain.engine.step import TrainingStep
@@ -77,7 +78,10 @@ def prepare(session: Session, config: Config, *, resume: bool) -> Job:
         raise error
     dataset, data_sha256 = load_data(session, config.data, config.train.seed)
     session.agreed(lambda: check_class_weights(config, dataset))
-    config = replace(config, optimizer=replace(config.optimizer, lr=config.optimizer.learning_rate))
+    train = config.train
+    kernels = session.agreed(lambda: resolve(train.kernels, train.precision, session.device))
+    optimizer = replace(config.optimizer, lr=config.optimizer.learning_rate)
+    config = replace(config, optimizer=optimizer, train=replace(train, kernels=kernels))
     num_samples = dataset.train.size
     batch = num_samples if config.train.batch_size == "all" else min(config.train.batch_size, num_samples)
     folder: Path = session.from_root(lambda: files.claim(config, resume=resume))

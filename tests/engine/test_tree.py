@@ -1,8 +1,10 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ptrain.comm.ordered import subtrees
-from ptrain.engine.tree import plan_local_sum
+from ptrain.engine.tree import LocalSum, Part, plan_local_sum, plan_merged_sum
 
 
 def tree(start: int, stop: int, size: int) -> str:
@@ -15,12 +17,25 @@ def tree(start: int, stop: int, size: int) -> str:
     return f"({tree(start, middle, size // 2)}+{tree(middle, stop, size // 2)})"
 
 
-def execute(shards: range, num_shards: int, group_size: int) -> list[tuple[tuple[int, int], str]]:
+def compute(part: Part) -> list[str]:
+    """Return what the kernels leave in the rows of a part."""
+    stack: list[str] = []
+    for index, shard in enumerate(part.shards):
+        stack.append(str(shard))
+        for _ in range(part.merges[index] if part.merges else 0):
+            right = stack.pop()
+            stack[-1] = f"({stack[-1]}+{right})"
+    return stack
+
+
+def execute(plan: LocalSum) -> list[tuple[tuple[int, int], str]]:
     """Carry out the plan on texts in place of vectors."""
-    plan = plan_local_sum(shards, num_shards, group_size)
     rows = [""] * plan.num_rows
     for group in plan.groups:
-        rows[: len(group.shards)] = [str(shard) for shard in group.shards]
+        for part in group.parts:
+            found = compute(part)
+            assert len(found) == part.num_rows
+            rows[part.row : part.row + len(found)] = found
         for operation, row, other in group.operations:
             rows[row] = f"({rows[row]}+{rows[other]})" if operation == "add" else rows[other]
     return [(node, rows[row]) for node, row in plan.nodes]
@@ -36,7 +51,10 @@ def test_any_group_size_adds_in_the_order_of_the_tree(data: st.DataObject) -> No
         ((first, size), tree(first, min(first + size, num_shards), size))
         for first, size in subtrees(start, stop, num_shards)
     ]
-    assert execute(range(start, stop), num_shards, group_size) == expected
+    assert execute(plan_local_sum(range(start, stop), num_shards, group_size)) == expected
+    cuts = sorted(data.draw(st.sets(st.integers(start + 1, stop - 1), max_size=4)) if stop - start > 1 else [])
+    parts = [range(a, b) for a, b in pairwise([start, *cuts, stop])]
+    assert execute(plan_merged_sum(parts, num_shards)) == expected
 
 
 def test_one_shard_at_a_time_needs_one_more_row_a_level() -> None:

@@ -25,6 +25,8 @@ FACTORS: dict[str, list[Any]] = {
     "shards": [8, 11],
     "precision": ["fp32", "bf16"],
     "normalize": ["none", "standard"],
+    "kernels": ["auto", "torch"],
+    "exchange": ["auto", "messages"],
 }
 FIXED = {"data": "blobs:samples=300,classes=4,features=5", "epochs": 2, "validation": 0.2, "lr": 0.001}
 WORLDS = [("mpi", 2, 1), ("mpi", 3, 2), ("mpi", 4, 1), ("mpi", 8, 1), ("horovod", 2, 2), ("horovod", 3, 1)]

@@ -1,0 +1,286 @@
+"""The compiled kernels of a training step on a CPU: calls whose arguments are laid down once.
+
+Every kernel gives the same bits on every instruction set, for any number of rows computed together (see simd.h).
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+VARIABLE = "PTRAIN_INSTRUCTION_SET"
+"""Environment variable that names the instruction set to use: avx512, avx2, neon or plain."""
+KINDS = {"sgd": 0, "momentum": 1, "nesterov": 2, "adam": 3, "adamw": 4}
+BARRIER_WORDS = 32
+"""uint32 words of a barrier: its two counters on cache lines of their own."""
+
+try:
+    from ptrain.native import _kernels as _compiled
+except ImportError:
+    _compiled = None
+_kernels: Any = _compiled
+_chosen: str | None = None
+
+
+def instruction_set(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the name of the instruction set that the kernels use, None where they were not compiled.
+
+    Raises:
+        ValueError: PTRAIN_INSTRUCTION_SET names one that this processor does not have.
+        RuntimeError: the kernels' bits are not those of the plain ones.
+    """
+    global _chosen
+    if _kernels is None:
+        return None
+    if _chosen is None:
+        here = _kernels.instruction_sets()
+        wanted = environ.get(VARIABLE) or here[0]
+        if wanted not in here:
+            raise ValueError(f"{VARIABLE}={wanted}: expected one of this processor's: {', '.join(here)}")
+        _check(wanted)
+        _kernels.choose(wanted)
+        _chosen = wanted
+    return _chosen
+
+
+def choose(name: str) -> None:
+    """Use the kernels of this instruction set from now on. Raises ValueError where the processor has none such."""
+    global _chosen
+    _kernels.choose(name)
+    _chosen = name
+
+
+def _check(name: str) -> None:
+    """Compare a small product of every sort with the plain kernels': a compiler's fault must not pass unseen."""
+    random = np.random.Generator(np.random.Philox(key=1))
+    x, w = (torch.from_numpy(random.standard_normal(shape, dtype=np.float32)) for shape in ((2, 7, 19), (19, 83)))
+    results = []
+    for kernels in ("plain", name):
+        _kernels.choose(kernels)
+        forward, gradient, back = torch.zeros(2, 7, 83), torch.zeros(1, 19, 83), torch.zeros(2, 7, 19)
+        linear(x, w, forward, relu=True)()
+        weight_gradient(x, forward, [0, 1], gradient)()
+        linear(forward, w, back, transposed=True, gate=x)()
+        results.append((forward, gradient, back))
+    if not all(torch.equal(plain, other) for plain, other in zip(*results, strict=True)):
+        raise RuntimeError(
+            f"the {name} kernels do not give the bits of the plain ones: set {VARIABLE}=plain and report it"
+        )
+
+
+class Call:
+    """One kernel with its arguments: 64-bit words in the order of its struct. Holds what the addresses point to."""
+
+    def __init__(self, function: Callable[[int], bool], words: Sequence[Any]):
+        self.function = function
+        self.words: NDArray[np.int64] = np.zeros(len(words), dtype=np.int64)
+        self.reals: NDArray[np.float64] = self.words.view(np.float64)
+        self._kept = [word for word in words if isinstance(word, torch.Tensor | np.ndarray)]
+        self.address = self.words.ctypes.data
+        for index, word in enumerate(words):
+            if isinstance(word, float):
+                self.reals[index] = word
+            else:
+                self.words[index] = address(word) if not isinstance(word, int) else word
+
+    def __call__(self) -> bool:
+        """Run the kernel; raises MemoryError where its scratch memory cannot be had."""
+        return self.function(self.address)
+
+
+def address(array: torch.Tensor | NDArray[Any] | None) -> int:
+    """Return the address of the first element, 0 for None."""
+    if array is None:
+        return 0
+    return array.data_ptr() if isinstance(array, torch.Tensor) else array.ctypes.data
+
+
+def _shards(tensor: torch.Tensor) -> tuple[torch.Tensor, int]:
+    """Return a float32 (shards, rows, width) tensor whose rows are dense, and the stride between its shards."""
+    assert tensor.dtype == torch.float32
+    assert tensor.dim() == 3
+    assert tensor.stride(2) == 1 or tensor.shape[2] == 1
+    assert tensor.stride(1) == tensor.shape[2] or tensor.shape[1] == 1
+    return tensor, tensor.stride(0)
+
+
+def linear(
+    a: torch.Tensor,
+    b: torch.Tensor,
+    out: torch.Tensor,
+    *,
+    bias: torch.Tensor | None = None,
+    relu: bool = False,
+    transposed: bool = False,
+    gate: torch.Tensor | None = None,
+) -> Call:
+    """Return the call that fills out = a @ b + bias, or a @ b.T with ``transposed``.
+
+    a: (shards, rows, depth); b: (depth, n), transposed (n, depth), dense; out: (shards, rows, n); bias: (n,). ``relu``
+    takes the maximum with 0. ``gate``, laid out like ``out``: the result is 0 where the gate is not above 0.
+    """
+    shards, rows, depth = a.shape
+    n = b.shape[0 if transposed else 1]
+    assert b.is_contiguous()
+    assert tuple(b.shape) == ((n, depth) if transposed else (depth, n))
+    assert tuple(out.shape) == (shards, rows, n)
+    assert gate is None or (gate.shape == out.shape and gate.stride() == out.stride() and bias is None)
+    words = [*_shards(a), shards, rows, depth, b, int(transposed), n, bias, int(relu), gate, *_shards(out)]
+    return Call(_kernels.linear, words)
+
+
+def weight_gradient(source: torch.Tensor, grad: torch.Tensor, merges: Sequence[int], out: torch.Tensor) -> Call:
+    """Return the call that fills out[node] = sum over the node's shards of source.T @ grad, in the order of ``merges``.
+
+    source: (shards, rows, inputs); grad: (shards, rows, outputs); out: (nodes, inputs, outputs), dense within a node.
+    merges[s]: how many additions follow on shard s, each of the last sum to the one before it.
+    """
+    shards, rows, inputs = source.shape
+    outputs = grad.shape[2]
+    assert tuple(out.shape) == (shards - sum(merges), inputs, outputs)
+    schedule = np.array(merges, dtype=np.int64)
+    words = [*_shards(source), *_shards(grad), shards, rows, inputs, outputs, schedule, out, out.stride(0)]
+    return Call(_kernels.gradient, words)
+
+
+def column_sums(values: torch.Tensor, merges: Sequence[int], out: torch.Tensor) -> Call:
+    """Return the call that fills out[node] with sums over rows and the node's shards; see ``weight_gradient``.
+
+    values: (shards, rows, n); out: (nodes, n).
+    """
+    shards, rows, n = values.shape
+    assert tuple(out.shape) == (shards - sum(merges), n)
+    words = [*_shards(values), shards, rows, n, np.array(merges, dtype=np.int64), out, out.stride(0)]
+    return Call(_kernels.column_sums, words)
+
+
+def cross_entropy(
+    outputs: torch.Tensor,
+    labels: torch.Tensor,
+    weights: torch.Tensor,
+    class_weights: torch.Tensor | None,
+    row_losses: torch.Tensor,
+    grad: torch.Tensor,
+    epoch_losses: torch.Tensor,
+    epoch_hits: torch.Tensor,
+) -> Call:
+    """Return the call for w (log Σ exp(z) - z_label) and its derivative w (softmax - one-hot), in double inside.
+
+    outputs, grad: (shards, rows, classes); labels: int64, weights and row_losses: float32, (shards, rows), dense;
+    class_weights: (classes,). epoch_losses (float64) and epoch_hits (int64), (shards, rows), are added to. The
+    derivative: Bishop, Pattern Recognition and Machine Learning, eq. 4.109.
+    """
+    shards, rows, n = outputs.shape
+    for tensor in (labels, weights, row_losses, epoch_losses, epoch_hits):
+        assert tensor.is_contiguous()
+        assert tuple(tensor.shape) == (shards, rows)
+    assert (labels.dtype, epoch_losses.dtype, epoch_hits.dtype) == (torch.int64, torch.float64, torch.int64)
+    words = [*_shards(outputs), labels, weights, class_weights, shards, rows, n]
+    return Call(_kernels.cross_entropy, [*words, row_losses, *_shards(grad), epoch_losses, epoch_hits])
+
+
+def reduce(
+    pieces: Sequence[torch.Tensor], additions: Sequence[tuple[int, int]], part: range, out: torch.Tensor
+) -> Call:
+    """Return the call that fills out[part] = (sum of pieces) / divisor, where sum[i] += sum[j] for each (i, j).
+
+    pieces and out: float32 vectors; the sum ends up in piece 0's place. ``set_divisor`` comes before the call, which
+    returns whether all is finite. The pieces are not changed.
+    """
+    table = np.array([address(piece) for piece in pieces], dtype=np.int64)
+    order = np.array(additions, dtype=np.int64).reshape(-1, 2)
+    call = Call(_kernels.reduce, [table, len(pieces), order, len(order), part.start, part.stop, 1.0, 1, out])
+    call._kept += pieces
+    return call
+
+
+def set_divisor(call: Call, divisor: int) -> None:
+    """Let a call of ``reduce`` divide by this number of rows."""
+    call.reals[6] = divisor
+    # Multiplying by the inverse of a power of two rounds in the same way.
+    call.words[7] = int(divisor & (divisor - 1) == 0)
+
+
+def update(
+    optimizer: str,
+    parameters: torch.Tensor,
+    gradient: torch.Tensor,
+    decay: torch.Tensor | None,
+    first: torch.Tensor | None,
+    second: torch.Tensor | None,
+    numbers: Mapping[str, float],
+) -> Call:
+    """Return the call that changes ``parameters`` by one update of ``optimizer``; all tensors are float32 vectors.
+
+    numbers: momentum, beta1, beta2 and epsilon. ``set_update`` comes before the call.
+    """
+    beta1, beta2 = numbers["beta1"], numbers["beta2"]
+    words: list[Any] = [KINDS[optimizer], parameters.numel(), parameters, gradient, decay, first, second]
+    words += [1.0, 0.0, 0.0, numbers["momentum"], beta1, 1.0 - beta1, beta2, 1.0 - beta2, 1.0, numbers["epsilon"]]
+    return Call(_kernels.update, words)
+
+
+def set_update(call: Call, factor: float, rate: float, decay_rate: float, second_scale: float) -> None:
+    """Let a call of ``update`` multiply the gradient by ``factor`` and use these rates and adam's second correction."""
+    call.reals[7:10] = factor, rate, decay_rate
+    call.reals[15] = second_scale
+
+
+def gather(
+    features: NDArray[Any],
+    labels: NDArray[Any],
+    offset: torch.Tensor | None,
+    scale: torch.Tensor | None,
+    out: torch.Tensor,
+    labels_out: torch.Tensor,
+    weights_out: torch.Tensor,
+) -> Call:
+    """Return the call that takes rows of ``features`` as float32, (x - offset) * scale, with their labels and weight 1.
+
+    features: (N, F) uint8 or float32, dense; labels: (N,) integers from 0 on; offset and scale: () or (F,) or None;
+    out: (shards, rows, F); labels_out int64 and weights_out float32: (shards, rows). ``set_indices`` comes before the
+    call; rows beyond the indices are zeros of weight 0.
+    """
+    shards, rows, width = out.shape
+    assert features.flags.c_contiguous
+    assert features.dtype in (np.uint8, np.float32)
+    assert labels.dtype.kind in "iu"
+    assert labels.flags.c_contiguous
+    vector = any(tensor is not None and tensor.dim() == 1 for tensor in (offset, scale))
+    spread = [
+        None if tensor is None else tensor.expand(width).contiguous() if vector else tensor
+        for tensor in (offset, scale)
+    ]
+    words = [
+        features,
+        features.itemsize,
+        width,
+        labels,
+        labels.itemsize,
+        0,
+        0,
+        shards,
+        rows,
+        *spread,
+        int(vector),
+        *_shards(out),
+    ]
+    return Call(_kernels.gather, [*words, labels_out, weights_out])
+
+
+def set_indices(call: Call, indices: NDArray[np.int64]) -> None:
+    """Let a call of ``gather`` take these rows; the array must live until after the call."""
+    assert indices.dtype == np.int64
+    assert indices.flags.c_contiguous
+    call.words[5:7] = indices.ctypes.data, len(indices)
+
+
+def barrier(words: torch.Tensor, size: int, spins: int) -> None:
+    """Wait until ``size`` processes have called it on the same shared memory.
+
+    words: BARRIER_WORDS of 4 bytes, zeros at first. ``spins``: how often to look before sleeping.
+    """
+    _kernels.barrier(words.data_ptr(), size, spins)

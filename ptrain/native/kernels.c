@@ -1,0 +1,451 @@
+/* The arithmetic of a training step on a CPU, with the same bits on every processor that has fused multiply-add.
+ *
+ * Python passes addresses: ptrain/native/__init__.py owns the tensors behind them and checks their shapes and types.
+ * Nothing here is called with an address that came from a file or from the network. The interpreter's lock is released
+ * while a kernel runs.
+ */
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <math.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+#define UNROLL _Pragma("GCC unroll 16")
+#define TILE_ROWS 6
+#define DEPTH_BLOCK 4096 /* lines of a panel: 256 KiB with 16 columns */
+#define REDUCE_BLOCK 1024
+#define EXPONENT 0x7f800000u
+
+enum kind { SGD, MOMENTUM, NESTEROV, ADAM, ADAMW };
+
+/* Every struct below is an array of 64-bit words for Python: integers, addresses, and doubles as their bits. */
+
+/* out (shards, rows, n) = epilogue(a (shards, rows, depth) @ b): b is (depth, n), or with transposed (n, depth).
+ * bias: (n,) or null. relu: out = max(out, 0), NaN kept. gate: like out or null; out = 0 where the gate is not above 0. */
+struct linear {
+    const float *a;
+    long a_stride, shards, rows, depth;
+    const float *b;
+    long transposed, n;
+    const float *bias;
+    long relu;
+    const float *gate;
+    float *out;
+    long out_stride;
+};
+
+/* out[node] (inputs, outputs) = sum over the node's shards of input[s].T @ grad[s]. merges[s] says how many of the sums
+ * at hand are then added, the last to the one before it. */
+struct gradient {
+    const float *input;
+    long input_stride;
+    const float *grad;
+    long grad_stride, shards, rows, inputs, outputs;
+    const int64_t *merges;
+    float *out;
+    long node_stride;
+};
+
+/* The same for sums over rows: values (shards, rows, n), out[node] (n,). */
+struct column_sums {
+    const float *values;
+    long stride, shards, rows, n;
+    const int64_t *merges;
+    float *out;
+    long node_stride;
+};
+
+/* Losses and gradient of softmax cross-entropy: outputs, grad (shards, rows, n); the rest (shards, rows).
+ * class_weights: (n,) or null. The sums of the epoch are added to. */
+struct cross_entropy {
+    const float *outputs;
+    long outputs_stride;
+    const int64_t *labels;
+    const float *weights, *class_weights;
+    long shards, rows, n;
+    float *row_losses, *grad;
+    long grad_stride;
+    double *epoch_losses;
+    int64_t *epoch_hits;
+};
+
+/* out[start..stop] = (sum of the pieces in the order of additions) / divisor. pieces: addresses of whole vectors. */
+struct reduce {
+    const float *const *pieces;
+    long num_pieces;
+    const int64_t *additions;
+    long num_additions, start, stop;
+    double divisor;
+    long by_inverse;
+    float *out;
+};
+
+struct update {
+    long kind, count;
+    float *parameters;
+    const float *gradient, *decay;
+    float *first, *second;
+    double factor, rate, decay_rate, momentum, beta1, one_minus_beta1, beta2, one_minus_beta2, second_scale, epsilon;
+};
+
+/* features: (N, width) of item bytes, 1 for uint8 and 4 for float32; labels: (N,) whole numbers from 0 on of label_item
+ * bytes. */
+struct gather {
+    const void *features;
+    long item, width;
+    const void *labels;
+    long label_item;
+    const int64_t *indices;
+    long count, shards, rows;
+    const float *offset, *scale;
+    long per_feature;
+    float *out;
+    long out_stride;
+    int64_t *labels_out;
+    float *weights_out;
+};
+
+struct kernels {
+    int (*linear)(const struct linear *);
+    int (*gradient)(const struct gradient *);
+    int (*column_sums)(const struct column_sums *);
+    int (*reduce)(const struct reduce *);
+    int (*update)(const struct update *);
+    int (*gather)(const struct gather *);
+};
+
+static inline uint32_t bits_of(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static inline int64_t label_at(const void *labels, long item, long index)
+{
+    switch (item) {
+    case 1: return ((const uint8_t *)labels)[index];
+    case 2: return ((const uint16_t *)labels)[index];
+    case 4: return ((const uint32_t *)labels)[index];
+    default: return ((const int64_t *)labels)[index];
+    }
+}
+
+/* Memory of this thread for the duration of a kernel, aligned to 64 bytes. Null where there is none. */
+static float *scratch(long count)
+{
+    static _Thread_local float *memory;
+    static _Thread_local long size;
+    if (count > size) {
+        free(memory);
+        size = (count + 4095) / 4096 * 4096;
+        memory = aligned_alloc(64, size * sizeof(float));
+        if (!memory) size = 0;
+    }
+    return memory;
+}
+
+/* Any processor: the library's fused multiply-add, exact but slow where the processor has none. */
+#define NAME(x) x##_plain
+#define LANES 1
+#define VECTOR float
+#define LOAD(p) (*(p))
+#define STORE(p, v) (*(p) = (v))
+#define SPREAD(x) (x)
+#define FMA(a, b, c) __builtin_fmaf(a, b, c)
+#define ZERO 0.0f
+#define PLUS(a, b) ((a) + (b))
+#define BLOCK 1
+#define TRANSPOSE(from, from_stride, to, to_stride) (*(to) = *(from))
+#define PANEL_VECTORS 2
+#include "simd.h"
+
+#if defined(__x86_64__)
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+/* An 8 x 8 block: pairs of lines are interleaved, then pairs of pairs, then the halves of the vectors change places. */
+static inline void transpose(const float *from, long from_stride, float *to, long to_stride)
+{
+    __m256 line[8], pair[8], four[8];
+    UNROLL for (int i = 0; i < 8; i++) line[i] = _mm256_loadu_ps(from + i * from_stride);
+    UNROLL for (int i = 0; i < 4; i++) {
+        pair[2 * i] = _mm256_unpacklo_ps(line[2 * i], line[2 * i + 1]);
+        pair[2 * i + 1] = _mm256_unpackhi_ps(line[2 * i], line[2 * i + 1]);
+    }
+    UNROLL for (int i = 0; i < 2; i++) {
+        four[4 * i] = _mm256_shuffle_ps(pair[4 * i], pair[4 * i + 2], 0x44);
+        four[4 * i + 1] = _mm256_shuffle_ps(pair[4 * i], pair[4 * i + 2], 0xee);
+        four[4 * i + 2] = _mm256_shuffle_ps(pair[4 * i + 1], pair[4 * i + 3], 0x44);
+        four[4 * i + 3] = _mm256_shuffle_ps(pair[4 * i + 1], pair[4 * i + 3], 0xee);
+    }
+    UNROLL for (int i = 0; i < 4; i++) {
+        _mm256_storeu_ps(to + i * to_stride, _mm256_permute2f128_ps(four[i], four[i + 4], 0x20));
+        _mm256_storeu_ps(to + (i + 4) * to_stride, _mm256_permute2f128_ps(four[i], four[i + 4], 0x31));
+    }
+}
+#define NAME(x) x##_avx2
+#define LANES 8
+#define VECTOR __m256
+#define LOAD(p) _mm256_loadu_ps(p)
+#define STORE(p, v) _mm256_storeu_ps(p, v)
+#define SPREAD(x) _mm256_set1_ps(x)
+#define FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define ZERO _mm256_setzero_ps()
+#define PLUS(a, b) _mm256_add_ps(a, b)
+#define BLOCK 8
+#define TRANSPOSE transpose
+#define PANEL_VECTORS 2
+#include "simd.h"
+#pragma GCC pop_options
+
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512vl,avx512dq,avx512bw,avx2,fma")
+#define NAME(x) x##_avx512
+#define LANES 16
+#define VECTOR __m512
+#define LOAD(p) _mm512_loadu_ps(p)
+#define STORE(p, v) _mm512_storeu_ps(p, v)
+#define SPREAD(x) _mm512_set1_ps(x)
+#define FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define ZERO _mm512_setzero_ps()
+#define PLUS(a, b) _mm512_add_ps(a, b)
+#define BLOCK 8
+#define TRANSPOSE transpose
+#define PANEL_VECTORS 4
+#include "simd.h"
+#pragma GCC pop_options
+#elif defined(__aarch64__)
+#define NAME(x) x##_neon
+#define LANES 4
+#define VECTOR float32x4_t
+#define LOAD(p) vld1q_f32(p)
+#define STORE(p, v) vst1q_f32(p, v)
+#define SPREAD(x) vdupq_n_f32(x)
+#define FMA(a, b, c) vfmaq_f32(c, a, b)
+#define ZERO vdupq_n_f32(0.0f)
+#define PLUS(a, b) vaddq_f32(a, b)
+#define BLOCK 1
+#define TRANSPOSE(from, from_stride, to, to_stride) (*(to) = *(from))
+#define PANEL_VECTORS 4
+#include "simd.h"
+#endif
+
+/* exp(x) for x <= 0 and log(x) for x >= 1 in double precision from operations that IEEE 754 rounds, so that no mathematical
+ * library's version shows. Errors below 1e-13, relative for exp, absolute for log: far below a float's. */
+static double exponential(double x)
+{
+    static const double inverse[] = {1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040,
+        1.0 / 40320, 1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600};
+    if (x != x) return x;
+    if (x < -700.0) return 0.0;
+    const double turns = floor(x * 1.4426950408889634 + 0.5);
+    /* ln 2 in two parts, the first with trailing zeros, so that the product with turns is exact */
+    const double rest = (x - turns * 6.93147180369123816490e-01) - turns * 1.90821492927058770002e-10;
+    double sum = inverse[12];
+    for (int i = 11; i >= 0; i--) sum = sum * rest + inverse[i];
+    const uint64_t bits = (uint64_t)((int64_t)turns + 1023) << 52;
+    double power;
+    memcpy(&power, &bits, sizeof power);
+    return sum * power;
+}
+
+static double logarithm(double x)
+{
+    if (!(x < INFINITY)) return x;
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    int64_t exponent = (int64_t)(bits >> 52) - 1023;
+    bits = (bits & 0xfffffffffffffull) | (1023ull << 52);
+    double m;
+    memcpy(&m, &bits, sizeof m);
+    if (m > 1.4142135623730951) {
+        m *= 0.5;
+        exponent++;
+    }
+    /* log m = 2 atanh((m - 1) / (m + 1)) */
+    const double s = (m - 1.0) / (m + 1.0), square = s * s;
+    double sum = 0.0;
+    for (int i = 21; i >= 1; i -= 2) sum = sum * square + 1.0 / i;
+    return (double)exponent * 6.93147180559945286227e-01 + 2.0 * s * sum;
+}
+
+static int cross_entropy(const struct cross_entropy *task)
+{
+    const long n = task->n;
+    double *powers = (double *)scratch(2 * n);
+    if (!powers) return -1;
+    for (long s = 0; s < task->shards; s++)
+        for (long r = 0; r < task->rows; r++) {
+            const long row = s * task->rows + r, label = task->labels[row];
+            const float *z = task->outputs + s * task->outputs_stride + r * n;
+            float *grad = task->grad + s * task->grad_stride + r * n;
+            float weight = task->weights[row];
+            const int counts = weight > 0.0f;
+            if (task->class_weights) weight *= task->class_weights[label];
+            long best = 0;
+            int wrong = z[0] != z[0];
+            for (long j = 1; j < n; j++) {
+                wrong |= z[j] != z[j];
+                if (z[j] > z[best]) best = j;
+            }
+            double total = 0.0;
+            for (long j = 0; j < n; j++) {
+                powers[j] = exponential((double)z[j] - (double)z[best]);
+                total += powers[j];
+            }
+            if (wrong) total = NAN;
+            for (long j = 0; j < n; j++)
+                grad[j] = (float)(powers[j] / total - (j == label ? 1.0 : 0.0)) * weight;
+            const float loss = (float)(logarithm(total) - ((double)z[label] - (double)z[best])) * weight;
+            task->row_losses[row] = loss;
+            task->epoch_losses[row] += (double)loss;
+            task->epoch_hits[row] += counts && !wrong && best == label;
+        }
+    return 0;
+}
+
+/* A barrier between processes that share memory: words[0] counts arrivals, words[1] the rounds. Spins for a while, then
+ * sleeps, so that more ranks than cores do not stand in each other's way. */
+static int barrier(uint32_t *words, long size, long spins)
+{
+    _Atomic uint32_t *arrived = (_Atomic uint32_t *)words, *round = (_Atomic uint32_t *)(words + 16);
+    const uint32_t mine = atomic_load_explicit(round, memory_order_acquire);
+    if (atomic_fetch_add_explicit(arrived, 1, memory_order_acq_rel) + 1 == (uint32_t)size) {
+        atomic_store_explicit(arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(round, mine + 1, memory_order_release);
+        syscall(SYS_futex, round, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+        return 0;
+    }
+    for (long i = 0; i < spins; i++) {
+        if (atomic_load_explicit(round, memory_order_acquire) != mine) return 0;
+#if defined(__x86_64__)
+        _mm_pause();
+#endif
+    }
+    const struct timespec limit = {1, 0};
+    while (atomic_load_explicit(round, memory_order_acquire) == mine)
+        if (syscall(SYS_futex, round, FUTEX_WAIT, mine, &limit, NULL, 0) < 0 && errno == ENOSYS) return -1;
+    return 0;
+}
+
+static const struct {
+    const char *name;
+    const struct kernels *kernels;
+} sets[] = {
+#if defined(__x86_64__)
+    {"avx512", &kernels_avx512},
+    {"avx2", &kernels_avx2},
+#elif defined(__aarch64__)
+    {"neon", &kernels_neon},
+#endif
+    {"plain", &kernels_plain},
+};
+enum { NUM_SETS = sizeof sets / sizeof *sets };
+static const struct kernels *chosen = &kernels_plain;
+
+static int runs_here(const char *name)
+{
+#if defined(__x86_64__)
+    if (!strcmp(name, "avx512"))
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma");
+    if (!strcmp(name, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+    (void)name;
+    return 1;
+}
+
+static PyObject *instruction_sets(PyObject *module, PyObject *none)
+{
+    (void)module, (void)none;
+    PyObject *list = PyList_New(0);
+    for (int i = 0; list && i < NUM_SETS; i++) {
+        if (!runs_here(sets[i].name)) continue;
+        PyObject *name = PyUnicode_FromString(sets[i].name);
+        if (!name || PyList_Append(list, name)) Py_CLEAR(list);
+        Py_XDECREF(name);
+    }
+    return list;
+}
+
+static PyObject *choose(PyObject *module, PyObject *argument)
+{
+    (void)module;
+    const char *name = PyUnicode_AsUTF8(argument);
+    for (int i = 0; name && i < NUM_SETS; i++)
+        if (!strcmp(name, sets[i].name) && runs_here(name)) {
+            chosen = sets[i].kernels;
+            Py_RETURN_NONE;
+        }
+    if (name) PyErr_Format(PyExc_ValueError, "instruction set %s is not one of this processor", name);
+    return NULL;
+}
+
+/* Each kernel takes the address of its struct. */
+#define CALL(name, expression)                                                                                         \
+    static PyObject *call_##name(PyObject *module, PyObject *argument)                                                 \
+    {                                                                                                                  \
+        (void)module;                                                                                                  \
+        const struct name *task = PyLong_AsVoidPtr(argument);                                                          \
+        if (!task) return NULL;                                                                                        \
+        int result;                                                                                                    \
+        Py_BEGIN_ALLOW_THREADS                                                                                         \
+        result = expression(task);                                                                                     \
+        Py_END_ALLOW_THREADS                                                                                           \
+        if (result < 0) return PyErr_NoMemory();                                                                       \
+        return PyBool_FromLong(result);                                                                                \
+    }
+CALL(linear, chosen->linear)
+CALL(gradient, chosen->gradient)
+CALL(column_sums, chosen->column_sums)
+CALL(reduce, chosen->reduce)
+CALL(update, chosen->update)
+CALL(gather, chosen->gather)
+CALL(cross_entropy, cross_entropy)
+
+static PyObject *call_barrier(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
+{
+    (void)module;
+    if (count != 3) return PyErr_Format(PyExc_TypeError, "barrier takes 3 arguments, not %zd", count);
+    uint32_t *words = PyLong_AsVoidPtr(arguments[0]);
+    const long size = PyLong_AsLong(arguments[1]), spins = PyLong_AsLong(arguments[2]);
+    if (PyErr_Occurred()) return NULL;
+    int result;
+    Py_BEGIN_ALLOW_THREADS
+    result = barrier(words, size, spins);
+    Py_END_ALLOW_THREADS
+    if (result < 0) return PyErr_SetFromErrno(PyExc_OSError);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"instruction_sets", instruction_sets, METH_NOARGS, "Names of the instruction sets that this processor has, best first."},
+    {"choose", choose, METH_O, "Use the kernels of this instruction set from now on."},
+    {"linear", call_linear, METH_O, "See struct linear in kernels.c."},
+    {"gradient", call_gradient, METH_O, "See struct gradient in kernels.c."},
+    {"column_sums", call_column_sums, METH_O, "See struct column_sums in kernels.c."},
+    {"cross_entropy", call_cross_entropy, METH_O, "See struct cross_entropy in kernels.c."},
+    {"reduce", call_reduce, METH_O, "See struct reduce in kernels.c. Returns whether the sum is finite."},
+    {"update", call_update, METH_O, "See struct update in kernels.c."},
+    {"gather", call_gather, METH_O, "See struct gather in kernels.c."},
+    {"barrier", (PyCFunction)(void (*)(void))call_barrier, METH_FASTCALL, "Wait at (address, size, spins) for all processes."},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernels", "Kernels of ptrain.", -1, methods, NULL, NULL, NULL, NULL};
+
+PyMODINIT_FUNC PyInit__kernels(void) { return PyModule_Create(&module); }
