@@ -41,7 +41,7 @@ FORMATS: dict[str, Format] = {
     "tsv": Format(open=tables.open_tsv, extensions=(".tsv", ".tab")),
     "parquet": Format(open=tables.open_parquet, extensions=(".parquet", ".pq")),
     "hdf5": Format(open=hdf5.open_hdf5, extensions=hdf5.SUFFIXES, takes_labels=True),
-    "mat": Format(open=mat.open_mat, extensions=mat.SUFFIXES, takes_labels=True),
+    "mat": Format(open=scene.open_mat, extensions=mat.SUFFIXES, takes_labels=True),
     "zarr": Format(open=zarr_arrays.open_zarr, extensions=zarr_arrays.SUFFIXES, takes_labels=True),
     "images": Format(open=image_folder.open_image_folder),
     "scene": Format(open=scene.open_scene, extensions=scene.EXTENSIONS, takes_labels=True),

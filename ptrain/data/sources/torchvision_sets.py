@@ -43,6 +43,8 @@ class Set:
     """Values of the argument split, where it chooses among data sets; the first one is the default."""
     class_names: tuple[str, ...] | None = None
     """Where torchvision's class has none."""
+    checked: bool = True
+    """Whether torchvision checks the sum of an archive that is there already."""
 
 
 _SPLIT: dict[str, Any] = {"train": {"split": "train"}, "test": {"split": "test"}}
@@ -60,8 +62,8 @@ SETS: dict[str, Set] = {
     "QMNIST": Set(about="MNIST with 60,000 test images", class_names=_DIGITS),
     "SVHN": Set(about="house numbers, RGB, 32 x 32", class_names=_DIGITS, **_SPLIT),
     "STL10": Set(about="10 classes of colour images, 96 x 96", **_SPLIT),
-    "Semeion": Set(about="handwritten digits, 16 x 16", train={}, test=None, class_names=_DIGITS),
-    "USPS": Set(about="handwritten digits, 16 x 16", class_names=_DIGITS),
+    "SEMEION": Set(about="handwritten digits, 16 x 16", train={}, test=None, class_names=_DIGITS),
+    "USPS": Set(about="handwritten digits, 16 x 16", class_names=_DIGITS, checked=False),
 }
 """The classes of torchvision.datasets whose images all have one size."""
 
@@ -149,8 +151,11 @@ def _raw(root: Path, dataset: str) -> Path:
     try:
         if mark.exists():
             for path in sorted(raw.rglob("*"), reverse=True):
-                if path.is_file() and path.suffix not in _ARCHIVES:
+                keep = SETS[dataset].checked and path.suffix in _ARCHIVES
+                if path.is_file() and path != mark and not keep:
                     path.unlink()
+                elif path.is_dir() and not any(path.iterdir()):
+                    path.rmdir()
         elif not raw.exists():
             raw.mkdir(parents=True)
             mark.touch()
