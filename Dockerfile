@@ -44,14 +44,18 @@ FROM horovod AS wheel
 COPY pyproject.toml README.md ./
 COPY slurm slurm
 COPY ptrain ptrain
-RUN /opt/ptrain/venv/bin/pip wheel -q --no-deps --no-build-isolation --wheel-dir /opt/ptrain/wheel .
+RUN /opt/ptrain/venv/bin/pip wheel -q --no-deps --no-build-isolation --wheel-dir /opt/ptrain/wheel . \
+    && python3 -m zipfile --list /opt/ptrain/wheel/*.whl | grep -q 'native/_kernels.*\.so '
 
 # What a run needs of it all: headers, build tools and the tests of other packages are left behind.
 FROM horovod AS install
 COPY --from=wheel /opt/ptrain/wheel /opt/ptrain/wheel
 ARG GPU_OPERATIONS=none
-RUN venv=/opt/ptrain/venv \
-    && "$venv/bin/pip" install -q --no-deps --force-reinstall /opt/ptrain/wheel/*.whl \
+# More formats of data and loggers, such as data,scenes: the optional dependencies of pyproject.toml.
+ARG EXTRAS=
+RUN venv=/opt/ptrain/venv wheel=$(echo /opt/ptrain/wheel/*.whl) \
+    && "$venv/bin/pip" install -q --no-deps --force-reinstall "$wheel" \
+    && if [ -n "$EXTRAS" ]; then "$venv/bin/pip" install -q -c requirements.lock -c requirements-dev.lock "$wheel[$EXTRAS]"; fi \
     && "$venv/bin/python" -c "import sys, torch; \
 cuda = torch.version.cuda; \
 sys.exit(f'torch is a CUDA {cuda} build in an image for CPUs: build with --build-arg PTRAIN_TORCH_INDEX=URL of the CPU builds' \
@@ -80,7 +84,8 @@ ENV PATH=/opt/ptrain/venv/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:
 # Does what was built elsewhere load here, as the user who will run it?
 USER 10001:10001
 WORKDIR /work
-RUN python -c "import horovod.torch as hvd; from mpi4py import MPI; assert hvd.mpi_built() and hvd.gloo_built()" \
+RUN python -c "import horovod.torch as hvd; from mpi4py import MPI; from ptrain.native import instruction_set; \
+assert hvd.mpi_built() and hvd.gloo_built() and instruction_set()" \
     && ptrain --version
 ARG VERSION=unknown
 ARG REVISION=unknown
@@ -90,5 +95,6 @@ LABEL org.opencontainers.image.title="ptrain" \
     org.opencontainers.image.revision="${REVISION}" \
     org.opencontainers.image.documentation="docs/container.md"
 # A job ends; there is no service whose health could be asked for, so there is no HEALTHCHECK.
-ENTRYPOINT ["tini", "--", "ptrain"]
+# -s: also where it is not process 1, as with Apptainer and 'docker run --init'.
+ENTRYPOINT ["tini", "-s", "--", "ptrain"]
 CMD ["--help"]

@@ -107,7 +107,7 @@ def test_a_change_of_ptrain_does_not_build_horovod_again() -> None:
 
 
 def test_signals_arrive() -> None:
-    assert ("ENTRYPOINT", '["tini", "--", "ptrain"]') in LAST_STAGE
+    assert ("ENTRYPOINT", '["tini", "-s", "--", "ptrain"]') in LAST_STAGE
 
 
 def test_labels_are_the_standard_ones() -> None:
