@@ -312,6 +312,79 @@ def _read_converted(spec: str, _: str | None) -> None:
     drain_source(converted.load(Path(spec)))
 
 
+def _text_seeds(delimiter: str, name: str) -> Callable[[Path], list[Seed]]:
+    rows = [f"{row},{row * 0.5},{'ab'[row % 2]},{'xyz'[row % 3]}" for row in range(20)]
+    texts = [
+        "\n".join(["a,b,c,t", *rows]) + "\n",
+        "\r\n".join(["\ufeffa,b,c,t", *rows]),
+        "\n".join(['"a","b b","c",t', *(f'{row},{-row}e-3,"q""{row % 2}, é",{row % 3}' for row in range(20))]),
+    ]
+    contents = [text.replace(",", delimiter).encode() for text in texts]
+    return lambda _: [Seed(spec=name, files={name: content}) for content in contents]
+
+
+def _read_csv(spec: str, _: str | None) -> None:
+    from ptrain.data.sources import tables
+
+    of_stream(tables.open_csv, target="t")(spec, None)
+
+
+def _read_tsv(spec: str, _: str | None) -> None:
+    from ptrain.data.sources import tables
+
+    of_stream(tables.open_tsv, target="t")(spec, None)
+
+
+def _parquet_seeds(folder: Path) -> list[Seed]:
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = {"a": X[:, 0], "b": np.arange(20), "c": ["ab"[row % 2] for row in range(20)], "t": Y}
+    seeds = []
+    options: list[dict[str, Any]] = [
+        {"compression": "none"}, {"compression": "snappy"}, {"compression": "zstd", "row_group_size": 7},
+        {"compression": "gzip", "use_dictionary": False}, {"compression": "none", "data_page_version": "2.0"},
+    ]  # fmt: skip
+    for keywords in options:
+        pyarrow.parquet.write_table(pyarrow.table(columns), folder / "a.parquet", **keywords)
+        seeds.append(Seed(spec="a.parquet", files={"a.parquet": (folder / "a.parquet").read_bytes()}))
+    return seeds
+
+
+def _read_parquet(spec: str, _: str | None) -> None:
+    from ptrain.data.sources import tables
+
+    of_stream(tables.open_parquet, target="t")(spec, None)
+
+
+def _scene_seeds(folder: Path) -> list[Seed]:
+    from tests.data.scenes.files import UTM, write
+
+    cube = (np.arange(16 * 16 * 3) % 251).astype(np.uint16).reshape(16, 16, 3)
+    reference = (np.arange(256) // 40 % 4).astype(np.uint8).reshape(16, 16)
+    options: list[dict[str, Any]] = [
+        {}, {"compress": "deflate", "tiled": True, "blockxsize": 16, "blockysize": 16}, {"compress": "lzw"},
+        {"driver": "ENVI"}, {"driver": "ENVI", "interleave": "bip"},
+    ]  # fmt: skip
+    seeds = []
+    for number, keywords in enumerate(options):
+        place = folder / str(number)
+        place.mkdir()
+        envi = "driver" in keywords
+        place_scene, place_reference = place / ("a.img" if envi else "a.tif"), place / "r.tif"
+        write(place_scene, cube, **UTM, **keywords)
+        write(place_reference, reference, colors={1: (255, 0, 0), 2: (0, 255, 0)}, **UTM)
+        spec = "a.hdr" if envi else "a.tif"
+        seeds.append(Seed(spec=spec, labels="r.tif", files=files_of(place)))
+    return seeds
+
+
+def _read_scene(spec: str, labels: str | None) -> None:
+    from ptrain.data.sources import scene
+
+    of_stream(scene.open_scene)(spec, labels)
+
+
 FORMATS: dict[str, Format] = {
     "npy": Format(seeds=_npy_seeds, read=_read_npy),
     "npz": Format(seeds=_npz_seeds, read=_read_npz),
@@ -321,5 +394,9 @@ FORMATS: dict[str, Format] = {
     "zarr": Format(seeds=_zarr_seeds, read=_read_zarr),
     "images": Format(seeds=_image_seeds, read=_read_images),
     "converted": Format(seeds=_converted_seeds, read=_read_converted),
+    "csv": Format(seeds=_text_seeds(",", "a.csv"), read=_read_csv),
+    "tsv": Format(seeds=_text_seeds("\t", "a.tsv"), read=_read_tsv),
+    "parquet": Format(seeds=_parquet_seeds, read=_read_parquet),
+    "scene": Format(seeds=_scene_seeds, read=_read_scene),
 }
 """Every reader by its kind."""

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ptrain.data.sources.files import need_content, need_package, reading
+from ptrain.data.sources.files import need_content, need_package, quiet_stderr, reading
 from ptrain.errors import DataError
 
 KIND = "a GeoTIFF (.tif) or an ENVI file with its .hdr beside it"
@@ -30,7 +30,8 @@ def opened(path: Path) -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         try:
-            dataset = rasterio.open(os.path.abspath(path), driver=driver)
+            with quiet_stderr():
+                dataset = rasterio.open(os.path.abspath(path), driver=driver)
         except (rasterio.errors.RasterioError, ValueError) as error:
             raise DataError(
                 f"{path}: cannot be opened ({reason(error, path)}); expected {KIND}: the file is damaged or of "

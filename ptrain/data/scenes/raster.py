@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ptrain.data.scenes import gdal
 from ptrain.data.scenes.sidecar import read_category_names
+from ptrain.data.sources.files import quiet_stderr
 from ptrain.errors import DataError
 
 Color = tuple[int, int, int]
@@ -60,7 +61,8 @@ class Raster:
         rasterio = gdal.load_rasterio()
         window = ((rows.start, rows.stop), (columns.start, columns.stop))
         try:
-            values = self.source.read(window=window)
+            with quiet_stderr():
+                values = self.source.read(window=window)
         except (rasterio.errors.RasterioError, ValueError) as error:
             raise DataError(
                 f"{self.origin}: rows {rows.start} to {rows.stop - 1} cannot be read "

@@ -1,19 +1,25 @@
 """Reading files of others: every way in which that goes wrong becomes a DataError of one line."""
 
+import contextlib
 import importlib
+import os
 import stat
+import sys
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.errors import DataError, PtrainError
+
+Item = TypeVar("Item")
 
 SMALL = 64 * 2**20
 """Bytes that an array may declare whatever the size of its file."""
@@ -114,6 +120,45 @@ def need_package(module: str, origin: str, extra: str = "data") -> ModuleType:
             f"{origin}: needs {package}, which cannot be imported ({_line(error)}); install it: "
             f"pip install 'ptrain[{extra}]'"
         ) from None
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Silence what a library in C writes on stderr itself; what is wrong is told by the error that it returns."""
+    with contextlib.suppress(AttributeError):  # no stderr at all
+        sys.stderr.flush()
+    with open(os.devnull, "wb") as nowhere:
+        kept = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        with quiet_callbacks():
+            yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+@contextmanager
+def quiet_callbacks() -> Iterator[None]:
+    """Drop errors inside functions that a library in C calls, such as text of a damaged file that is no UTF-8."""
+    kept = sys.unraisablehook
+    sys.unraisablehook = lambda _: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = kept
+
+
+def quietly(values: Iterable[Item]) -> Iterator[Item]:
+    """Yield the values of a library in C, with its callbacks quiet while it makes them."""
+    iterator = iter(values)
+    while True:
+        with quiet_callbacks():
+            try:
+                value = next(iterator)
+            except StopIteration:
+                return
+        yield value
 
 
 def no_values(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:

@@ -3,9 +3,10 @@
 FOLDER/train/CLASS and FOLDER/test/CLASS hold a training and a test split.
 """
 
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.sources.files import decoding, need_content, need_folder, need_package, reading
+from ptrain.data.sources.files import decoding, need_content, need_folder, need_package, quiet_stderr, reading
 from ptrain.data.sources.stream import Block, Request, Stream
 from ptrain.errors import DataError
 
@@ -29,6 +30,7 @@ _MODES = {"L": "L", "RGB": "RGB", "RGBA": "RGBA", "1": "L", "P": "RGB", "LA": "L
 _TYPES = {"I;16": np.dtype(np.uint16)}
 _BLOCK_BYTES = 4 * 2**20
 _BLOCK_ROWS = 1024
+_NO_LOG = logging.NullHandler()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,7 @@ def is_image_folder(folder: Path) -> bool:
 def look_at(path: Path) -> Look:
     """Return size and mode of an image from its header; raises DataError for one that is not read here."""
     need_content(path, "an image")
-    pillow = need_package("PIL.Image", str(path))
+    pillow = _pillow(path)
     with decoding(str(path), "an image"), reading(path, "an image"), path.open("rb") as stream:
         return _look(_opened(pillow, stream, path), path)
 
@@ -109,7 +111,7 @@ def look_at(path: Path) -> Look:
 def pixels(path: Path, look: Look) -> NDArray[np.generic]:
     """Return the values of an image, (height, width[, channels]); raises DataError where it does not look alike."""
     need_content(path, "an image")
-    pillow = need_package("PIL.Image", str(path))
+    pillow = _pillow(path)
     with decoding(str(path), "an image"), reading(path, "an image"), path.open("rb") as stream:
         image = _opened(pillow, stream, path)
         own = _look(image, path)
@@ -119,11 +121,17 @@ def pixels(path: Path, look: Look) -> NDArray[np.generic]:
                 f"{look.height}, {look.mode}: expected all images alike; convert them, such as with ImageMagick: "
                 f"mogrify -resize '{look.width}x{look.height}!' {_fix(look.mode)}"
             )
-        with _quiet() if image.format == "TIFF" else nullcontext():
+        with quiet_stderr() if image.format == "TIFF" else nullcontext():
             values = np.asarray(image if image.mode == look.mode else image.convert(look.mode))
         if values.shape != look.shape:
             raise DataError(f"{path}: values of shape {values.shape}; expected {look.shape}: the image is damaged")
         return values.astype(_TYPES.get(look.mode, np.dtype(np.uint8)), copy=False)
+
+
+def _pillow(path: Path) -> Any:
+    # a logger without a handler writes on stderr; what is wrong is told by the errors
+    logging.getLogger("PIL").addHandler(_NO_LOG)
+    return need_package("PIL.Image", str(path))
 
 
 def _opened(pillow: Any, stream: BinaryIO, path: Path) -> Any:
@@ -134,19 +142,6 @@ def _opened(pillow: Any, stream: BinaryIO, path: Path) -> Any:
         raise DataError(
             f"{path}: is damaged or no image; expected one of {known}: remove it or write it again"
         ) from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what libtiff itself writes on stderr; what is wrong is told by the error of Pillow."""
-    with open(os.devnull, "wb") as nowhere:
-        kept = os.dup(2)
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def _fix(mode: str) -> str:

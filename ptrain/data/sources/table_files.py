@@ -2,17 +2,20 @@
 
 import csv
 import io
+import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ptrain.data.cache import Stamp, need_same, stamp
-from ptrain.data.sources.files import need_package
+from ptrain.data.sources.files import need_package, quiet_callbacks, quietly
 from ptrain.errors import DataError
 
+MISSING = ("", "NA", "N/A", "#N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?")
+"""Spellings of a missing value in a file of text."""
 _BLOCK_BYTES = 2**20
 _LARGEST_BLOCK = 32 * 2**20
 _HEADER_BYTES = 2**20
@@ -23,30 +26,63 @@ _SIMPLE = ("int", "uint", "float", "double", "halffloat", "bool", "decimal", "st
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
-    """A file of named columns."""
+    """A file of named columns, read as record batches."""
 
     path: Path
     kind: str
     """csv, tsv or parquet."""
     columns: tuple[str, ...]
-    batches: Callable[[Sequence[str]], Iterator[Any]]
-    """Yields record batches of these columns, in order."""
+    read: Callable[[Sequence[str], Collection[str]], Iterator[Any]]
+    """Yields batches of these columns, in order. Of a file of text the second ones are parsed; it may raise NotTyped."""
     place: Callable[[int], str]
     """Says where a row is, counted from 0, such as ``line 18``."""
     pieces: tuple[tuple[int, Callable[[Sequence[str]], Iterator[Any]]], ...] | None = None
     """Parts that can be read on their own, with their rows."""
+
+    def batches(self, columns: Sequence[str], numbers: Collection[str]) -> Iterator[Any]:
+        """Yield record batches of these columns, in order; those that are ``numbers`` are parsed while they are read.
+
+        From a value on that is no number all columns come as text.
+        """
+        done = 0
+        try:
+            for batch in self.read(columns, numbers):
+                yield batch
+                done += batch.num_rows
+        except NotTyped:
+            for batch in self.read(columns, ()):
+                skip = min(done, batch.num_rows)
+                done -= skip
+                if skip < batch.num_rows:
+                    yield batch.slice(skip)
+
+    def guessed(self, columns: Sequence[str]) -> list[str]:
+        """Return the columns whose first value is a number."""
+        if self.pieces is not None:
+            return []
+        first = next(self.read(columns, ()), None)
+        return [] if first is None else [name for name in columns if _is_number(str(first.column(name)[0]))]
+
+
+class NotTyped(Exception):
+    """A value in a column of numbers is no number."""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def open_text(path: Path, kind: str, delimiter: str) -> Table:
     """Return a file of text with a header in its first line. Raises DataError where there is none."""
     names, skip, longest = _header(path, kind, delimiter)
 
-    def batches(columns: Sequence[str]) -> Iterator[Any]:
-        return _text_batches(path, kind, delimiter, names, skip, longest, columns)
+    def read(columns: Sequence[str], numbers: Collection[str]) -> Iterator[Any]:
+        return _text_batches(path, kind, delimiter, names, skip, longest, columns, numbers)
 
-    return Table(
-        path=path, kind=kind, columns=names, batches=batches, place=lambda row: _line_of(path, delimiter, skip, row)
-    )
+    return Table(path=path, kind=kind, columns=names, read=read, place=lambda row: _line_of(path, delimiter, skip, row))
 
 
 def open_parquet_file(path: Path) -> Table:
@@ -59,12 +95,12 @@ def open_parquet_file(path: Path) -> Table:
             raise DataError(f"{path}: two columns of the same name; expected different names: rename one")
         groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
 
-    def read(columns: Sequence[str], numbers: list[int] | None = None) -> Iterator[Any]:
+    def read(columns: Sequence[str], group: list[int] | None = None) -> Iterator[Any]:
         for name in columns:
             _need_simple(path, name, types[name])
         with _parquet(path, found) as file:
             yield from file.iter_batches(
-                batch_size=_BATCH_ROWS, columns=list(columns), row_groups=numbers, use_threads=False
+                batch_size=_BATCH_ROWS, columns=list(columns), row_groups=group, use_threads=False
             )
 
     def piece(number: int) -> Callable[[Sequence[str]], Iterator[Any]]:
@@ -74,7 +110,7 @@ def open_parquet_file(path: Path) -> Table:
         path=path,
         kind="parquet",
         columns=tuple(schema.names),
-        batches=read,
+        read=lambda columns, _: read(columns),
         place=lambda row: f"row {row + 1}",
         pieces=tuple((rows, piece(number)) for number, rows in enumerate(groups)),
     )
@@ -164,9 +200,16 @@ def _check_names(path: Path, kind: str, names: tuple[str, ...], line: int) -> No
 
 
 def _text_batches(
-    path: Path, kind: str, delimiter: str, names: tuple[str, ...], skip: int, longest: int, columns: Sequence[str]
+    path: Path,
+    kind: str,
+    delimiter: str,
+    names: tuple[str, ...],
+    skip: int,
+    longest: int,
+    columns: Sequence[str],
+    numbers: Collection[str],
 ) -> Iterator[Any]:
-    """Yield record batches of strings."""
+    """Yield record batches of strings, and of float64 for the columns that are ``numbers``."""
     pyarrow = need_package("pyarrow", str(path))
     arrow_csv = need_package("pyarrow.csv", str(path))
     found = stamp(path)
@@ -180,25 +223,31 @@ def _text_batches(
     last: Any = None
     try:
         with path.open("rb") as file:
-            reader = arrow_csv.open_csv(
-                file,
-                read_options=arrow_csv.ReadOptions(
-                    use_threads=False, block_size=block, column_names=names, skip_rows=skip
-                ),
-                parse_options=arrow_csv.ParseOptions(
-                    delimiter=delimiter, newlines_in_values=True, invalid_row_handler=remember
-                ),
-                convert_options=arrow_csv.ConvertOptions(
-                    column_types=dict.fromkeys(names, pyarrow.string()),
-                    include_columns=list(columns),
-                    strings_can_be_null=False,
-                ),
-            )
-            for batch in reader:
+            with quiet_callbacks():
+                reader = arrow_csv.open_csv(
+                    file,
+                    read_options=arrow_csv.ReadOptions(
+                        use_threads=False, block_size=block, column_names=names, skip_rows=skip
+                    ),
+                    parse_options=arrow_csv.ParseOptions(
+                        delimiter=delimiter, newlines_in_values=True, invalid_row_handler=remember
+                    ),
+                    convert_options=arrow_csv.ConvertOptions(
+                        column_types={
+                            name: pyarrow.float64() if name in numbers else pyarrow.string() for name in names
+                        },
+                        null_values=list(MISSING),
+                        include_columns=list(columns),
+                        strings_can_be_null=False,
+                    ),
+                )
+            for batch in quietly(reader):
                 last = batch if batch.num_rows else last
                 yield batch
     except pyarrow.ArrowException as error:
         need_same(found)
+        if numbers and "conversion error to double" in str(error):
+            raise NotTyped from None
         raise _bad_text(path, delimiter, skip, block, error, wrong) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}); expected a .{kind} file") from None
