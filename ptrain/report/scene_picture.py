@@ -32,10 +32,13 @@ def stride_of(height: int, width: int) -> int:
 def paint(
     values: NDArray[np.integer[Any]], classes: Sequence[int], colors: Sequence[tuple[int, int, int]]
 ) -> NDArray[np.uint8]:
-    """Return class values as colours, light grey where there is no class. values: (h, w). Result: (h, w, 3)."""
+    """Return class values as colours, light grey where there is no class.
+
+    values: (h, w), at most max(classes). Result: (h, w, 3).
+    """
     table = np.full((max(classes) + 1, 3), UNCLASSIFIED, np.uint8)
     table[list(classes)] = colors
-    painted: NDArray[np.uint8] = table[np.minimum(values, len(table) - 1)]
+    painted: NDArray[np.uint8] = table[values]
     return painted
 
 
