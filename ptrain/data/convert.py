@@ -128,9 +128,9 @@ def finish(stream: Stream, key: str, stamps: list[Stamp], partial: Path, folder:
         order = None
         if found.classes and names is not None:
             order = np.array([names.index(name) for name in found.classes], dtype=np.int64)
-        _shrink(partial / f"{prefix}labels.npy", total, order, stream.name)
+        _shrink(partial / f"{prefix}labels.npy", total, order)
         if (partial / f"{prefix}groups.npy").exists():
-            _shrink(partial / f"{prefix}groups.npy", total, None, stream.name)
+            _shrink(partial / f"{prefix}groups.npy", total, None)
         described[prefix] = total
     files = sorted(partial.glob("*.npy"))
     content = {
@@ -324,16 +324,14 @@ def _write_header(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> N
         file.truncate(_HEADER_BYTES + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
 
 
-def _shrink(path: Path, rows: int, order: NDArray[np.int64] | None, origin: str) -> None:
+def _shrink(path: Path, rows: int, order: NDArray[np.int64] | None) -> None:
     """Rewrite a file of int64 in the smallest type that holds its values, put into ``order`` where there is one."""
     stored = np.memmap(path, np.int64, "r", _HEADER_BYTES, (rows,)) if rows else np.zeros(0, np.int64)
     if order is not None:
         low, high = 0, len(order) - 1
     else:
         low, high = (int(stored.min()), int(stored.max())) if rows else (0, 0)
-    dtype = np.promote_types(np.min_scalar_type(low), np.min_scalar_type(high))
-    if dtype.kind not in "iu":
-        raise DataError(f"{origin}: labels from {low} to {high}: expected class numbers 0, 1, 2, ...")
+    dtype = smallest_type(low, high)
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
         file.write(bytes(_HEADER_BYTES))
@@ -342,6 +340,15 @@ def _shrink(path: Path, rows: int, order: NDArray[np.int64] | None, origin: str)
             file.write((block if order is None else order[block]).astype(dtype).tobytes())
     _write_header(temporary, dtype, (rows,))
     temporary.replace(path)
+
+
+def smallest_type(low: int, high: int) -> np.dtype[Any]:
+    """Return the smallest integer type that holds these numbers of 64 bits."""
+    for name in ("u1", "i1", "<u2", "<i2", "<u4", "<i4", "<u8"):
+        bounds = np.iinfo(name)
+        if bounds.min <= low and high <= bounds.max:
+            return np.dtype(name)
+    return np.dtype("<i8")
 
 
 def _sha256(path: Path) -> str:

@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.config import DataConfig, nearest
-from ptrain.data.sources.table_files import Table
+from ptrain.data.sources.table_files import MISSING, Table
 from ptrain.errors import DataError, MissingValueError
 
-MISSING = ("", "NA", "N/A", "#N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?")
-"""Spellings of a missing value in a file of text."""
 MAX_CATEGORIES = 1000
 """Different texts a column may have."""
 MAX_CLASSES = 10_000
+_WHOLE = 2.0**53
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -111,7 +110,9 @@ def scan(table: Table, choice: Choice, missing: str, *, strict: bool = True) -> 
     columns = {name: Column(name=name) for name in used}
     read = [*used, *([choice.group] if choice.group is not None and choice.group not in used else [])]
     rows = 0
-    for batch in table.batches(read):
+    texts = {choice.target, choice.group}
+    guess = [name for name in table.guessed(read) if name not in texts]
+    for batch in table.batches(read, guess):
         for name in used:
             look(
                 table, columns[name], batch.column(name), rows, missing, is_target=name == choice.target, strict=strict
@@ -144,6 +145,9 @@ def look(table: Table, column: Column, block: Any, start: int, missing: str, *, 
             )
     else:
         numbers, lost = numbers_of(block)
+        if not lost.all() and not column.numbers:
+            first = int(np.argmin(lost))
+            column.first_number = (start + first, f"{numbers[first]:g}")
         column.numbers += int((~lost).sum())
         if is_target:
             column.values.update(str(value) for value in np.unique(numbers[~lost]).tolist())
@@ -192,8 +196,9 @@ def _need_few(column: Column, place: "Place", limit: int, strict: bool) -> None:
 def _look_at_numbers(
     column: Column, values: NDArray[Any], lost: NDArray[np.bool_], place: "Place", strict: bool
 ) -> None:
+    if column.whole:
+        column.whole = bool(((values == np.floor(values)) & (np.abs(values) <= _WHOLE)).all())
     if values.dtype.kind == "f":
-        column.whole = False
         wrong = ~lost & ~(np.abs(values) <= _LARGEST)
         if wrong.any() and strict:
             row = int(np.argmax(wrong))
@@ -260,39 +265,28 @@ def trimmed(block: Any) -> tuple[Any, NDArray[np.bool_]]:
 
 
 def as_numbers(texts: Any) -> NDArray[Any] | None:
-    """Return a block of text as int64 or float64, 0 where a value is missing, or None where one is no number."""
+    """Return a block of text as float64, 0 where a value is missing, or None where one is no number."""
     import pyarrow
     import pyarrow.compute as pc
 
-    for kind in (pyarrow.int64(), pyarrow.float64()):
-        try:
-            return _filled(pc.cast(texts, kind))
-        except pyarrow.ArrowInvalid:
-            continue
-    return None
+    try:
+        return _without_nan(pc.cast(texts, pyarrow.float64()))[0]
+    except pyarrow.ArrowInvalid:
+        return None
 
 
 def numbers_of(block: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return a block of numbers or bool as int64 or float64, 0 where missing (null or NaN), and which are missing."""
+    """Return a block of numbers or bool as float64, 0 where missing (null or NaN), and which are missing."""
     import pyarrow
     import pyarrow.compute as pc
 
-    lost = pc.is_null(block, nan_is_null=True).to_numpy(zero_copy_only=False)
-    whole = pyarrow.types.is_integer(block.type) or pyarrow.types.is_boolean(block.type)
-    try:
-        values = _filled(pc.cast(block, pyarrow.int64() if whole else pyarrow.float64()))
-    except pyarrow.ArrowInvalid:  # beyond int64
-        values = _filled(pc.cast(block, pyarrow.float64(), safe=False))
-    if values.dtype.kind == "f":
-        values = np.where(lost, 0.0, values)
-    return values, lost
+    return _without_nan(block if block.type == pyarrow.float64() else pc.cast(block, pyarrow.float64(), safe=False))
 
 
-def _filled(array: Any) -> NDArray[Any]:
-    import pyarrow.compute as pc
-
-    values: NDArray[Any] = pc.fill_null(array, 0).to_numpy(zero_copy_only=False)
-    return values
+def _without_nan(block: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    values: NDArray[Any] = block.to_numpy(zero_copy_only=False)
+    lost = np.isnan(values)
+    return (np.where(lost, 0.0, values) if lost.any() else values), lost
 
 
 def number_of(text: str) -> float | None:

@@ -33,7 +33,7 @@ class Table:
     """csv, tsv or parquet."""
     columns: tuple[str, ...]
     read: Callable[[Sequence[str], Collection[str]], Iterator[Any]]
-    """Yields batches of these columns, in order. Of a file of text the second ones are parsed; it may raise NotTyped."""
+    """Yields batches of these columns, in order. Of text the second ones are parsed, which may raise NotTyped."""
     place: Callable[[int], str]
     """Says where a row is, counted from 0, such as ``line 18``."""
     pieces: tuple[tuple[int, Callable[[Sequence[str]], Iterator[Any]]], ...] | None = None

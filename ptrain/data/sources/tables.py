@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ptrain.config import DataConfig
 from ptrain.data import cache
+from ptrain.data.convert import smallest_type
 from ptrain.data.sources.stream import Block, Request, Stream
 from ptrain.data.sources.table_columns import (
     Choice,
@@ -139,7 +140,7 @@ def _infer(table: Table, config: DataConfig) -> tuple[dict[str, Any], int]:
     whole = all(one["whole"] for one in numbers) and not (lost and config.missing == "mean")
     low = min([0.0, *(one["low"] for one in numbers)])
     high = max([1.0, *(one["high"] for one in numbers)])
-    stored = np.promote_types(np.min_scalar_type(int(low)), np.min_scalar_type(int(high))) if whole else np.dtype("f4")
+    stored = smallest_type(int(low), int(high)) if whole else np.dtype("<f4")
     schema = {
         "kind": "table",
         "columns": columns,
@@ -147,7 +148,7 @@ def _infer(table: Table, config: DataConfig) -> tuple[dict[str, Any], int]:
         "group": choice.group,
         "missing": config.missing,
         "dropped": lost and config.missing == "drop",
-        "type": stored.str if stored.kind in "iuf" else "<f4",
+        "type": stored.str,
         "fill": None,
     }
     return schema, found["rows"]
@@ -206,8 +207,9 @@ def _blocks(
     width = len(feature_names(schema))
     rows = max(1, _BLOCK_BYTES // max(1, width * max(dtype.itemsize, 8)))
     start = 0 if piece is None else piece[1]
-    batches = table.batches(read) if piece is None or table.pieces is None else table.pieces[piece[0]][1](read)
-    for whole in batches:
+    numbers = {column["name"] for column in schema["columns"] if column["kind"] == "number"} - {target, group}
+    own = None if piece is None or table.pieces is None else table.pieces[piece[0]][1]
+    for whole in table.batches(read, numbers) if own is None else own(read):
         for first in range(0, whole.num_rows, rows):
             batch = whole.slice(first, rows)
             block = _block(table, schema, dtype, batch, start, target, group)
