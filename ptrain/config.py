@@ -46,7 +46,8 @@ class DataConfig:
     group: str | None = None
     """Column of a table whose equal values belong together: --split groups keeps them on one side."""
     block_size: int | None = None
-    """Pixels on a side of the squares of --split blocks."""
+    """Pixels on a side of the squares of --split blocks; by default a twentieth of the scene's longer side, at least 16
+    and at least 4 neighborhoods."""
     neighborhood: int = 1
     """Pixels on a side of the square around a pixel of a scene whose values are its features; odd."""
     target: str | None = None

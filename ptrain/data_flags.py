@@ -13,8 +13,14 @@ ACTIONS: dict[str, tuple[tuple[str, ...], str]] = {
 }
 """Every action, the words behind it, and what it does."""
 
-SCENE = {"height": 512, "width": 512, "bands": 8, "classes": 5, "noise": 0.05}
-"""Numbers of a made-up scene."""
+SCENE: dict[str, tuple[int | float, str]] = {
+    "height": (600, "rows of pixels"),
+    "width": (800, "columns of pixels"),
+    "bands": (12, "bands from 450 to 2300 nm"),
+    "classes": (6, "classes"),
+    "noise": (0.25, "deviation of a parcel from the spectrum of its class, relative to it; that of a pixel is half"),
+}
+"""Numbers of a made-up scene, with their defaults."""
 
 
 def add_data(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -24,10 +30,9 @@ def add_data(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     parser.add_argument("words", metavar="SPEC", nargs="*", help="the source, as in --data; see the action")
     parser.add_argument("--json", dest="as_json", action="store_true", help="info: print JSON")
     group = parser.add_argument_group("made-up scene (scene)")
-    for name, default in SCENE.items():
+    for name, (default, what) in SCENE.items():
         kind = type(default)
         metavar = "X" if kind is float else "N"
-        group.add_argument(
-            f"--{name}", type=kind, default=default, metavar=metavar, help=f"{name} of the scene (default: {default})"
-        )
+        text = f"{what} (default: {default})"
+        group.add_argument(f"--{name}", type=kind, default=default, metavar=metavar, help=text)
     return parser.add_argument_group("how the data are read (info and convert)")
