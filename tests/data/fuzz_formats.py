@@ -229,10 +229,13 @@ def _read_mat(spec: str, labels: str | None) -> None:
 
 def _zarr_seeds(folder: Path) -> list[Seed]:
     import zarr
+    import zarr.codecs as zarr_codecs
 
     seeds = []
     plain: dict[str, Any] = {"compressors": None}
     kinds: list[tuple[Any, dict[str, Any]]] = [(2, {}), (3, {}), (3, {"shards": (14, 3)}), (2, plain), (3, plain)]
+    blosc = {"compressors": zarr_codecs.BloscCodec(cname="lz4", typesize=4)}
+    kinds += [(3, blosc), (3, {**blosc, "shards": (14, 3)})]
     for version, keywords in kinds:
         shutil.rmtree(folder / "a.zarr", ignore_errors=True)
         group = zarr.open_group(folder / "a.zarr", mode="w", zarr_format=version)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.sources import arrays
+from ptrain.data.sources import arrays, blosc_frames
 from ptrain.data.sources.arrays import READ_BYTES, Array, Rows, find_features, find_names, partner
 from ptrain.data.sources.files import check_expansion, decoding, need_folder, need_package, reading
 from ptrain.data.sources.stream import Request, Stream
@@ -117,6 +117,7 @@ def open_array(root: Path, name: str) -> Array:
 def _rows(root: Path, name: str, meta: Meta) -> Iterator[Rows]:
     origin = f"{root}:/{name}"
     zarr = need_package("zarr", origin)
+    blosc_frames.guard()
     folder = _folder(root, name)
     if _array_meta(folder, origin) != meta:
         raise DataError(f"{origin}: changed while it was read; expected a file at rest: try again")
