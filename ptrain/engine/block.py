@@ -115,6 +115,7 @@ class Block:
         self._forward: list[Operation] = []
         for layer, source in enumerate(sources):
             self._forward += self._forward_layer(layer, source)
+        self._forward = native.fuse(self._forward)
         unread = Training(
             gradients=torch.empty(0),
             merges=None,
@@ -124,7 +125,7 @@ class Block:
         )
         self._losses = self._loss(unread)
         if training is not None:
-            self._train = self._training(training)
+            self._train = native.fuse(self._training(training))
 
     def forward(self) -> None:
         """Compute ``outputs`` without dropout."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from ptrain import native
@@ -69,6 +70,7 @@ class Messages:
         self._compiled = device.type == "cpu" and native.instruction_set() is not None
         self._mean = torch.zeros(length, device=device)
         self._divide: native.Call | None = None
+        self._finite = np.zeros(1, dtype=np.int32)
 
     def __call__(self, valid_rows: int) -> Mean:
         """Return the mean over all ranks' sums."""
@@ -81,9 +83,10 @@ class Messages:
         else:
             if self._divide is None:
                 # The sum is in the same buffer every time.
-                self._divide = native.reduce([gradient], [], range(self._length), self._mean)
+                self._divide = native.reduce([gradient], [], range(self._length), self._mean, self._finite)
             native.set_divisor(self._divide, valid_rows)
-            finite = self._divide()
+            self._divide()
+            finite = bool(self._finite[0])
         return Mean(gradient=self._mean, loss=loss, stops=stops, finite=finite and loss - loss == 0.0)
 
     def _total(self) -> torch.Tensor:
@@ -110,10 +113,10 @@ class Shared:
         self.name = "shared memory"
         rank, size = comm.info.rank, comm.info.size
         self._size, self._length = size, length
-        self._barrier = window[: 4 * native.BARRIER_WORDS].view(torch.int32)
-        self._flags = window[PAGE : PAGE + LINE * size].view(torch.int32).view(size, LINE // 4)[:, 0]
-        self._my_flag = self._flags.numpy()[rank : rank + 1]
-        self._all_flags = self._flags.numpy()
+        spins = SPINS if comm.info.local_size <= (os.cpu_count() or 1) else SPINS // 200
+        meet = native.barrier(window[: 4 * native.BARRIER_WORDS], size, spins)
+        flags = window[PAGE : PAGE + LINE * size].view(torch.int32).view(size, LINE // 4)[:, 0].numpy()
+        self._flags = flags
         stride = row_stride(length)
         vectors = window[_header(size) :].view(torch.float32)
         self._mean = vectors[:length]
@@ -125,21 +128,18 @@ class Shared:
         units = -(-length // ALIGNMENT)
         part = range(units * rank // size * ALIGNMENT, min(units * (rank + 1) // size * ALIGNMENT, length))
         sums = [vector for _, vector in pieces]
-        self._slice = native.reduce(sums, additions, part, self._mean)
-        self._control = torch.zeros(stride)
-        self._tail = native.reduce(sums, additions, range(length, length + ALIGNMENT), self._control)
-        self._values = self._control.numpy()
-        self._spins = SPINS if comm.info.local_size <= (os.cpu_count() or 1) else SPINS // 200
+        self._slice = native.reduce(sums, additions, part, self._mean, flags[rank : rank + 1])
+        control = torch.zeros(stride)
+        tail = native.reduce(sums, additions, range(length, length + ALIGNMENT), control, np.zeros(1, dtype=np.int32))
+        self._program = native.Program([meet, self._slice, tail, meet])
+        self._values = control.numpy()[length : length + 2]
 
     def __call__(self, valid_rows: int) -> Mean:
         """Return the mean over all ranks' sums."""
-        native.barrier(self._barrier, self._size, self._spins)
         native.set_divisor(self._slice, valid_rows)
-        self._my_flag[0] = self._slice()
-        self._tail()
-        native.barrier(self._barrier, self._size, self._spins)
-        loss, stops = float(self._values[self._length]), float(self._values[self._length + 1])
-        finite = bool(self._all_flags.all()) and loss - loss == 0.0
+        self._program()
+        loss, stops = self._values.tolist()
+        finite = bool(self._flags.all()) and loss - loss == 0.0
         return Mean(gradient=self._mean, loss=loss, stops=stops, finite=finite)
 
 

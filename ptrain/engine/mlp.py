@@ -63,7 +63,7 @@ class Layout:
                 offset += aligned(slots[-1].count)
         return slots
 
-    @property
+    @cached_property
     def length(self) -> int:
         """Length of the flat vector, padding included, in elements."""
         last = self.slots[-1]

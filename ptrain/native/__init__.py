@@ -3,6 +3,7 @@
 Every kernel gives the same bits on every instruction set, for any number of rows computed together (see simd.h).
 """
 
+import itertools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,10 @@ from numpy.typing import NDArray
 
 VARIABLE = "PTRAIN_INSTRUCTION_SET"
 """Environment variable that names the instruction set to use: avx512, avx2, neon or plain."""
+LAYOUT = 1
+"""Layout of the kernels' structs, as in kernels.c."""
+NAMES = ("linear", "gradient", "column_sums", "cross_entropy", "reduce", "update", "gather", "barrier")
+"""The kernels, in the order of their numbers."""
 KINDS = {"sgd": 0, "momentum": 1, "nesterov": 2, "adam": 3, "adamw": 4}
 BARRIER_WORDS = 32
 """uint32 words of a barrier: its two counters on cache lines of their own."""
@@ -30,12 +35,14 @@ def instruction_set(environ: Mapping[str, str] = os.environ) -> str | None:
 
     Raises:
         ValueError: PTRAIN_INSTRUCTION_SET names one that this processor does not have.
-        RuntimeError: the kernels' bits are not those of the plain ones.
+        RuntimeError: the kernels' bits are not those of the plain ones, or they were compiled from other sources.
     """
     global _chosen
     if _kernels is None:
         return None
     if _chosen is None:
+        if _kernels.LAYOUT != LAYOUT:
+            raise RuntimeError("ptrain.native was compiled from other sources than these: install ptrain again")
         here = _kernels.instruction_sets()
         wanted = environ.get(VARIABLE) or here[0]
         if wanted not in here:
@@ -74,21 +81,44 @@ def _check(name: str) -> None:
 class Call:
     """One kernel with its arguments: 64-bit words in the order of its struct. Holds what the addresses point to."""
 
-    def __init__(self, function: Callable[[int], bool], words: Sequence[Any]):
-        self.function = function
+    def __init__(self, name: str, words: Sequence[Any]):
+        self.operation = NAMES.index(name)
         self.words: NDArray[np.int64] = np.zeros(len(words), dtype=np.int64)
         self.reals: NDArray[np.float64] = self.words.view(np.float64)
-        self._kept = [word for word in words if isinstance(word, torch.Tensor | np.ndarray)]
-        self.address = self.words.ctypes.data
+        self.kept = [word for word in words if isinstance(word, torch.Tensor | np.ndarray)]
         for index, word in enumerate(words):
             if isinstance(word, float):
                 self.reals[index] = word
             else:
-                self.words[index] = address(word) if not isinstance(word, int) else word
+                self.words[index] = word if isinstance(word, int) else address(word)
+        self._alone = Program([self])
 
-    def __call__(self) -> bool:
+    def __call__(self) -> None:
         """Run the kernel; raises MemoryError where its scratch memory cannot be had."""
-        return self.function(self.address)
+        self._alone()
+
+
+class Program:
+    """Several calls, carried out one after the other without a return to the interpreter."""
+
+    def __init__(self, calls: Sequence[Call]):
+        self._calls = list(calls)
+        pairs = [(call.operation, address(call.words)) for call in calls]
+        self._list = np.array(pairs, dtype=np.int64)
+        self._address, self._count = address(self._list), len(pairs)
+
+    def __call__(self) -> None:
+        """Run the kernels; raises MemoryError where their scratch memory cannot be had."""
+        _kernels.run(self._address, self._count)
+
+
+def fuse(operations: Sequence[Callable[[], object]]) -> list[Callable[[], object]]:
+    """Return the operations with neighbouring calls of kernels made into one program."""
+    fused: list[Callable[[], object]] = []
+    for compiled, group in itertools.groupby(operations, lambda operation: isinstance(operation, Call)):
+        members = list(group)
+        fused += [Program(members)] if compiled else members  # type: ignore[arg-type]
+    return fused
 
 
 def address(array: torch.Tensor | NDArray[Any] | None) -> int:
@@ -129,7 +159,7 @@ def linear(
     assert tuple(out.shape) == (shards, rows, n)
     assert gate is None or (gate.shape == out.shape and gate.stride() == out.stride() and bias is None)
     words = [*_shards(a), shards, rows, depth, b, int(transposed), n, bias, int(relu), gate, *_shards(out)]
-    return Call(_kernels.linear, words)
+    return Call("linear", words)
 
 
 def weight_gradient(source: torch.Tensor, grad: torch.Tensor, merges: Sequence[int], out: torch.Tensor) -> Call:
@@ -143,7 +173,7 @@ def weight_gradient(source: torch.Tensor, grad: torch.Tensor, merges: Sequence[i
     assert tuple(out.shape) == (shards - sum(merges), inputs, outputs)
     schedule = np.array(merges, dtype=np.int64)
     words = [*_shards(source), *_shards(grad), shards, rows, inputs, outputs, schedule, out, out.stride(0)]
-    return Call(_kernels.gradient, words)
+    return Call("gradient", words)
 
 
 def column_sums(values: torch.Tensor, merges: Sequence[int], out: torch.Tensor) -> Call:
@@ -154,7 +184,7 @@ def column_sums(values: torch.Tensor, merges: Sequence[int], out: torch.Tensor) 
     shards, rows, n = values.shape
     assert tuple(out.shape) == (shards - sum(merges), n)
     words = [*_shards(values), shards, rows, n, np.array(merges, dtype=np.int64), out, out.stride(0)]
-    return Call(_kernels.column_sums, words)
+    return Call("column_sums", words)
 
 
 def cross_entropy(
@@ -179,21 +209,25 @@ def cross_entropy(
         assert tuple(tensor.shape) == (shards, rows)
     assert (labels.dtype, epoch_losses.dtype, epoch_hits.dtype) == (torch.int64, torch.float64, torch.int64)
     words = [*_shards(outputs), labels, weights, class_weights, shards, rows, n]
-    return Call(_kernels.cross_entropy, [*words, row_losses, *_shards(grad), epoch_losses, epoch_hits])
+    return Call("cross_entropy", [*words, row_losses, *_shards(grad), epoch_losses, epoch_hits])
 
 
 def reduce(
-    pieces: Sequence[torch.Tensor], additions: Sequence[tuple[int, int]], part: range, out: torch.Tensor
+    pieces: Sequence[torch.Tensor],
+    additions: Sequence[tuple[int, int]],
+    part: range,
+    out: torch.Tensor,
+    finite: torch.Tensor | NDArray[np.int32],
 ) -> Call:
     """Return the call that fills out[part] = (sum of pieces) / divisor, where sum[i] += sum[j] for each (i, j).
 
-    pieces and out: float32 vectors; the sum ends up in piece 0's place. ``set_divisor`` comes before the call, which
-    returns whether all is finite. The pieces are not changed.
+    pieces and out: float32 vectors; the sum ends up in piece 0's place. ``set_divisor`` comes before the call.
+    finite: one int32, receives whether all of the slice is finite. The pieces are not changed.
     """
     table = np.array([address(piece) for piece in pieces], dtype=np.int64)
     order = np.array(additions, dtype=np.int64).reshape(-1, 2)
-    call = Call(_kernels.reduce, [table, len(pieces), order, len(order), part.start, part.stop, 1.0, 1, out])
-    call._kept += pieces
+    call = Call("reduce", [table, len(pieces), order, len(order), part.start, part.stop, 1.0, 1, out, finite])
+    call.kept += pieces
     return call
 
 
@@ -220,7 +254,7 @@ def update(
     beta1, beta2 = numbers["beta1"], numbers["beta2"]
     words: list[Any] = [KINDS[optimizer], parameters.numel(), parameters, gradient, decay, first, second]
     words += [1.0, 0.0, 0.0, numbers["momentum"], beta1, 1.0 - beta1, beta2, 1.0 - beta2, 1.0, numbers["epsilon"]]
-    return Call(_kernels.update, words)
+    return Call("update", words)
 
 
 def set_update(call: Call, factor: float, rate: float, decay_rate: float, second_scale: float) -> None:
@@ -268,7 +302,7 @@ def gather(
         int(vector),
         *_shards(out),
     ]
-    return Call(_kernels.gather, [*words, labels_out, weights_out])
+    return Call("gather", [*words, labels_out, weights_out])
 
 
 def set_indices(call: Call, indices: NDArray[np.int64]) -> None:
@@ -278,9 +312,9 @@ def set_indices(call: Call, indices: NDArray[np.int64]) -> None:
     call.words[5:7] = indices.ctypes.data, len(indices)
 
 
-def barrier(words: torch.Tensor, size: int, spins: int) -> None:
-    """Wait until ``size`` processes have called it on the same shared memory.
+def barrier(words: torch.Tensor, size: int, spins: int) -> Call:
+    """Return the call that waits until ``size`` processes have made it on the same shared memory.
 
     words: BARRIER_WORDS of 4 bytes, zeros at first. ``spins``: how often to look before sleeping.
     """
-    _kernels.barrier(words.data_ptr(), size, spins)
+    return Call("barrier", [words, size, spins])

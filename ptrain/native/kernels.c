@@ -30,6 +30,8 @@
 #define REDUCE_BLOCK 1024
 #define EXPONENT 0x7f800000u
 
+#define LAYOUT 1 /* of the structs below: raise it here and in __init__.py with every change */
+
 enum kind { SGD, MOMENTUM, NESTEROV, ADAM, ADAMW };
 
 /* Every struct below is an array of 64-bit words for Python: integers, addresses, and doubles as their bits. */
@@ -92,6 +94,7 @@ struct reduce {
     double divisor;
     long by_inverse;
     float *out;
+    int32_t *finite; /* receives whether the slice is finite */
 };
 
 struct update {
@@ -117,6 +120,12 @@ struct gather {
     long out_stride;
     int64_t *labels_out;
     float *weights_out;
+};
+
+/* Waits for size processes. words[0] counts arrivals, words[16] the rounds. */
+struct barrier {
+    uint32_t *words;
+    long size, spins;
 };
 
 struct kernels {
@@ -318,11 +327,11 @@ static int cross_entropy(const struct cross_entropy *task)
     return 0;
 }
 
-/* A barrier between processes that share memory: words[0] counts arrivals, words[1] the rounds. Spins for a while, then
- * sleeps, so that more ranks than cores do not stand in each other's way. */
-static int barrier(uint32_t *words, long size, long spins)
+/* Spins for a while, then sleeps, so that more ranks than cores do not stand in each other's way. */
+static int barrier(const struct barrier *task)
 {
-    _Atomic uint32_t *arrived = (_Atomic uint32_t *)words, *round = (_Atomic uint32_t *)(words + 16);
+    const long size = task->size, spins = task->spins;
+    _Atomic uint32_t *arrived = (_Atomic uint32_t *)task->words, *round = (_Atomic uint32_t *)(task->words + 16);
     const uint32_t mine = atomic_load_explicit(round, memory_order_acquire);
     if (atomic_fetch_add_explicit(arrived, 1, memory_order_acq_rel) + 1 == (uint32_t)size) {
         atomic_store_explicit(arrived, 0, memory_order_relaxed);
@@ -395,57 +404,52 @@ static PyObject *choose(PyObject *module, PyObject *argument)
     return NULL;
 }
 
-/* Each kernel takes the address of its struct. */
-#define CALL(name, expression)                                                                                         \
-    static PyObject *call_##name(PyObject *module, PyObject *argument)                                                 \
-    {                                                                                                                  \
-        (void)module;                                                                                                  \
-        const struct name *task = PyLong_AsVoidPtr(argument);                                                          \
-        if (!task) return NULL;                                                                                        \
-        int result;                                                                                                    \
-        Py_BEGIN_ALLOW_THREADS                                                                                         \
-        result = expression(task);                                                                                     \
-        Py_END_ALLOW_THREADS                                                                                           \
-        if (result < 0) return PyErr_NoMemory();                                                                       \
-        return PyBool_FromLong(result);                                                                                \
-    }
-CALL(linear, chosen->linear)
-CALL(gradient, chosen->gradient)
-CALL(column_sums, chosen->column_sums)
-CALL(reduce, chosen->reduce)
-CALL(update, chosen->update)
-CALL(gather, chosen->gather)
-CALL(cross_entropy, cross_entropy)
+/* In the order of NAMES in __init__.py. */
+enum operation { LINEAR, GRADIENT, COLUMN_SUMS, CROSS_ENTROPY, REDUCE, UPDATE, GATHER, BARRIER };
 
-static PyObject *call_barrier(PyObject *module, PyObject *const *arguments, Py_ssize_t count)
+static int execute(enum operation operation, const void *task)
+{
+    switch (operation) {
+    case LINEAR: return chosen->linear(task);
+    case GRADIENT: return chosen->gradient(task);
+    case COLUMN_SUMS: return chosen->column_sums(task);
+    case CROSS_ENTROPY: return cross_entropy(task);
+    case REDUCE: return chosen->reduce(task);
+    case UPDATE: return chosen->update(task);
+    case GATHER: return chosen->gather(task);
+    case BARRIER: return barrier(task);
+    }
+    return -1;
+}
+
+/* Runs the operations of a list of pairs (operation, address of its struct), all of them without the interpreter. */
+static PyObject *run(PyObject *module, PyObject *const *arguments, Py_ssize_t number)
 {
     (void)module;
-    if (count != 3) return PyErr_Format(PyExc_TypeError, "barrier takes 3 arguments, not %zd", count);
-    uint32_t *words = PyLong_AsVoidPtr(arguments[0]);
-    const long size = PyLong_AsLong(arguments[1]), spins = PyLong_AsLong(arguments[2]);
+    if (number != 2) return PyErr_Format(PyExc_TypeError, "run takes 2 arguments, not %zd", number);
+    const int64_t *list = PyLong_AsVoidPtr(arguments[0]);
+    const long count = PyLong_AsLong(arguments[1]);
     if (PyErr_Occurred()) return NULL;
-    int result;
+    int result = 0;
     Py_BEGIN_ALLOW_THREADS
-    result = barrier(words, size, spins);
+    for (long i = 0; i < count && result == 0; i++) result = execute(list[2 * i], (const void *)list[2 * i + 1]);
     Py_END_ALLOW_THREADS
-    if (result < 0) return PyErr_SetFromErrno(PyExc_OSError);
+    if (result < 0) return PyErr_NoMemory();
     Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
     {"instruction_sets", instruction_sets, METH_NOARGS, "Names of the instruction sets that this processor has, best first."},
     {"choose", choose, METH_O, "Use the kernels of this instruction set from now on."},
-    {"linear", call_linear, METH_O, "See struct linear in kernels.c."},
-    {"gradient", call_gradient, METH_O, "See struct gradient in kernels.c."},
-    {"column_sums", call_column_sums, METH_O, "See struct column_sums in kernels.c."},
-    {"cross_entropy", call_cross_entropy, METH_O, "See struct cross_entropy in kernels.c."},
-    {"reduce", call_reduce, METH_O, "See struct reduce in kernels.c. Returns whether the sum is finite."},
-    {"update", call_update, METH_O, "See struct update in kernels.c."},
-    {"gather", call_gather, METH_O, "See struct gather in kernels.c."},
-    {"barrier", (PyCFunction)(void (*)(void))call_barrier, METH_FASTCALL, "Wait at (address, size, spins) for all processes."},
+    {"run", (PyCFunction)(void (*)(void))run, METH_FASTCALL, "Run the (address, number) of a list of operations."},
     {NULL, NULL, 0, NULL},
 };
 
 static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernels", "Kernels of ptrain.", -1, methods, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit__kernels(void) { return PyModule_Create(&module); }
+PyMODINIT_FUNC PyInit__kernels(void)
+{
+    PyObject *created = PyModule_Create(&module);
+    if (created && PyModule_AddIntConstant(created, "LAYOUT", LAYOUT)) Py_CLEAR(created);
+    return created;
+}

@@ -242,7 +242,8 @@ static int NAME(reduce)(const struct reduce *task)
         for (long j = 0; j < count; j++) wrong |= (bits_of(out[j]) & EXPONENT) == EXPONENT;
         finite &= !wrong;
     }
-    return finite;
+    *task->finite = finite;
+    return 0;
 }
 
 /* One update of a slice of the parameters: see struct update. Every operation rounds once. */

@@ -159,9 +159,11 @@ def test_reduce_adds_a_slice_and_divides(num_pieces: int, length: int, divisor: 
     for name in HERE:
         native.choose(name)
         out = torch.full((length,), 7.0)
-        call = native.reduce(pieces, additions, part, out)
+        finite = torch.zeros(1, dtype=torch.int32)
+        call = native.reduce(pieces, additions, part, out, finite)
         native.set_divisor(call, divisor)
-        assert call() is True
+        call()
+        assert finite.item() == 1
         assert torch.equal(out[part.start : part.stop], (expected[rest[0][1]] / divisor)[part.start : part.stop])
         assert (out[: part.start] == 7.0).all()
         assert (out[part.stop :] == 7.0).all()
@@ -171,8 +173,10 @@ def test_reduce_adds_a_slice_and_divides(num_pieces: int, length: int, divisor: 
 def test_reduce_sees_what_is_not_finite(wrong: float) -> None:
     left, right, out = torch.ones(5000), torch.ones(5000), torch.zeros(5000)
     right[4321] = wrong
-    assert native.reduce([left, right], [(0, 1)], range(5000), out)() is False
-    assert native.reduce([left, right], [(0, 1)], range(4321), out)() is True
+    finite = torch.full((2,), 7, dtype=torch.int32)
+    native.reduce([left, right], [(0, 1)], range(5000), out, finite[:1])()
+    native.reduce([left, right], [(0, 1)], range(4321), out, finite[1:])()
+    assert finite.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
@@ -194,11 +198,12 @@ def test_gather_takes_rows_and_fills_up(kind: type[np.generic], label_kind: type
 
 
 def _meet(words: torch.Tensor, counts: torch.Tensor, rank: int, size: int, spins: int) -> None:
+    meet = native.barrier(words, size, spins)
     for turn in range(1, 201):
         counts[rank] = turn
-        native.barrier(words, size, spins)
+        meet()
         assert (counts[:size] == turn).all()
-        native.barrier(words, size, spins)
+        meet()
 
 
 @pytest.mark.parametrize("spins", [0, 5000])
