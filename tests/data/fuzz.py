@@ -71,6 +71,8 @@ def write(files: dict[str, bytes], folder: Path, before: dict[str, bytes]) -> No
 def work(kind: str, start: int, stop: int) -> None:
     """Be a child: read the files start .. stop - 1 and tell what came of each on stdout, one line of JSON each."""
     scratch = Path(tempfile.mkdtemp(prefix="ptrain-fuzz-"))
+    cache = scratch.with_suffix(".cache")
+    os.environ["PTRAIN_CACHE"] = str(cache)
     try:
         seeds = FORMATS[kind].seeds(scratch)
         shutil.rmtree(scratch)
@@ -110,6 +112,7 @@ def work(kind: str, start: int, stop: int) -> None:
     finally:
         os.chdir("/")
         shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(cache, ignore_errors=True)
         scratch.with_suffix(".stderr").unlink(missing_ok=True)
 
 

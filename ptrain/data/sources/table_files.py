@@ -99,9 +99,11 @@ def open_parquet_file(path: Path) -> Table:
         for name in columns:
             _need_simple(path, name, types[name])
         with _parquet(path, found) as file:
-            yield from file.iter_batches(
+            for batch in file.iter_batches(
                 batch_size=_BATCH_ROWS, columns=list(columns), row_groups=group, use_threads=False
-            )
+            ):
+                batch.validate(full=True)  # text of a damaged file need not be UTF-8
+                yield batch
 
     def piece(number: int) -> Callable[[Sequence[str]], Iterator[Any]]:
         return lambda columns: read(columns, [number])
