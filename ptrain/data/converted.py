@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,8 @@ from ptrain.errors import DataError
 if TYPE_CHECKING:  # the sources use this module
     from ptrain.data.sources.stream import Block, Stream
 
+Watch = Callable[["Stream"], AbstractContextManager[Report | None]]
+"""Shows how far the conversion of a stream is."""
 _BLOCK_BYTES = 8 * 2**20
 
 
@@ -26,12 +30,16 @@ def is_converted(folder: Path) -> bool:
     return (folder / DESCRIPTION).is_file()
 
 
-def cached(stream: Stream, report: Report | None = None) -> Source:
-    """Return the samples of a stream, converted into the cache by the first process that asks for them."""
+def cached(stream: Stream, watch: Watch | None = None) -> Source:
+    """Return the samples of a stream, converted into the cache by the first process that asks for them.
+
+    ``watch`` opens a context for the conversion, in the process that does it, and is told how far it is.
+    """
     key, _ = stream_key(stream)
 
     def make(place: Path, alone: bool) -> None:
-        convert(stream, place, report, alone=alone)
+        with contextlib.nullcontext() if watch is None else watch(stream) as report:
+            convert(stream, place, report, alone=alone)
 
     source = load(cache.made("converted", key, make))
     # the cache knows contents: the same ones may lie under another name now

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ptrain.config import RunConfig
 from ptrain.data.checks import check_finite
+from ptrain.data.converted import Watch
 from ptrain.data.loader import EvaluationLoader
 from ptrain.data.plan import owned_shards
 from ptrain.data.samples import Samples, Split
@@ -48,7 +49,7 @@ def run(
         as_map = session.agreed(lambda: _is_map(input_path, out, trained))
         samples = None
         if not as_map:
-            samples = session.agreed(lambda: _samples(input_path, trained))
+            samples = session.agreed(lambda: _samples(input_path, trained, session.watch))
             part = owned_shards(len(samples), session.comm.info.size, session.comm.info.rank)
             session.agreed(lambda: check_finite(samples, part))
         inference = Inference(
@@ -80,8 +81,8 @@ def _is_map(spec: str, out: str, trained: Trained) -> bool:
     return is_scene
 
 
-def _samples(spec: str, trained: Trained) -> Samples:
-    samples = read_unlabelled(spec, trained.config.data, trained.schema)
+def _samples(spec: str, trained: Trained, watch: Watch) -> Samples:
+    samples = read_unlabelled(spec, trained.config.data, trained.schema, watch)
     found, width = samples.features.shape[1], trained.layout.widths[0]
     if found != width:
         raise DataError(f"{samples.origin}: {found} features a sample; expected {width}, those of the training data")

@@ -13,11 +13,13 @@ from ptrain.comm.base import Communicator
 from ptrain.comm.select import create
 from ptrain.config import DataConfig, RunConfig
 from ptrain.console import Console
+from ptrain.data import cache
 from ptrain.data.checks import check
 from ptrain.data.fingerprint import combine_fingerprints, fingerprint_blocks
 from ptrain.data.samples import DataSet
 from ptrain.data.scenes.notes import warnings
 from ptrain.data.sources import load
+from ptrain.data.sources.stream import Stream
 from ptrain.errors import InputError, LaunchError, PtrainError
 from ptrain.launch.env import RankInfo, detect
 
@@ -63,6 +65,17 @@ class Session:
             everywhere.agreed = True
             raise everywhere
         return result  # type: ignore[return-value]
+
+    @contextmanager
+    def watch(self, stream: Stream) -> Iterator[Callable[[int], None] | None]:
+        """Show how far the conversion of a stream is. Any rank may be the one that converts, the others wait for it."""
+        console = Console(stream=self.console.stream)
+        console.say(f"converting {stream.name} into the cache {cache.root()}")
+        if stream.num_samples is None:
+            yield None
+            return
+        with console.progress(stream.num_samples, "converting", "samples") as progress:
+            yield progress.update
 
     def from_root(self, task: Callable[[], T]) -> T:
         """Run ``task`` on rank 0 and return its result on every rank; fail alike on all ranks."""
@@ -138,7 +151,7 @@ def load_data(
         DataError: on every rank alike, naming the rank where only some could not read.
     """
     part, parts = session.comm.info.rank, session.comm.info.size
-    dataset = session.agreed(lambda: load(config, seed, schema=schema, class_names=class_names))
+    dataset = session.agreed(lambda: load(config, seed, schema=schema, class_names=class_names, watch=session.watch))
     if class_names is not None:
         dataset = replace(dataset, class_names=class_names, num_classes=len(class_names))
     session.agreed(lambda: check(dataset, part, parts, training=class_names is None))

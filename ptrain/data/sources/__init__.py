@@ -11,6 +11,7 @@ import numpy as np
 
 from ptrain.config import DataConfig
 from ptrain.data import converted
+from ptrain.data.converted import Watch
 from ptrain.data.missing import filled
 from ptrain.data.samples import DataSet, Samples, Source
 from ptrain.data.sources import (
@@ -59,19 +60,21 @@ def load(
     *,
     schema: Mapping[str, Any] | None = None,
     class_names: tuple[str, ...] | None = None,
+    watch: Watch | None = None,
 ) -> DataSet:
     """Return the data set of ``--data`` with its splits. Raises DataError where it cannot be had or used.
 
-    ``schema`` and ``class_names`` are those of a trained network that is to be evaluated on the data. The contents are
-    not scanned yet: ``ptrain.data.checks.check`` does that, shared over the ranks.
+    ``schema`` and ``class_names`` are those of a trained network that is to be evaluated on the data; ``watch``
+    shows how far a conversion is. The contents are not scanned yet: ``ptrain.data.checks.check`` does that, shared over
+    the ranks.
     """
-    source = read(config, schema=schema, class_names=class_names)
+    source = read(config, schema=schema, class_names=class_names, watch=watch)
     if config.test_data is not None:
         if source.test is not None:
             raise DataError(
                 f"--test-data {config.test_data}: {source.name} has a test split of its own; leave --test-data out"
             )
-        source = _with_test(source, config)
+        source = _with_test(source, config, watch)
     dataset = cut(
         source, test_fraction=config.test_fraction, validation=config.validation, seed=seed, split=config.split
     )
@@ -79,7 +82,11 @@ def load(
 
 
 def read(
-    config: DataConfig, *, schema: Mapping[str, Any] | None = None, class_names: tuple[str, ...] | None = None
+    config: DataConfig,
+    *,
+    schema: Mapping[str, Any] | None = None,
+    class_names: tuple[str, ...] | None = None,
+    watch: Watch | None = None,
 ) -> Source:
     """Return the samples that ``--data`` names, with ``--labels`` as the file of labels where there is one."""
     spec, labels = config.data, config.labels
@@ -96,7 +103,7 @@ def read(
     if not rest:
         raise DataError(f"--data {spec}: no path; expected such as {kind}:PATH")
     if kind in FORMATS:
-        return converted.cached(open_stream(config, schema=schema, class_names=class_names))
+        return converted.cached(open_stream(config, schema=schema, class_names=class_names), watch)
     if kind == "torchvision":
         return torchvision_sets.load(rest)
     path = Path(rest).expanduser()
@@ -127,7 +134,12 @@ def open_stream(
     return stream
 
 
-def read_unlabelled(spec: str, config: DataConfig | None = None, schema: Mapping[str, Any] | None = None) -> Samples:
+def read_unlabelled(
+    spec: str,
+    config: DataConfig | None = None,
+    schema: Mapping[str, Any] | None = None,
+    watch: Watch | None = None,
+) -> Samples:
     """Return samples to predict, all with label 0: a FEATURES.npy, the features of a FILE.npz, or any other source.
 
     Of a source with a test split of its own it is that one. ``config`` and ``schema`` are those of the network.
@@ -140,7 +152,7 @@ def read_unlabelled(spec: str, config: DataConfig | None = None, schema: Mapping
     plain = DataConfig() if config is None else config
     plain = replace(plain, data=spec, labels=None, test_data=None, test_labels=None, split="random", group=None)
     if kind in FORMATS and rest:
-        source = converted.cached(open_stream(plain, schema=schema, labelled=False))
+        source = converted.cached(open_stream(plain, schema=schema, labelled=False), watch)
     else:
         source = read(DataConfig(data=spec))
     return source.test or source.train
@@ -213,7 +225,7 @@ def _hint(name: str, valid: list[str]) -> str:
     return f"did you mean {close[0]}? " if close else ""
 
 
-def _with_test(source: Source, config: DataConfig) -> Source:
+def _with_test(source: Source, config: DataConfig, watch: Watch | None) -> Source:
     """Return the source with the samples of --test-data as its test split, read with the columns of --data."""
     spec, labels = config.test_data or "", config.test_labels
     kind, _ = parse(spec)
@@ -228,5 +240,5 @@ def _with_test(source: Source, config: DataConfig) -> Source:
     own = replace(config, data=spec, labels=labels, test_data=None, test_labels=None, split="random", group=None)
     if (source.schema is not None and source.schema.get("kind") == "table") != (kind in tables.KINDS):
         raise DataError(f"--test-data {spec} with --data {config.data}: expected two tables, or none")
-    other = read(own, schema=source.schema, class_names=source.class_names)
+    other = read(own, schema=source.schema, class_names=source.class_names, watch=watch)
     return replace(source, test=other.test or other.train)
