@@ -114,7 +114,7 @@ def resolve(file: Any, name: str, origin: str) -> Any:
         if isinstance(link, h5py.ExternalLink):
             raise DataError(
                 f"{origin}: /{name} is an external link to another file, {link.filename}, which is never followed; "
-                "name that file itself, or copy the data with h5copy"
+                "expected the data in this file: name that other file, or copy them with h5copy"
             )
         if isinstance(link, h5py.SoftLink):
             links += 1
