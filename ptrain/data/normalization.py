@@ -1,6 +1,6 @@
 """How stored features become the network's input: x -> (x - offset) * scale in float32."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -8,9 +8,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ptrain.data.plan import owned_shards
 from ptrain.data.samples import DataSet, Split
 
 _CHUNK_BYTES = 8 * 2**20
+_SLABS = 64
+"""Parts of the training split that are summed on their own: the largest number of ranks that share the work."""
+
+Gather = Callable[[list[NDArray[np.float64]]], Sequence[Sequence[NDArray[np.float64]]]]
+"""Takes what this part found and returns what all parts found, in their order."""
+Together = Callable[[Callable[[range], NDArray[np.float64]]], list[NDArray[np.float64]]]
+"""Runs a task over all slabs and returns its results in their order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,26 +67,38 @@ def normalize_(features: torch.Tensor, offset: torch.Tensor | None, scale: torch
     return features
 
 
-def fit_normalization(normalize: Literal["auto", "none", "unit", "standard"], dataset: DataSet) -> Normalization:
-    """Return the normalization that ``--normalize`` asks for.
+def fit_normalization(
+    normalize: Literal["auto", "none", "unit", "standard"],
+    dataset: DataSet,
+    gather: Gather = lambda mine: [mine],
+    part: int = 0,
+    parts: int = 1,
+) -> Normalization:
+    """Return the normalization that ``--normalize`` asks for. Where there are several parts all of them call it.
 
-    It may read the whole training split, in chunks whose size is fixed, so its result does not depend on ranks or
-    threads. Let one rank compute it and broadcast the result.
+    It may read the whole training split, each part its share of a fixed number of slabs. Their sums are added up in one
+    order, so the result has the same bits on any number of parts.
 
     unit maps one range to 0..1 for all features: the source's, that of an 8-bit type or of bool, else from the
     smallest to the largest value in the training split. standard gives each feature mean 0 and deviation 1 (of the
     population, in float64, two passes); a feature that is constant is only shifted to 0. auto is standard for tables,
     and else unit for integers and bool, none for floats.
     """
-    kind = dataset.train.samples.features.dtype.kind
+    train = dataset.train
+    kind = train.samples.features.dtype.kind
     if normalize == "auto" and dataset.schema is not None and dataset.schema.get("kind") == "table":
         normalize = "standard"  # every column has a unit of its own
     if normalize == "none" or (normalize == "auto" and kind == "f"):
         return Normalization.identity()
-    return _fit_standard(dataset.train) if normalize == "standard" else _fit_unit(dataset)
+    slabs = [owned_shards(train.size, _SLABS, slab) for slab in owned_shards(_SLABS, parts, part)]
+
+    def together(task: Callable[[range], NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+        return [found for of_part in gather([task(slab) for slab in slabs if len(slab)]) for found in of_part]
+
+    return _fit_standard(train, together) if normalize == "standard" else _fit_unit(dataset, together)
 
 
-def _fit_unit(dataset: DataSet) -> Normalization:
+def _fit_unit(dataset: DataSet, together: Together) -> Normalization:
     dtype = dataset.train.samples.features.dtype
     if dataset.feature_range is not None:
         low, high = dataset.feature_range
@@ -88,28 +108,40 @@ def _fit_unit(dataset: DataSet) -> Normalization:
         low, high = (0.0, 255.0) if dtype.kind == "u" else (-128.0, 127.0)
     else:
         # of a wider type the data use a small part: dividing by 2**63 would leave nothing to learn from
-        extremes = [(float(chunk.min()), float(chunk.max())) for chunk in _chunks(dataset.train)]
-        low, high = min(low for low, _ in extremes), max(high for _, high in extremes)
+        def extremes(slab: range) -> NDArray[np.float64]:
+            found = [(chunk.min(), chunk.max()) for chunk in _chunks(dataset.train, slab)]
+            return np.array([min(low for low, _ in found), max(high for _, high in found)])
+
+        every = together(extremes)
+        low, high = float(min(found[0] for found in every)), float(max(found[1] for found in every))
     return Normalization(np.asarray(low, np.float32), _inverse(np.asarray(high - low), np.asarray(high == low)))
 
 
-def _fit_standard(train: Split) -> Normalization:
+def _fit_standard(train: Split, together: Together) -> Normalization:
     width = train.samples.features.shape[1]
-    total = np.zeros(width)
-    low, high = np.full(width, np.inf), np.full(width, -np.inf)
-    for chunk in _chunks(train):
-        total += chunk.sum(axis=0)
-        np.minimum(low, chunk.min(axis=0), out=low)
-        np.maximum(high, chunk.max(axis=0), out=high)
-    mean = total / train.size
-    squares = np.zeros(width)
-    for chunk in _chunks(train):
-        np.subtract(chunk, mean, out=chunk)
-        squares += np.square(chunk, out=chunk).sum(axis=0)
+
+    def moments(slab: range) -> NDArray[np.float64]:
+        found = np.stack([np.zeros(width), np.full(width, np.inf), np.full(width, -np.inf)])
+        for chunk in _chunks(train, slab):
+            found[0] += chunk.sum(axis=0)
+            np.minimum(found[1], chunk.min(axis=0), out=found[1])
+            np.maximum(found[2], chunk.max(axis=0), out=found[2])
+        return found
+
+    every = together(moments)
+    mean = sum(found[0] for found in every) / np.float64(train.size)
+    low, high = np.min([found[1] for found in every], axis=0), np.max([found[2] for found in every], axis=0)
+
+    def squares(slab: range) -> NDArray[np.float64]:
+        found = np.zeros(width)
+        for chunk in _chunks(train, slab):
+            np.subtract(chunk, mean, out=chunk)
+            found += np.square(chunk, out=chunk).sum(axis=0)
+        return found
+
+    variance = sum(together(squares)) / np.float64(train.size)
     # rounding gives a constant feature a tiny deviation: it is known by its range instead
-    return Normalization(
-        np.where(low == high, low, mean).astype(np.float32), _inverse(np.sqrt(squares / train.size), low == high)
-    )
+    return Normalization(np.where(low == high, low, mean).astype(np.float32), _inverse(np.sqrt(variance), low == high))
 
 
 def _inverse(width: NDArray[np.float64], constant: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -118,13 +150,13 @@ def _inverse(width: NDArray[np.float64], constant: NDArray[np.bool_]) -> NDArray
     return np.where(usable, 1 / np.where(usable, width, 1.0), 1.0).astype(np.float32)
 
 
-def _chunks(split: Split) -> Iterator[NDArray[np.float64]]:
-    """Yield the features of a split in float64, in chunks of some megabytes. Each: (rows, F)."""
+def _chunks(split: Split, positions: range) -> Iterator[NDArray[np.float64]]:
+    """Yield the features at these positions of a split in float64, in chunks of some megabytes. Each: (rows, F)."""
     features = split.samples.features
     rows = max(1, _CHUNK_BYTES // (8 * features.shape[1]))
-    for start in range(0, split.size, rows):
-        positions = np.arange(start, min(start + rows, split.size))
+    for start in range(positions.start, positions.stop, rows):
+        stop = min(start + rows, positions.stop)
         if split.in_order:
-            yield features[split.start + start : split.start + start + len(positions)].astype(np.float64)
+            yield features[split.start + start : split.start + stop].astype(np.float64)
         else:
-            yield features[split.indices(positions)].astype(np.float64)
+            yield features[split.indices(np.arange(start, stop))].astype(np.float64)

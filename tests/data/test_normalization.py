@@ -1,4 +1,6 @@
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -87,6 +89,30 @@ def test_standard_is_that_of_numpy_in_float64_whatever_the_chunks(monkeypatch: p
     fitted = fit_normalization("standard", dataset(features))
     np.testing.assert_allclose(fitted.offset, features.astype(np.float64).mean(axis=0), rtol=1e-7)
     np.testing.assert_allclose(fitted.scale, 1 / features.astype(np.float64).std(axis=0), rtol=1e-7)
+
+
+@pytest.mark.parametrize("normalize", ["unit", "standard"])
+@pytest.mark.parametrize("parts", [1, 2, 3, 7, 100])
+def test_parts_that_share_the_work_find_the_same_bits(normalize: Any, parts: int) -> None:
+    data = dataset(normal(1000), validation=0.3)
+    alone = fit_normalization(normalize, data)
+    barrier, boards = threading.Barrier(parts), [[None] * parts, [None] * parts]
+
+    def part_of(number: int) -> Normalization:
+        rounds = iter(boards)
+
+        def gather(mine: Any) -> Any:
+            board = next(rounds)
+            board[number] = mine
+            barrier.wait(30)
+            return board
+
+        return fit_normalization(normalize, data, gather, number, parts)
+
+    with ThreadPoolExecutor(parts) as pool:
+        for fitted in pool.map(part_of, range(parts)):
+            assert fitted.offset.tobytes() == alone.offset.tobytes()
+            assert fitted.scale.tobytes() == alone.scale.tobytes()
 
 
 @pytest.mark.parametrize("normalize", ["unit", "standard"])
