@@ -92,7 +92,9 @@ def prepare(session: Session, config: Config, *, resume: bool) -> Job:
         dataset=dataset,
         data_sha256=data_sha256,
         plan=BatchPlan(num_samples=num_samples, batch_size=batch, shards=config.train.shards),
-        normalization=session.from_root(lambda: fit_normalization(config.data.normalize, dataset)),
+        normalization=fit_normalization(
+            config.data.normalize, dataset, session.comm.all_gather_object, session.comm.info.rank, size
+        ),
         layout=layout_of(config.model, dataset.num_features, dataset.num_classes),
         environment=files.environment(session) | {"split_sha256": dataset.split_sha256},
     )
