@@ -7,20 +7,39 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ptrain import native
 from ptrain.comm.base import Communicator
 from ptrain.comm.ordered import Node, OrderedSum, plan_additions
 from ptrain.comm.window import open_window
 from ptrain.engine.mlp import ALIGNMENT
+from ptrain.engine.workers import Workers, spins
 
 CONTROL = 4 * ALIGNMENT
 """Elements behind the gradient that travel with it: [loss sum, number of ranks asked to stop, unused …]."""
 LINE = 64
 """Bytes of a cache line."""
 PAGE = 4096
-SPINS = 20_000
-"""Looks at a barrier, some hundred microseconds of them, before a rank sleeps; few where ranks share a core."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a rank brings to the exchange."""
+
+    owners: Sequence[range]
+    """The shards of every rank, in rank order."""
+    length: int
+    """Elements of a gradient."""
+    num_rows: int
+    """Rows of this rank's workspace."""
+    nodes: Sequence[tuple[Node, int]]
+    """The subtrees whose sums it holds, with their rows."""
+
+    @property
+    def num_shards(self) -> int:
+        """Number of shards of all ranks."""
+        return self.owners[-1].stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,44 +69,30 @@ class Exchange(Protocol):
 class Messages:
     """Through the communicator: the ordered sum, or with ``allreduce`` the backend's own."""
 
-    def __init__(
-        self,
-        comm: Communicator,
-        owners: Sequence[range],
-        length: int,
-        num_rows: int,
-        nodes: Sequence[tuple[Node, int]],
-        device: torch.device,
-        reduction: str,
-    ):
-        self.name = "messages"
+    name = "messages"
+
+    def __init__(self, plan: Plan, comm: Communicator, device: torch.device, reduction: str):
         self._comm = comm
-        self._length = length
-        self._ordered = OrderedSum(comm, owners, length + CONTROL, device=device) if reduction == "ordered" else None
+        length = self._length = plan.length
+        ordered = reduction == "ordered"
+        self._ordered = OrderedSum(comm, plan.owners, length + CONTROL, device=device) if ordered else None
         padded = self._ordered.padded_length if self._ordered else length + CONTROL
-        self.workspace = torch.zeros(num_rows, padded, device=device)
-        self._partials = [(start, size, self.workspace[row]) for (start, size), row in nodes]
-        self._compiled = device.type == "cpu" and native.instruction_set() is not None
+        self.workspace = torch.zeros(plan.num_rows, padded, device=device)
+        rows = [row for _, row in plan.nodes]
+        additions, rest = plan_additions([node for node, _ in plan.nodes], plan.num_shards)
+        self._additions = [(self.workspace[rows[left]], self.workspace[rows[right]]) for left, right in additions]
+        self._partials = [(start, size, self.workspace[rows[index]]) for (start, size), index in rest]
         self._mean = torch.zeros(length, device=device)
-        self._divide: native.Call | None = None
-        self._finite = np.zeros(1, dtype=np.int32)
 
     def __call__(self, valid_rows: int) -> Mean:
         """Return the mean over all ranks' sums."""
+        for left, right in self._additions:
+            left.add_(right)
         total = self._total()
         loss, stops = total[self._length : self._length + 2].tolist()
-        gradient = total[: self._length]
-        if not self._compiled:
-            torch.div(gradient, float(valid_rows), out=self._mean)
-            finite = bool(self._mean.isfinite().all())
-        else:
-            if self._divide is None:
-                # The sum is in the same buffer every time.
-                self._divide = native.reduce([gradient], [], range(self._length), self._mean, self._finite)
-            native.set_divisor(self._divide, valid_rows)
-            self._divide()
-            finite = bool(self._finite[0])
-        return Mean(gradient=self._mean, loss=loss, stops=stops, finite=finite and loss - loss == 0.0)
+        torch.div(total[: self._length], float(valid_rows), out=self._mean)
+        finite = loss - loss == 0.0 and bool(self._mean.isfinite().all())
+        return Mean(gradient=self._mean, loss=loss, stops=stops, finite=finite)
 
     def _total(self) -> torch.Tensor:
         if self._ordered is not None:
@@ -99,47 +104,69 @@ class Messages:
 
 
 class Shared:
-    """In memory that the ranks share: each adds up a slice of all ranks' sums, in tree order, where all can read it."""
+    """In memory that the ranks share: each adds up a slice of all ranks' sums, in tree order, where all can read it.
+
+    ``everybody``: the nodes of every rank with their rows; ``num_rows``: the most rows of any rank.
+    """
+
+    name = "shared memory"
 
     def __init__(
         self,
-        window: torch.Tensor,
+        plan: Plan,
         comm: Communicator,
-        length: int,
+        workers: Workers,
+        window: torch.Tensor,
+        everybody: Sequence[Sequence[tuple[Node, int]]],
         num_rows: int,
-        nodes: Sequence[Sequence[tuple[Node, int]]],
-        num_shards: int,
     ):
-        self.name = "shared memory"
-        rank, size = comm.info.rank, comm.info.size
-        self._size, self._length = size, length
-        spins = SPINS if comm.info.local_size <= (os.cpu_count() or 1) else SPINS // 200
-        meet = native.barrier(window[: 4 * native.BARRIER_WORDS], size, spins)
-        flags = window[PAGE : PAGE + LINE * size].view(torch.int32).view(size, LINE // 4)[:, 0].numpy()
+        rank, size, length = comm.info.rank, comm.info.size, plan.length
+        self._workers = workers
+        meet = native.barrier(
+            window[: 4 * native.BARRIER_WORDS], size, spins(comm.info.local_size, os.cpu_count() or 1)
+        )
+        places = workers.count * size
+        flags = window[PAGE : PAGE + LINE * places].view(torch.int32).view(places, LINE // 4)[:, 0].numpy()
         self._flags = flags
         stride = row_stride(length)
-        vectors = window[_header(size) :].view(torch.float32)
+        vectors = window[_header(places) :].view(torch.float32)
         self._mean = vectors[:length]
         spaces = vectors[stride : stride + size * num_rows * stride].view(size, num_rows, stride)
         self.workspace = spaces[rank]
-        pieces = [(node, spaces[owner, row]) for owner, owned in enumerate(nodes) for node, row in owned]
-        additions, rest = plan_additions([node for node, _ in pieces], num_shards)
+        pieces = [(node, spaces[owner, row]) for owner, owned in enumerate(everybody) for node, row in owned]
+        additions, rest = plan_additions([node for node, _ in pieces], plan.num_shards)
         assert len(rest) == 1
-        units = -(-length // ALIGNMENT)
-        part = range(units * rank // size * ALIGNMENT, min(units * (rank + 1) // size * ALIGNMENT, length))
         sums = [vector for _, vector in pieces]
-        self._slice = native.reduce(sums, additions, part, self._mean, flags[rank : rank + 1])
+
+        def reduce(part: range, out: torch.Tensor, flag: NDArray[np.int32]) -> native.Call:
+            return native.reduce(sums, additions, part, out, flag)
+
+        units = -(-length // ALIGNMENT)
+        self._slices: list[native.Call] = []
+        for place in range(workers.count * rank, workers.count * (rank + 1)):
+            start, stop = (units * edge // places * ALIGNMENT for edge in (place, place + 1))
+            self._slices.append(reduce(range(start, min(stop, length)), self._mean, flags[place : place + 1]))
         control = torch.zeros(stride)
-        tail = native.reduce(sums, additions, range(length, length + ALIGNMENT), control, np.zeros(1, dtype=np.int32))
-        self._program = native.Program([meet, self._slice, tail, meet])
         self._values = control.numpy()[length : length + 2]
+        tail = reduce(range(length, length + ALIGNMENT), control, np.zeros(1, dtype=np.int32))
+        meets = [meet] if size > 1 else []
+        # With one thread all of it is one program.
+        self._before = native.Program(meets)
+        self._after = native.Program([tail, *meets])
+        self._whole = native.Program([*meets, *self._slices, tail, *meets])
 
     def __call__(self, valid_rows: int) -> Mean:
         """Return the mean over all ranks' sums."""
-        native.set_divisor(self._slice, valid_rows)
-        self._program()
+        for call in self._slices:
+            native.set_divisor(call, valid_rows)
+        if self._workers.count == 1:
+            self._whole()
+        else:
+            self._before()
+            self._workers.run(lambda index: self._slices[index]())
+            self._after()
         loss, stops = self._values.tolist()
-        finite = bool(self._flags.all()) and loss - loss == 0.0
+        finite = loss - loss == 0.0 and bool(self._flags.all())
         return Mean(gradient=self._mean, loss=loss, stops=stops, finite=finite)
 
 
@@ -148,39 +175,35 @@ def row_stride(length: int) -> int:
     return -(-(length + CONTROL) * 4 // PAGE) * PAGE // 4
 
 
-def _header(size: int) -> int:
-    return PAGE + -(-LINE * size // PAGE) * PAGE
+def _header(places: int) -> int:
+    return PAGE + -(-LINE * places // PAGE) * PAGE
 
 
-def shared_bytes(length: int, size: int, num_rows: int) -> int:
-    """Return the bytes that ``Shared`` needs."""
-    return _header(size) + 4 * row_stride(length) * (1 + size * num_rows)
+def shared_bytes(length: int, places: int, vectors: int) -> int:
+    """Return the bytes that ``Shared`` needs for this many threads and vectors, over all ranks."""
+    return _header(places) + 4 * row_stride(length) * (1 + vectors)
 
 
 def make_exchange(
-    kind: str,
-    comm: Communicator,
-    owners: Sequence[range],
-    length: int,
-    num_rows: int,
-    nodes: Sequence[tuple[Node, int]],
-    device: torch.device,
-    reduction: str,
+    kind: str, plan: Plan, comm: Communicator, workers: Workers, device: torch.device, reduction: str
 ) -> tuple[Exchange, str]:
     """Return the exchange, and why it is not shared memory where that was to be tried. Every rank calls it.
 
-    kind: auto (shared memory where all ranks can have it), or messages. num_rows: of this rank's workspace; nodes: the
-    subtrees whose sums it gives and the rows that hold them.
+    kind: auto (shared memory where all ranks can have it), or messages.
     """
-    why = ""
-    possible = comm.info.size > 1 and device.type == "cpu" and reduction == "ordered" and kind == "auto"
-    if possible and native.instruction_set() is None:
-        why = "the kernels are not compiled"
-    elif possible:
-        everybody = comm.all_gather_object((num_rows, list(nodes)))
-        most = max(rows for rows, _ in everybody)
-        window, why = open_window(comm, shared_bytes(length, comm.info.size, most))
-        if window is not None:
-            all_nodes = [[tuple(entry) for entry in owned] for _, owned in everybody]
-            return Shared(window, comm, length, most, all_nodes, owners[-1].stop), ""
-    return Messages(comm, owners, length, num_rows, nodes, device, reduction), why
+    if device.type != "cpu" or reduction != "ordered" or kind == "messages":
+        return Messages(plan, comm, device, reduction), ""
+    if native.instruction_set() is None:
+        return Messages(plan, comm, device, reduction), "the kernels are not compiled"
+    size = comm.info.size
+    everybody = comm.all_gather_object((plan.num_rows, workers.count, plan.nodes))
+    most = max(rows for rows, _, _ in everybody)
+    num_bytes = shared_bytes(plan.length, workers.count * size, size * most)
+    window: torch.Tensor | None = torch.zeros(num_bytes, dtype=torch.uint8)
+    why = "" if len({threads for _, threads, _ in everybody}) == 1 else "the ranks have different numbers of threads"
+    if size > 1 and not why:
+        window, why = open_window(comm, num_bytes)
+    if window is None or why:
+        return Messages(plan, comm, device, reduction), why
+    nodes = [[((start, width), row) for (start, width), row in owned] for _, _, owned in everybody]
+    return Shared(plan, comm, workers, window, nodes, most), ""

@@ -8,7 +8,7 @@ import torch
 from ptrain.comm.base import Communicator
 from ptrain.config import Config
 from ptrain.engine.block import Block, DropoutKey, Training, parameters_for
-from ptrain.engine.exchange import CONTROL, make_exchange
+from ptrain.engine.exchange import CONTROL, Plan, make_exchange
 from ptrain.engine.kernels import resolve
 from ptrain.engine.mlp import ALIGNMENT, Layout
 from ptrain.engine.optimizers import Update, learning_rate
@@ -74,15 +74,9 @@ class TrainingStep:
         length = layout.length
         self.kernels = resolve(config.train.kernels, config.train.precision, device)
         self._plan = self._planned(device, length)
+        local = Plan(owners=owners, length=length, num_rows=self._plan.num_rows, nodes=self._plan.nodes)
         self._exchange, self.why_messages = make_exchange(
-            config.run.exchange,
-            comm,
-            owners,
-            length,
-            self._plan.num_rows,
-            self._plan.nodes,
-            device,
-            config.train.reduction,
+            config.run.exchange, local, comm, self.workers, device, config.train.reduction
         )
         self.exchange = self._exchange.name
         """How gradients travel: messages, or shared memory."""

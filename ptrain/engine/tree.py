@@ -77,16 +77,16 @@ def plan_local_sum(
 def plan_merged_sum(parts: Sequence[range], num_shards: int) -> LocalSum:
     """Plan the same sum where each thread adds up complete subtrees while it computes its part of the shards.
 
-    parts: contiguous and in order. A workspace row is the sum over one subtree.
+    parts: contiguous and in order. A workspace row is the sum over one subtree; those of several threads are left to
+    the exchange, which adds up the sums of all ranks.
     """
     planned: list[Part] = []
     nodes: list[Node] = []
     for shards in parts:
         planned.append(Part(shards=shards, row=len(nodes), merges=merges_of(shards, num_shards)))
         nodes += subtrees(shards.start, shards.stop, num_shards)
-    additions, rest = plan_additions(nodes, num_shards)
-    operations = [("add", left, right) for left, right in additions]
-    return LocalSum(groups=[Group(parts=planned, operations=operations)], num_rows=len(nodes), nodes=rest)
+    rows = [(node, row) for row, node in enumerate(nodes)]
+    return LocalSum(groups=[Group(parts=planned, operations=[])], num_rows=len(nodes), nodes=rows)
 
 
 def merges_of(shards: range, num_shards: int) -> tuple[int, ...]:

@@ -4,31 +4,59 @@ What one shard computes therefore never depends on the number of threads, withou
 shares a product out.
 """
 
+import os
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
+from ptrain import native
+
+SPINS = 20_000
+"""Looks at a barrier, some hundred microseconds of them, before a thread sleeps."""
+
 
 class Workers:
-    """``count`` threads, the caller's own among them."""
+    """``count`` threads, the caller's own among them. They meet before and after each task."""
 
     def __init__(self, count: int):
         torch.set_num_threads(1)
         self.count = count
-        self._pool = (
-            ThreadPoolExecutor(count - 1, initializer=torch.set_num_threads, initargs=(1,)) if count > 1 else None
-        )
+        self._task: Callable[[int], None] | None = None
+        self._errors: list[BaseException] = []
+        self._meet = _meeting(count)
+        self._threads = [threading.Thread(target=self._work, args=(index,), daemon=True) for index in range(1, count)]
+        for thread in self._threads:
+            thread.start()
+
+    def _work(self, index: int) -> None:
+        torch.set_num_threads(1)
+        while True:
+            self._meet()
+            if self._task is None:
+                return
+            self._attempt(index)
+            self._meet()
+
+    def _attempt(self, index: int) -> None:
+        assert self._task is not None
+        try:
+            self._task(index)
+        except BaseException as error:
+            self._errors.append(error)
 
     def run(self, task: Callable[[int], None]) -> None:
         """Call ``task(0) … task(count - 1)``, each in its thread; return when all are done, raise what they raise."""
-        if self._pool is None:
+        if not self._threads:
             task(0)
             return
-        futures = [self._pool.submit(task, index) for index in range(1, self.count)]
-        task(0)
-        for future in futures:
-            future.result()
+        self._task = task
+        self._meet()
+        self._attempt(0)
+        self._meet()
+        if self._errors:
+            error, self._errors = self._errors[0], []
+            raise error
 
     def part(self, items: range, index: int, multiple: int = 1) -> range:
         """Return worker ``index``'s contiguous part of ``items``, cut at multiples of ``multiple``."""
@@ -38,5 +66,22 @@ class Workers:
 
     def close(self) -> None:
         """End the threads."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        if self._threads:
+            self._task = None
+            self._meet()
+            for thread in self._threads:
+                thread.join()
+            self._threads = []
+
+
+def spins(sharing: int, cores: int) -> int:
+    """Return how often one of ``sharing`` threads or ranks looks before it sleeps: rarely where not all have a core."""
+    return SPINS if sharing <= cores else SPINS // 200
+
+
+def _meeting(count: int) -> Callable[[], object]:
+    """Return what ``count`` threads call to wait for each other."""
+    if native.instruction_set() is None:
+        return threading.Barrier(count).wait
+    words = torch.zeros(native.BARRIER_WORDS, dtype=torch.int32)
+    return native.barrier(words, count, spins(count, len(os.sched_getaffinity(0))))
