@@ -25,9 +25,9 @@ TRANSFORM = (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_400_000.0)
 
 
 def run(out: str, *, height: int, width: int, bands: int, classes: int, noise: float, seed: int) -> int:
-    """Write scene.tif, reference.tif, truth.tif and scene.png into the folder ``out`` and return the exit code.
+    """Write scene.tif, reference.tif, unseen.tif and scene.png into the folder ``out`` and return the exit code.
 
-    The reference has a class for half of the parcels, truth.tif for all pixels. Memory does not depend on the height.
+    The reference has a class for half of the parcels, unseen.tif for the others, to see how good a map is there.
 
     Raises:
         InputError: a number is out of its range, or the folder cannot be written to.
@@ -46,7 +46,7 @@ def run(out: str, *, height: int, width: int, bands: int, classes: int, noise: f
     scene = Scene(height=height, width=width, bands=bands, classes=classes, noise=noise, seed=seed)
     console = Console()
     _write(scene, folder, console)
-    console.say(f"scene.tif, reference.tif, truth.tif and scene.png written to {folder}")
+    console.say(f"scene.tif, reference.tif, unseen.tif and scene.png written to {folder}")
     return EXIT_DONE
 
 
@@ -60,7 +60,7 @@ def _write(scene: Scene, folder: Path, console: Console) -> None:
     rgb = [int(np.argmin(np.abs(scene.wavelengths - centre))) for centre in (850, 660, 550)]
     shown: list[tuple[Any, Any, Any]] = []
     try:
-        for name, bands, dtype in (("scene", scene.bands, "uint16"), ("reference", 1, "uint8"), ("truth", 1, "uint8")):
+        for name, bands, dtype in (("scene", scene.bands, "uint16"), ("reference", 1, "uint8"), ("unseen", 1, "uint8")):
             path = folder / f"{name}.tif"
             writers.append(TiffWriter(path, bands=bands, dtype=dtype, nodata=NODATA, **shape))
         writers[0].name_bands([f"{wavelength:.0f} nm" for wavelength in scene.wavelengths])
@@ -70,11 +70,12 @@ def _write(scene: Scene, folder: Path, console: Console) -> None:
         with console.progress(scene.num_blocks, "generating", "blocks") as progress:
             for first in range(0, scene.num_blocks, step):
                 blocks = [scene.rows(block) for block in range(first, min(first + step, scene.num_blocks))]
-                parts = [np.concatenate(part) for part in zip(*blocks, strict=True)]
-                for writer, part in zip(writers, parts, strict=True):
+                pixels, reference, truth = (np.concatenate(part) for part in zip(*blocks, strict=True))
+                unseen = np.where(reference == 0, truth, 0).astype(np.uint8)
+                for writer, part in zip(writers, (pixels, reference, unseen), strict=True):
                     writer.write(first * ROWS, part)
                 kept = slice(-(first * ROWS) % stride, None, stride)
-                shown.append((parts[0][kept, ::stride][:, :, rgb], parts[1][kept, ::stride], parts[2][kept, ::stride]))
+                shown.append((pixels[kept, ::stride][:, :, rgb], reference[kept, ::stride], truth[kept, ::stride]))
                 progress.update(first + len(blocks))
         for writer in writers:
             writer.finish()
