@@ -185,8 +185,8 @@ def _mat_seeds(folder: Path) -> list[Seed]:
     import scipy.io
 
     path, seeds = folder / "a.mat", []
-    for keywords in ({}, {"do_compression": True}, {"format": "4"}):
-        more = {} if "format" in keywords else {"s": {"a": 1, "b": "text"}, "c": np.array(["ab", "c"], object)}
+    more = {"s": {"a": 1, "b": "text"}, "c": np.array(["ab", "c"], object)}
+    for keywords in ({}, {"do_compression": True}):
         scipy.io.savemat(path, {**more, "X": X.astype(float), "y": Y[:, None].astype(float)}, **keywords)
         content = path.read_bytes()
         inside = None

@@ -1,4 +1,4 @@
-"""MATLAB's .mat files: up to version 7 by scipy, version 7.3, which is HDF5 in disguise, by h5py.
+"""MATLAB's .mat files: those of versions 5 to 7 by mat5, those of version 7.3, which is HDF5 in disguise, by h5py.
 
 The samples are the first dimension of the features, as in X of (N, F), or the last, as in X of (32, 32, 3, N) of SVHN:
 whichever is as long as the labels, the first where both are.
@@ -7,7 +7,7 @@ whichever is as long as the labels, the first where both are.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,38 +15,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.sources import arrays, hdf5
+from ptrain.data.sources import arrays, hdf5, mat5
 from ptrain.data.sources.arrays import Array, Rows, find_features, find_names, partner, split_inner
-from ptrain.data.sources.files import check_expansion, decoding, need_content, need_package, reading
+from ptrain.data.sources.files import check_expansion, decoding, need_content, reading
+from ptrain.data.sources.mat5 import NUMBERS, Variable
 from ptrain.data.sources.stream import Request, Stream
 from ptrain.errors import DataError
 
 KIND = "a .mat file"
 SUFFIXES = (".mat",)
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_CLASSES = {
-    "double": np.float64, "single": np.float32, "logical": np.bool_,
-    "int8": np.int8, "int16": np.int16, "int32": np.int32, "int64": np.int64,
-    "uint8": np.uint8, "uint16": np.uint16, "uint32": np.uint32, "uint64": np.uint64,
-}  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Variable:
-    """A variable as the header of the file has it."""
-
-    name: str
-    shape: tuple[int, ...]
-    """As in MATLAB."""
-    kind: str
-    """MATLAB's class, such as double or struct."""
 
 
 def open_mat(spec: str, request: Request) -> Stream:
     """Return the stream of FILE.mat or FILE.mat:FEATURES; --labels is FILE.mat:LABELS, in this or another file.
 
-    Memory: of version 7.3 one read and one chunk, at most 64 MiB each; of older versions a whole variable, twice while
-    it is unpacked, which is at most 2 GiB by the format. Raises DataError for anything but real numbers.
+    Memory: one read of at most 64 MiB, and of version 7.3 a chunk of at most 64 MiB, of version 7 a whole compressed
+    variable, which is at most 2 GiB by the format. Raises DataError for anything but real numbers.
     """
     labels, unlabelled = request.config.labels, not request.labelled
     path, inner = split_inner(spec)
@@ -91,14 +76,12 @@ def variables(path: Path) -> dict[str, Variable]:
     size = need_content(path, KIND)
     if is_hdf5(path):
         with hdf5.opened(path) as file, decoding(str(path), KIND):
-            names = [name for name in hdf5.list_names(file) if not name.startswith("#")]
+            names = [name for name in hdf5.list_names(file) if name.isidentifier() and len(name) <= 63]
             return {name: _variable_73(file, name, path) for name in names}
-    scipy_io = need_package("scipy.io", str(path))
     with decoding(str(path), KIND), reading(path, KIND), path.open("rb") as stream:
-        listed = scipy_io.whosmat(stream)
-    found = {name: Variable(name=name, shape=tuple(map(int, shape)), kind=kind) for name, shape, kind in listed}
+        found = mat5.variables(path, stream, size)
     for variable in found.values():
-        if variable.kind in _CLASSES:
+        if variable.kind in NUMBERS:
             check_expansion(f"{path}:{variable.name}", _bytes(variable), size)
     return found
 
@@ -109,16 +92,18 @@ def open_array(path: Path, name: str) -> Array:
     variable, origin = found.get(name), f"{path}:{name}"
     if variable is None:
         raise DataError(f"{path}: no variable {name} in it; expected one of {arrays.listed(found)}")
-    if variable.kind not in _CLASSES:
+    if variable.kind not in NUMBERS:
         raise DataError(
             f"{origin}: is of MATLAB's class {variable.kind}; expected real numbers in a full array: convert it in "
             "MATLAB, such as with full, double or grp2idx, and save it again"
         )
     if not is_hdf5(path):
-        dtype = np.dtype(_CLASSES[variable.kind])
-        return Array(origin=origin, shape=variable.shape, dtype=dtype, open=partial(_rows, path, variable))
+        dtype = np.dtype(NUMBERS[variable.kind])
+        return Array(origin=origin, shape=variable.shape, dtype=dtype, open=partial(_rows, path, variable, False))
     if math.prod(variable.shape) == 0:  # MATLAB stores the shape in place of the values
-        return Array(origin=origin, shape=variable.shape, dtype=np.dtype(float), open=partial(_rows, path, variable))
+        return Array(
+            origin=origin, shape=variable.shape, dtype=np.dtype(float), open=partial(_rows, path, variable, False)
+        )
     stored = hdf5.open_array(path, name)
     with hdf5.opened(path) as file, decoding(origin, KIND):
         chunks = hdf5.resolve(file, name, str(path)).chunks
@@ -146,7 +131,7 @@ def is_hdf5(path: Path) -> bool:
 
 
 def _bytes(variable: Variable) -> int:
-    return math.prod(variable.shape) * np.dtype(_CLASSES[variable.kind]).itemsize
+    return math.prod(variable.shape) * np.dtype(NUMBERS[variable.kind]).itemsize
 
 
 def _variable_73(file: Any, name: str, path: Path) -> Variable:
@@ -155,7 +140,7 @@ def _variable_73(file: Any, name: str, path: Path) -> Variable:
         return Variable(name=name, shape=(), kind="struct or link")
     node = file[name]
     kind = node.attrs.get("MATLAB_class", b"")
-    kind = kind.decode("ascii", "replace") if isinstance(kind, bytes) else str(kind)
+    kind = (kind.decode("ascii", "replace") if isinstance(kind, bytes) else str(kind))[:40]
     if not hasattr(node, "shape") or node.shape is None:
         sparse = "MATLAB_sparse" in node.attrs
         return Variable(name=name, shape=(), kind="sparse" if sparse else kind or "struct")
@@ -163,29 +148,22 @@ def _variable_73(file: Any, name: str, path: Path) -> Variable:
         return Variable(name=name, shape=(0, 0), kind=kind)
     if node.dtype.kind not in "biuf":
         kind = "complex" if node.dtype.kind == "V" else kind or "text"
-        return Variable(name=name, shape=node.shape[::-1], kind=kind if kind not in _CLASSES else "complex")
+        return Variable(name=name, shape=node.shape[::-1], kind=kind if kind not in NUMBERS else "complex")
     # a file of h5py that ends in .mat has no class
     return Variable(name=name, shape=node.shape[::-1], kind=kind or "double")
 
 
 @contextmanager
-def _rows(path: Path, variable: Variable) -> Iterator[Rows]:
-    """Read a variable of an old version whole, and hand out its rows."""
-    origin = f"{path}:{variable.name}"
+def _rows(path: Path, variable: Variable, last: bool) -> Iterator[Rows]:
+    """Read samples along the first or last dimension of a variable of version 5 to 7."""
+    dtype = np.dtype(NUMBERS[variable.kind])
     if math.prod(variable.shape) == 0:
-        values = np.empty(variable.shape)
+        values: NDArray[np.generic] = np.empty(variable.shape, dtype)
     else:
-        scipy_io = need_package("scipy.io", origin)
-        with decoding(origin, KIND), reading(path, KIND), path.open("rb") as stream:
-            values = scipy_io.loadmat(stream, variable_names=[variable.name], mat_dtype=True)[variable.name]
-        if np.iscomplexobj(values):
-            raise DataError(
-                f"{origin}: holds complex numbers; expected real ones: take abs or real and imag as features"
-            )
-        if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf" or values.shape != variable.shape:
-            raise DataError(f"{origin}: holds other values than its header says; expected real numbers: save it again")
-        values = values.astype(_CLASSES[variable.kind], copy=False)
-    yield lambda start, stop: values[start:stop]
+        with decoding(f"{path}:{variable.name}", KIND), reading(path, KIND), path.open("rb") as stream:
+            values = mat5.values(path, variable, stream)
+    values = np.moveaxis(values, -1, 0) if last else values
+    yield lambda start, stop: values[start:stop].astype(dtype)
 
 
 @contextmanager
@@ -215,7 +193,7 @@ def _vector(array: Array) -> Array:
 
 def _oriented(array: Array, labels: Array | None, last: bool) -> tuple[Array, bool]:
     """Return the features with the samples as their first dimension, and whether they were the last."""
-    if labels is not None and array.shape:
+    if labels is not None and labels.shape and array.shape:
         last = array.shape[0] != labels.shape[0] and array.shape[-1] == labels.shape[0]
     return (_last_first(array), True) if last else (array, False)
 
@@ -229,14 +207,8 @@ def _last_first(array: Array) -> Array:
         with hdf5.opened(path) as file, decoding(array.origin, KIND):
             chunks = hdf5.resolve(file, name, str(path)).chunks
         return replace(array, shape=shape, open=partial(_rows_73, path, name, True), chunk=(chunks or (1,))[0])
-
-    @contextmanager
-    def turned() -> Iterator[Rows]:
-        with array.open() as rows:
-            values = np.moveaxis(rows(0, array.shape[0]), -1, 0)
-            yield lambda start, stop: values[start:stop]
-
-    return replace(array, shape=shape, open=turned)
+    path, variable, _ = how.args
+    return replace(array, shape=shape, open=partial(_rows, path, variable, True))
 
 
 def _only(path: Path) -> str:

@@ -1,0 +1,201 @@
+"""MATLAB's .mat files of version 5, which MATLAB writes with -v6 and, compressed, with -v7: numeric variables alone.
+
+A file is a header of 128 bytes and elements, each a type, a size and content. An element is a matrix, or a zlib stream
+with a matrix in it. A matrix is elements again: flags, dimensions, name, values in MATLAB's order (columns first). Read
+here and not by scipy, whose reader runs past its buffers on damaged files. Source: The MathWorks, "MAT-File Format".
+"""
+
+import math
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptrain.errors import DataError
+
+_HEADER = 128
+_MATRIX, _COMPRESSED = 14, 15
+_VALUES = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+_KINDS = {
+    1: "cell", 2: "struct", 3: "object", 4: "char", 5: "sparse", 6: "double", 7: "single", 8: "int8", 9: "uint8",
+    10: "int16", 11: "uint16", 12: "int32", 13: "uint32", 14: "int64", 15: "uint64", 16: "function", 17: "opaque",
+}  # fmt: skip
+NUMBERS = {
+    "double": "f8", "single": "f4", "logical": "?", "int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2",
+    "int32": "i4", "uint32": "u4", "int64": "i8", "uint64": "u8",
+}  # fmt: skip
+"""MATLAB's classes of real numbers."""
+_COMPLEX, _LOGICAL = 0x08, 0x02
+_MOST_VARIABLES = 10_000
+_MOST_DIMENSIONS = 32
+_NAME = 63  # letters, by MATLAB's own limit
+_CHUNK = 2**18
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variable:
+    """A variable as its header has it."""
+
+    name: str
+    shape: tuple[int, ...]
+    """As in MATLAB."""
+    kind: str
+    """MATLAB's class, such as double or struct."""
+    stored: np.dtype[Any] = field(default_factory=lambda: np.dtype("f8"))
+    """Type of the values in the file, which may be narrower than the class."""
+    place: int = 0
+    """Offset of the values, in the file or in what the element unpacks to."""
+    packed: tuple[int, int] | None = None
+    """Offset and size of the zlib stream."""
+
+
+def variables(path: Path, stream: BinaryIO, size: int) -> dict[str, Variable]:
+    """Return the variables of a file by name, from their headers. Raises DataError where it is damaged."""
+    order = _byte_order(path, stream.read(_HEADER))
+    found: dict[str, Variable] = {}
+    place = _HEADER
+    while place < size:
+        if len(found) >= _MOST_VARIABLES:
+            raise DataError(f"{path}: more than {_MOST_VARIABLES} variables; expected fewer: save what is needed")
+        stream.seek(place)
+        kind, length = struct.unpack(f"{order}II", _exactly(path, stream.read, 8))
+        start = place + 8
+        if length > size - start:
+            raise DataError(
+                f"{path}: an element of {length} bytes at byte {place} of {size}; expected a whole file: it is "
+                "truncated or damaged, save or fetch it again"
+            )
+        if kind == _COMPRESSED:
+            unpack = _Unpacker(path, stream, length)
+            inner, _ = struct.unpack(f"{order}II", _exactly(path, unpack.read, 8))
+            variable = _matrix(path, unpack, order, (start, length)) if inner == _MATRIX else None
+        elif kind == _MATRIX:
+            variable = _matrix(path, _Raw(stream, start + length), order, None)
+        else:
+            variable = None
+        if variable is None:
+            raise DataError(f"{path}: an element of type {kind} at byte {place}; expected a matrix: it is damaged")
+        found[variable.name] = variable
+        place = start + length
+    return found
+
+
+def values(path: Path, variable: Variable, stream: BinaryIO) -> NDArray[np.generic]:
+    """Return the values of a variable, in MATLAB's shape and the type that they are stored in.
+
+    They are mapped where they are not compressed; else they are unpacked whole.
+    """
+    count = math.prod(variable.shape)
+    if variable.packed is None:
+        return np.memmap(stream, variable.stored, "r", variable.place, variable.shape, "F")
+    start, length = variable.packed
+    stream.seek(start)
+    unpack = _Unpacker(path, stream, length)
+    _exactly(path, unpack.read, variable.place)
+    content = _exactly(path, unpack.read, count * variable.stored.itemsize)
+    return np.frombuffer(content, variable.stored).reshape(variable.shape, order="F")
+
+
+class _Raw:
+    """Reads a part of a file, with its offset in the file."""
+
+    def __init__(self, stream: BinaryIO, stop: int) -> None:
+        self.stream, self.stop = stream, stop
+
+    @property
+    def place(self) -> int:
+        return self.stream.tell()
+
+    def read(self, count: int) -> bytes:
+        return self.stream.read(max(0, min(count, self.stop - self.place)))
+
+
+class _Unpacker:
+    """Reads what a zlib stream in a file unpacks to, no further than it is asked for."""
+
+    def __init__(self, path: Path, stream: BinaryIO, length: int) -> None:
+        self.path, self.stream, self.left = path, stream, length
+        self.zlib, self.place, self.packed = zlib.decompressobj(), 0, b""
+
+    def read(self, count: int) -> bytes:
+        content = bytearray()
+        while len(content) < count and not self.zlib.eof:
+            if not self.packed:
+                self.packed = self.stream.read(min(_CHUNK, self.left))
+                self.left -= len(self.packed)
+                if not self.packed:
+                    break
+            content += self.zlib.decompress(self.packed, min(count - len(content), _CHUNK))
+            self.packed = self.zlib.unconsumed_tail
+        self.place += len(content)
+        return bytes(content)
+
+
+def _byte_order(path: Path, header: bytes) -> str:
+    order = {b"IM": "<", b"MI": ">"}.get(header[126:128])
+    if order is None or struct.unpack(f"{order}H", header[124:126])[0] != 0x0100:
+        raise DataError(
+            f"{path}: no header of a .mat file of version 5, 7 or 7.3; expected one: save it with -v7.3, or it is "
+            "damaged"
+        )
+    return order
+
+
+def _matrix(path: Path, source: _Raw | _Unpacker, order: str, packed: tuple[int, int] | None) -> Variable:
+    """Return the variable whose flags, dimensions and name come next."""
+    flags, class_number = _flags(path, source, order)
+    dimensions = np.frombuffer(_element(path, source, order, 5, 4 * _MOST_DIMENSIONS), f"{order}i4")
+    name = _element(path, source, order, 1, _NAME + 1).decode("latin-1").rstrip("\0")
+    shape = tuple(map(int, dimensions))
+    kind = "logical" if flags & _LOGICAL else _KINDS.get(class_number, f"number {class_number}")
+    kind = "complex" if flags & _COMPLEX and kind in NUMBERS else kind
+    if len(shape) < 2 or any(side < 0 for side in shape) or not name.isprintable():
+        raise DataError(f"{path}: a variable of shape {shape}; expected two or more dimensions: the file is damaged")
+    if kind not in NUMBERS or math.prod(shape) == 0:
+        return Variable(name=name, shape=shape, kind=kind)
+    code, size, _ = _tag(path, source, order)
+    stored = np.dtype(order + _VALUES[code]) if code in _VALUES else None
+    if stored is None or size != math.prod(shape) * stored.itemsize:
+        raise DataError(
+            f"{path}:{name}: {size} bytes of values of type {code}; expected a number for each place of shape {shape}: "
+            "the file is damaged, save it again"
+        )
+    if isinstance(source, _Raw) and source.place + size > source.stop:
+        raise DataError(f"{path}:{name}: ends inside its values; expected {size} bytes: save or fetch the file again")
+    return Variable(name=name, shape=shape, kind=kind, stored=stored, place=source.place, packed=packed)
+
+
+def _flags(path: Path, source: _Raw | _Unpacker, order: str) -> tuple[int, int]:
+    content = _element(path, source, order, 6, 8)
+    word = struct.unpack(f"{order}I", content[:4].ljust(4, b"\0"))[0]
+    return word >> 8 & 0xFF, word & 0xFF
+
+
+def _tag(path: Path, source: _Raw | _Unpacker, order: str) -> tuple[int, int, bool]:
+    """Return type and size of the next element, and whether its content, of up to 4 bytes, is inside the tag."""
+    first = struct.unpack(f"{order}I", _exactly(path, source.read, 4))[0]
+    if first >> 16:
+        return first & 0xFFFF, first >> 16, True
+    return first, struct.unpack(f"{order}I", _exactly(path, source.read, 4))[0], False
+
+
+def _element(path: Path, source: _Raw | _Unpacker, order: str, kind: int, most: int) -> bytes:
+    """Return the content of the next element, which is of this type and of at most so many bytes."""
+    code, size, small = _tag(path, source, order)
+    if code != kind or size > (4 if small else most):
+        raise DataError(f"{path}: an element of type {code} with {size} bytes; expected type {kind}: it is damaged")
+    content = _exactly(path, source.read, size)
+    _exactly(path, source.read, (-size) % (4 if small else 8))
+    return content
+
+
+def _exactly(path: Path, read: Callable[[int], bytes], count: int) -> bytes:
+    content = read(count)
+    if len(content) < count:
+        raise DataError(f"{path}: ends too early; expected a .mat file: it is truncated, save or fetch it again")
+    return content
