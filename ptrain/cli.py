@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ptrain import arguments, config, data_flags, failures
+from ptrain import arguments, bench_flags, config, data_flags, failures
 from ptrain.arguments import Command
 from ptrain.config import Config
 from ptrain.errors import ConfigError, LaunchError, RunDirectoryError
@@ -103,6 +103,8 @@ def resolve(command: Command) -> tuple[dict[str, Any], int | None]:
         return command.options, None
     if command.verb == "data":
         return _data(command)
+    if command.verb == "bench":
+        return _bench(command)
     if command.verb == "slurm":
         return {**command.options, "configure": _configuration_of}, None
     if command.verb == "verify":
@@ -143,6 +145,32 @@ def _data(command: Command) -> tuple[dict[str, Any], int | None]:
     settings = config.build(values)
     options["scene"] = {name: options.pop(name) for name in data_flags.SCENE} | {"seed": settings.train.seed}
     return {"action": action, "words": words, "config": settings, **options}, settings.run.ranks
+
+
+def _bench(command: Command) -> tuple[dict[str, Any], int | None]:
+    """Return the keyword arguments of ``ptrain bench`` and the number of ranks to start before it is run."""
+    options = dict(command.options)
+    action, num_ranks = options["action"], options["num_ranks"]
+    if action not in bench_flags.ACTIONS:
+        raise ConfigError(f"bench {action}: {config.nearest(action, list(bench_flags.ACTIONS))}")
+    if action != "scaling" and len(num_ranks) > 1:
+        given = " ".join(map(str, num_ranks))
+        raise ConfigError(f"--ranks {given} for bench {action}: expected one number; bench scaling takes several")
+    for name, least in bench_flags.LIMITS.items():
+        if options[name] is not None and options[name] < least:
+            raise ConfigError(f"--{name.replace('_', '-')} {options[name]}: expected {least:g} or more")
+    path = options.pop("config")
+    values = (config.read_toml(Path(path)) if path is not None else {}) | command.values
+    values = {name: value for name, value in values.items() if name not in bench_flags.NOT_FOR_BENCH}
+    built = [config.build(values | {"ranks": ranks}) for ranks in num_ranks] or [config.build(values)]
+    keywords = {**options, "config": built[0]}
+    if action == "scaling":
+        return keywords, None  # it starts its jobs itself
+    if num_ranks:
+        command.values["ranks"] = num_ranks[0]  # a launcher may have started another number
+    if action == "comm":
+        return keywords, None if built[0].run.backend == "auto" else built[0].run.ranks or 2
+    return keywords, built[0].run.ranks
 
 
 def _configuration_of(train_argv: Sequence[str]) -> Config:

@@ -9,7 +9,7 @@ import types
 import typing
 from typing import Any, Literal, NoReturn
 
-from ptrain import __version__, config, data_flags
+from ptrain import __version__, bench_flags, config, data_flags
 from ptrain.errors import ConfigError
 from ptrain.slurm_flags import add_slurm
 
@@ -21,6 +21,7 @@ SUMMARIES = {
     "report": "draw the page of a run, or compare several runs, from their files",
     "data": "look at data, convert them to memory-mapped arrays, fetch them, or make some up",
     "slurm": "write and submit job scripts for Slurm, and look after their jobs",
+    "bench": "measure steps, the exchange between ranks, and how many ranks pay",
     "doctor": "say what is installed, which backends start, and the fix for what does not",
 }
 """Every verb and what it does."""
@@ -60,6 +61,11 @@ _EPILOGS = {
   ptrain slurm sites juwels-booster
   ptrain slurm render --site generic-cpu --nodes 2 --time 00:30:00 -- --data fashion-mnist --epochs 20
   ptrain slurm submit --site leonardo-booster --account prj --sweep lr=0.1,0.01 -- --data mnist.npz --validation 0.1
+""",
+    "bench": """examples:
+  ptrain bench train --data fashion-mnist --ranks 2
+  ptrain bench comm --hidden 1024 1024        which backend, and how long the exchange takes with each
+  ptrain bench scaling --ranks 1 2 4 --batch-size 1024
 """,
     "verify": """examples:
   ptrain verify runs/first
@@ -108,6 +114,7 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
         "report": " RUN [RUN ...]",
         "data": " ACTION SPEC|NAME|OUT [OUT]",
         "slurm": " ACTION [RUN]",
+        "bench": " ACTION",
     }.get(verb, "")
     after = " [-- flags of ptrain train]" if verb == "slurm" else ""
     parser = _Parser(
@@ -126,6 +133,7 @@ def parser_of(verb: str) -> argparse.ArgumentParser:
         "report": _report,
         "data": _data,
         "slurm": add_slurm,
+        "bench": _bench,
         "doctor": _doctor,
     }
     add[verb](parser)
@@ -211,6 +219,15 @@ def _data(parser: argparse.ArgumentParser) -> None:
     _add_field(group, "seed")
     for name in ("ranks", "backend"):
         _add_field(group, name)
+
+
+def _bench(parser: argparse.ArgumentParser) -> None:
+    bench_flags.add_bench(parser)
+    for name, section in config.SECTIONS.items():
+        group = parser.add_argument_group(f"[{name}] as for ptrain train")
+        for field in dataclasses.fields(section):
+            if field.name not in bench_flags.NOT_FOR_BENCH:
+                _add_field(group, field.name)
 
 
 def _doctor(parser: argparse.ArgumentParser) -> None:

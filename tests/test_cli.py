@@ -55,6 +55,18 @@ FLAGS = {
         "--signal-before", "--requeue", "--max-restarts", "--preflight", "--no-preflight", "--lines", "--follow",
         "--json",
     ],
+    "bench": [
+        "--help", "--json", "--config", "--ranks", "--steps", "--seconds", "--time-limit", "--repetitions",
+        "--parameters", "--out",
+        "--data", "--labels", "--test-data", "--test-labels", "--test-fraction", "--validation", "--normalize",
+        "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop", "--missing",
+        "--hidden", "--activation", "--output-activation", "--bias", "--no-bias", "--init", "--init-sigma",
+        "--dropout", "--loss", "--class-weights",
+        "--optimizer", "--lr", "--momentum", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--schedule",
+        "--step-epochs", "--step-factor", "--warmup-epochs", "--clip-norm",
+        "--batch-size", "--shards", "--seed", "--precision", "--reduction", "--kernels", "--exchange",
+        "--backend", "--device", "--threads",
+    ],
     "doctor": [
         "--help", "--json", "--time-limit", "--preflight", "--shared-folder", "--expect-ranks",
         "--ranks", "--backend", "--device",
@@ -236,6 +248,21 @@ ERRORS = [
     ),
     ("evaluate none", "none is no run directory (no config.toml in it); expected one of ptrain train"),
     ("evaluate none --backend mpl", "--backend mpl: did you mean mpi? (auto, single, mpi, horovod, torch)"),
+    ("bench", "the following arguments are required: ACTION; see ptrain bench --help"),
+    ("bench trian", "bench trian: did you mean train?"),
+    ("bench train --ranks 1 2", "--ranks 1 2 for bench train: expected one number; bench scaling takes several"),
+    ("bench train --steps 0", "--steps 0: expected 1 or more"),
+    ("bench comm --ranks 1", "--ranks 1 for bench comm: expected 2 or more, one rank has nothing to exchange"),
+    ("bench comm --seconds 0", "--seconds 0.0: expected 0.01 or more"),
+    (
+        "bench scaling --ranks 1 9",
+        "--ranks 9 with --shards 8: expected at most one rank a gradient shard; use --shards 9 or more, or fewer ranks",
+    ),
+    ("bench scaling --out plot.pdf", "--out plot.pdf: expected a name that ends in .png"),
+    (
+        "bench scaling --out none/plot.png",
+        "--out none/plot.png: cannot be written; expected a file in a folder that is there and yours",
+    ),
     ("doctor --ranks x", "--ranks x: expected a whole number"),
     ("doctor --time-limit x", "--time-limit: invalid float value: 'x'; see ptrain doctor --help"),
 ]
@@ -309,7 +336,32 @@ def test_keywords_of_doctor() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("line", ["train", "evaluate {run}", "predict {run} x.npy --out y.csv", "doctor"])
+def test_keywords_of_bench(tmp_path: Path) -> None:
+    path = tmp_path / "job.toml"
+    path.write_text("[train]\nepochs = 3\nbatch_size = 64\n[run]\nranks = 5\nrun_dir = 'x'\n")
+    keywords, ranks = cli.resolve(parse(f"bench train --config {path} --ranks 3 --hidden 7 --steps 9"))
+    assert keywords == {
+        "action": "train", "config": config.build({"ranks": 3, "batch_size": 64, "hidden": [7]}), "num_ranks": [3],
+        "steps": 9, "seconds": 5.0, "repetitions": 3, "parameters": None, "time_limit": 300.0,
+        "out": "bench-scaling.png", "as_json": False,
+    }  # fmt: skip
+    assert ranks == 3
+
+
+@pytest.mark.parametrize(
+    ("line", "ranks"),
+    [
+        ("train", None), ("train --ranks 1", 1), ("comm", None), ("comm --ranks 3", None), ("comm --backend mpi", 2),
+        ("comm --backend mpi --ranks 3", 3), ("scaling --ranks 1 2", None),
+    ],
+)  # fmt: skip
+def test_ranks_that_are_started_before_a_benchmark(line: str, ranks: int | None) -> None:
+    assert cli.resolve(parse(f"bench {line}"))[1] == ranks
+
+
+@pytest.mark.parametrize(
+    "line", ["train", "evaluate {run}", "predict {run} x.npy --out y.csv", "bench scaling", "doctor"]
+)
 def test_every_verb_takes_these_keywords(run_dir: Path, line: str) -> None:
     command = parse(line.format(run=run_dir))
     keywords, _ = cli.resolve(command)

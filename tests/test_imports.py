@@ -38,10 +38,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "verbs": (*BASE, "console", "launch", "comm", "data", "engine", "evaluation", "native", "report", "verbs"),
     "slurm_flags": (),
     "data_flags": (),
-    "flags": ("errors", "config", "data_flags", "slurm_flags"),
+    "bench_flags": (),
+    "flags": ("errors", "config", "bench_flags", "data_flags", "slurm_flags"),
     "arguments": ("errors", "config", "flags"),
     "failures": ("errors", "launch.env"),
-    "cli": ("errors", "config", "arguments", "data_flags", "failures", "launch", "verbs"),
+    "cli": ("errors", "config", "arguments", "bench_flags", "data_flags", "failures", "launch", "verbs"),
     "__main__": ("cli", "launch.orphans"),
 }
 """Module or package and what of ptrain it may import; the longest name that fits a module counts."""
@@ -88,7 +89,8 @@ def test_the_imports_are_found_inside_functions_as_well() -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [["--help"], ["--version"], *([verb, "--help"] for verb in ("train", "evaluate", "predict", "doctor"))]
+    "argv",
+    [["--help"], ["--version"], *([verb, "--help"] for verb in ("train", "evaluate", "predict", "bench", "doctor"))],
 )
 def test_help_loads_nothing_heavy(argv: list[str]) -> None:
     code = (

@@ -31,7 +31,7 @@ class Job:
     config: Config
     """With the resolved run directory."""
     folder: Path
-    """The run directory."""
+    """The run directory; the current one for a job without."""
     dataset: DataSet
     data_sha256: str
     plan: BatchPlan
@@ -68,6 +68,20 @@ def prepare(session: Session, config: Config, *, resume: bool) -> Job:
     Raises:
         InputError: the configuration, the data or the run directory is at fault; on every rank alike.
     """
+    job = load_job(session, config)
+    folder: Path = session.from_root(lambda: files.claim(job.config, resume=resume))
+    job = replace(job, folder=folder, config=replace(job.config, run=replace(job.config.run, run_dir=str(folder))))
+    print_header(session.console, job.config, job.dataset, job.layout, job.plan, job.environment, folder)
+    session.from_root(lambda: files.write_json(folder / files.ENVIRONMENT, job.environment | job.hashes))
+    return job
+
+
+def load_job(session: Session, config: Config) -> Job:
+    """Load the data and return the job, as yet without a run directory.
+
+    Raises:
+        InputError: the configuration or the data is at fault; on every rank alike.
+    """
     size = session.comm.info.size
     if size > config.train.shards:
         error = ConfigError(
@@ -84,11 +98,10 @@ def prepare(session: Session, config: Config, *, resume: bool) -> Job:
     config = replace(config, optimizer=optimizer, train=replace(train, kernels=kernels))
     num_samples = dataset.train.size
     batch = num_samples if config.train.batch_size == "all" else min(config.train.batch_size, num_samples)
-    folder: Path = session.from_root(lambda: files.claim(config, resume=resume))
-    job = Job(
+    return Job(
         session=session,
-        config=replace(config, run=replace(config.run, run_dir=str(folder))),
-        folder=folder,
+        config=config,
+        folder=Path(),
         dataset=dataset,
         data_sha256=data_sha256,
         plan=BatchPlan(num_samples=num_samples, batch_size=batch, shards=config.train.shards),
@@ -98,9 +111,6 @@ def prepare(session: Session, config: Config, *, resume: bool) -> Job:
         layout=layout_of(config.model, dataset.num_features, dataset.num_classes),
         environment=files.environment(session) | {"split_sha256": dataset.split_sha256},
     )
-    print_header(session.console, job.config, dataset, job.layout, job.plan, job.environment, folder)
-    session.from_root(lambda: files.write_json(folder / files.ENVIRONMENT, job.environment | job.hashes))
-    return job
 
 
 def start_state(job: Job) -> State:
