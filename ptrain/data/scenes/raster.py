@@ -89,7 +89,7 @@ def open_raster(path: Path) -> Iterator[Raster]:
             crs=dataset.crs.to_wkt() if dataset.crs else None,
             crs_name=_name(dataset.crs) if dataset.crs else None,
             transform=tuple(dataset.transform)[:6] if georeferenced else None,
-            band_names=tuple(dataset.descriptions) if all(dataset.descriptions) else None,
+            band_names=_band_names(dataset),
             class_names=_class_names(pixels, dataset),
             class_colors=_class_colors(dataset),
             block_rows=dataset.block_shapes[0][0],
@@ -133,6 +133,14 @@ def _check(path: Path, dataset: Any) -> None:
             f"{path}: blocks of {columns} x {rows} pixels take {block} bytes each; expected at most {BLOCK_LIMIT}: "
             "write it in tiles, with gdal_translate -co TILED=YES"
         )
+
+
+def _band_names(dataset: Any) -> tuple[str, ...] | None:
+    try:
+        names = tuple(dataset.descriptions)
+    except UnicodeDecodeError:  # of a damaged file; names are for people, the bands have numbers
+        return None
+    return names if all(names) else None
 
 
 def _name(crs: Any) -> str:

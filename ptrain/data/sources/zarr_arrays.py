@@ -27,6 +27,7 @@ from ptrain.errors import DataError
 KIND = "a folder of Zarr 2 or 3"
 SUFFIXES = (".zarr",)
 _METADATA = ("zarr.json", ".zarray", ".zgroup")
+_OWN = (".z", "zarr.json")
 _METADATA_BYTES = 2**20
 _MOST_FILES = 1_000_000
 _PLAIN = (
@@ -96,9 +97,9 @@ def open_array(root: Path, name: str) -> Array:
     """Return an array below a folder, checked, to be read by rows."""
     origin = f"{root}:/{name}"
     meta = _array_meta(_folder(root, name), origin)
-    stored = sum(_size(path) for path in _files(_folder(root, name)) if path.name not in _METADATA)
+    stored = sum(_size(path) for path in _files(_folder(root, name)) if not path.name.startswith(_OWN))
     declared = math.prod(meta.shape) * meta.dtype.itemsize
-    if declared and not stored:
+    if declared and not stored and len(meta.shape) > 1:  # labels that are all 0 are legally not stored at all
         raise DataError(f"{origin}: declares {declared} bytes of values but holds none; expected them: write it again")
     check_expansion(origin, declared, stored)
     chunk_bytes = math.prod(meta.chunks) * meta.dtype.itemsize
