@@ -357,7 +357,7 @@ def write_toml(config: Config, path: Path) -> None:
 
 def default_run_dir(data: str) -> str:
     """Return runs/NAME-TIME for a source of data, for a run without ``--run-dir``."""
-    name = Path(data.partition(":")[2] or data).stem if "/" in data else data.partition(":")[0]
+    name = Path(data.partition(":")[2] or data).stem if "/" in data else Path(data.partition(":")[0]).stem
     return str(Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
 
 

@@ -123,6 +123,8 @@ def plan(
     )
 
 
+_SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5", ".hdf5", ".mat", ".zarr", ".tif", ".tiff")
+"""Of files that may be given without a folder in front."""
 _SAME = (
     "nodes",
     "ranks_per_node",
@@ -171,9 +173,17 @@ def data_paths(settings: Config) -> list[tuple[str, str]]:
     """Return the flags and paths of a configuration that name files: (flag, path)."""
     data = settings.data
     named = {"--labels": data.labels, "--test-data": data.test_data, "--test-labels": data.test_labels}
-    if os.sep in data.data or data.data.endswith((".npy", ".npz")):
+    if os.sep in _file_of(data.data) or Path(_file_of(data.data)).suffix in _SUFFIXES:
         named["--data"] = data.data
-    return [(flag, path) for flag, path in named.items() if path is not None]
+    return [(flag, _file_of(spec)) for flag, spec in named.items() if spec is not None]
+
+
+def _file_of(spec: str) -> str:
+    """Return the path in KIND:PATH, or in FILE:/place/inside."""
+    if os.path.exists(spec):
+        return spec
+    kind, _, rest = spec.partition(":")
+    return (rest if rest and kind.replace("-", "").isalnum() else spec).partition(":/")[0]
 
 
 def sites(console: Console, name: str | None, as_json: bool) -> None:
