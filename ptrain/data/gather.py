@@ -52,8 +52,12 @@ class Gatherer:
         self._compiled = device.type == "cpu" and _is_simple(samples) and native.instruction_set() is not None
         self._call: native.Call | None = None
 
-    def __call__(self, indices: NDArray[np.int64], features: Tensor, labels: Tensor, weights: Tensor) -> None:
+    def __call__(
+        self, indices: NDArray[np.int64], features: Tensor, labels: Tensor, weights: Tensor, ahead: int = 0
+    ) -> None:
         """Fill the first rows with these samples, in order, and the rest with zeros of weight 0.
+
+        The last ``ahead`` indices are not of this call: they are samples that are asked for next.
 
         indices: (n,), n at most groups * rows. features: (groups, rows, F) float32, the stride between groups may be
         padded. labels: (groups, rows) int64. weights: (groups, rows) float32.
@@ -62,9 +66,12 @@ class Gatherer:
             if self._call is None or self._call.words[-4] != native.address(features):
                 tensors = (self._offset, self._scale, features, labels, weights)
                 self._call = native.gather(self._samples.features, self._samples.labels, *tensors)
-            native.set_indices(self._call, indices)
+            assert indices.dtype == np.int64
+            assert indices.flags.c_contiguous
+            native.set_indices(self._call, indices, 0, len(indices) - ahead, ahead)
             self._call()
             return
+        indices = indices[: len(indices) - ahead]
         groups, rows = self._shape
         count = len(indices)
         if count:

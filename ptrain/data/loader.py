@@ -41,7 +41,7 @@ class ShardLoader:
         self._gather = Gatherer(split.samples, len(shards), plan.rows, normalization, device)
         self._epoch = -1
         self._order = KeyedPermutation(1, 0)
-        self._window: dict[int, NDArray[np.int64]] = {}
+        self._window: dict[int, tuple[NDArray[np.int64], int]] = {}
         self._steps_ahead = max(1, POSITIONS_AHEAD // (len(shards) * plan.rows))
 
     def fill(self, epoch: int, step: int, features: Tensor, labels: Tensor, weights: Tensor) -> None:
@@ -56,16 +56,22 @@ class ShardLoader:
             self._window = {}
         if step not in self._window:
             self._window = self._indices(step)
-        self._gather(self._window[step], features, labels, weights)
+        indices, ahead = self._window[step]
+        self._gather(indices, features, labels, weights, ahead)
 
-    def _indices(self, first: int) -> dict[int, NDArray[np.int64]]:
+    def _indices(self, first: int) -> dict[int, tuple[NDArray[np.int64], int]]:
         """Return the samples of the steps from ``first`` on: a few steps at a time cost little more than one."""
         steps = range(first, min(first + self._steps_ahead, self._plan.steps_per_epoch))
         blocks = [self._plan.block(step, self._shards) for step in steps]
         positions = np.concatenate([np.arange(block.start, block.stop) for block in blocks])
         indices = self._split.indices(self._order(positions))
         ends = np.cumsum([len(block) for block in blocks])
-        return {step: indices[end - len(block) : end] for step, block, end in zip(steps, blocks, ends, strict=True)}
+        # With those of the next step, whose samples may come near in the meantime.
+        coming = [*map(len, blocks[1:]), 0]
+        return {
+            step: (indices[end - len(block) : end + more], more)
+            for step, block, end, more in zip(steps, blocks, ends.tolist(), coming, strict=True)
+        }
 
 
 class EvaluationLoader:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 VARIABLE = "PTRAIN_INSTRUCTION_SET"
 """Environment variable that names the instruction set to use: avx512, avx2, neon or plain."""
-LAYOUT = 1
+LAYOUT = 2
 """Layout of the kernels' structs, as in kernels.c."""
 NAMES = ("linear", "gradient", "column_sums", "cross_entropy", "reduce", "update", "gather", "barrier")
 """The kernels, in the order of their numbers."""
@@ -288,28 +288,16 @@ def gather(
         None if tensor is None else tensor.expand(width).contiguous() if vector else tensor
         for tensor in (offset, scale)
     ]
-    words = [
-        features,
-        features.itemsize,
-        width,
-        labels,
-        labels.itemsize,
-        0,
-        0,
-        shards,
-        rows,
-        *spread,
-        int(vector),
-        *_shards(out),
-    ]
-    return Call("gather", [*words, labels_out, weights_out])
+    words = [features, features.itemsize, width, labels, labels.itemsize, 0, 0, 0, shards, rows, *spread, int(vector)]
+    return Call("gather", [*words, *_shards(out), labels_out, weights_out])
 
 
-def set_indices(call: Call, indices: NDArray[np.int64]) -> None:
-    """Let a call of ``gather`` take these rows; the array must live until after the call."""
-    assert indices.dtype == np.int64
-    assert indices.flags.c_contiguous
-    call.words[5:7] = indices.ctypes.data, len(indices)
+def set_indices(call: Call, indices: NDArray[np.int64], first: int, count: int, ahead: int = 0) -> None:
+    """Let a call of ``gather`` take the rows indices[first : first + count]; the array must live until after the call.
+
+    ``ahead`` more indices behind them are of rows that are taken soon.
+    """
+    call.words[5:8] = address(indices) + 8 * first, count, ahead
 
 
 def barrier(words: torch.Tensor, size: int, spins: int) -> Call:

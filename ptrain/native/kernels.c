@@ -30,7 +30,7 @@
 #define REDUCE_BLOCK 1024
 #define EXPONENT 0x7f800000u
 
-#define LAYOUT 1 /* of the structs below: raise it here and in __init__.py with every change */
+#define LAYOUT 2 /* of the structs below: raise it here and in __init__.py with every change */
 
 enum kind { SGD, MOMENTUM, NESTEROV, ADAM, ADAMW };
 
@@ -112,8 +112,8 @@ struct gather {
     long item, width;
     const void *labels;
     long label_item;
-    const int64_t *indices;
-    long count, shards, rows;
+    const int64_t *indices; /* count of them, and behind them ahead more, of the rows that are taken next */
+    long count, ahead, shards, rows;
     const float *offset, *scale;
     long per_feature;
     float *out;
@@ -132,6 +132,7 @@ struct kernels {
     int (*linear)(const struct linear *);
     int (*gradient)(const struct gradient *);
     int (*column_sums)(const struct column_sums *);
+    int (*cross_entropy)(const struct cross_entropy *);
     int (*reduce)(const struct reduce *);
     int (*update)(const struct update *);
     int (*gather)(const struct gather *);
@@ -152,6 +153,54 @@ static inline int64_t label_at(const void *labels, long item, long index)
     case 4: return ((const uint32_t *)labels)[index];
     default: return ((const int64_t *)labels)[index];
     }
+}
+
+/* exp(x) for x <= 0 and log(x) for x >= 1 in double precision from operations that IEEE 754 rounds, so that no mathematical
+ * library's version shows. Errors below 1e-13, relative for exp, absolute for log: far below a float's. */
+static inline double exponential(double x)
+{
+    /* Without branches, so that a loop over it becomes vector instructions. What is not a number is the caller's. */
+    const double inside = x > -700.0 ? x : -700.0;
+    const double turns = floor(inside * 1.4426950408889634 + 0.5);
+    /* ln 2 in two parts, the first with trailing zeros, so that the product with turns is exact */
+    const double rest = (inside - turns * 6.93147180369123816490e-01) - turns * 1.90821492927058770002e-10;
+    double sum = 1.0 / 479001600;
+    sum = sum * rest + 1.0 / 39916800;
+    sum = sum * rest + 1.0 / 3628800;
+    sum = sum * rest + 1.0 / 362880;
+    sum = sum * rest + 1.0 / 40320;
+    sum = sum * rest + 1.0 / 5040;
+    sum = sum * rest + 1.0 / 720;
+    sum = sum * rest + 1.0 / 120;
+    sum = sum * rest + 1.0 / 24;
+    sum = sum * rest + 1.0 / 6;
+    sum = sum * rest + 1.0 / 2;
+    sum = sum * rest + 1.0;
+    sum = sum * rest + 1.0;
+    const int64_t bits = (int64_t)((int32_t)turns + 1023) << 52;
+    double power;
+    memcpy(&power, &bits, sizeof power);
+    return x > -700.0 ? sum * power : 0.0;
+}
+
+static double logarithm(double x)
+{
+    if (!(x < INFINITY)) return x;
+    uint64_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    int64_t exponent = (int64_t)(bits >> 52) - 1023;
+    bits = (bits & 0xfffffffffffffull) | (1023ull << 52);
+    double m;
+    memcpy(&m, &bits, sizeof m);
+    if (m > 1.4142135623730951) {
+        m *= 0.5;
+        exponent++;
+    }
+    /* log m = 2 atanh((m - 1) / (m + 1)) */
+    const double s = (m - 1.0) / (m + 1.0), square = s * s;
+    double sum = 0.0;
+    for (int i = 21; i >= 1; i -= 2) sum = sum * square + 1.0 / i;
+    return (double)exponent * 6.93147180559945286227e-01 + 2.0 * s * sum;
 }
 
 /* Memory of this thread for the duration of a kernel, aligned to 64 bytes. Null where there is none. */
@@ -253,80 +302,6 @@ static inline void transpose(const float *from, long from_stride, float *to, lon
 #include "simd.h"
 #endif
 
-/* exp(x) for x <= 0 and log(x) for x >= 1 in double precision from operations that IEEE 754 rounds, so that no mathematical
- * library's version shows. Errors below 1e-13, relative for exp, absolute for log: far below a float's. */
-static double exponential(double x)
-{
-    static const double inverse[] = {1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040,
-        1.0 / 40320, 1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600};
-    if (x != x) return x;
-    if (x < -700.0) return 0.0;
-    const double turns = floor(x * 1.4426950408889634 + 0.5);
-    /* ln 2 in two parts, the first with trailing zeros, so that the product with turns is exact */
-    const double rest = (x - turns * 6.93147180369123816490e-01) - turns * 1.90821492927058770002e-10;
-    double sum = inverse[12];
-    for (int i = 11; i >= 0; i--) sum = sum * rest + inverse[i];
-    const uint64_t bits = (uint64_t)((int64_t)turns + 1023) << 52;
-    double power;
-    memcpy(&power, &bits, sizeof power);
-    return sum * power;
-}
-
-static double logarithm(double x)
-{
-    if (!(x < INFINITY)) return x;
-    uint64_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    int64_t exponent = (int64_t)(bits >> 52) - 1023;
-    bits = (bits & 0xfffffffffffffull) | (1023ull << 52);
-    double m;
-    memcpy(&m, &bits, sizeof m);
-    if (m > 1.4142135623730951) {
-        m *= 0.5;
-        exponent++;
-    }
-    /* log m = 2 atanh((m - 1) / (m + 1)) */
-    const double s = (m - 1.0) / (m + 1.0), square = s * s;
-    double sum = 0.0;
-    for (int i = 21; i >= 1; i -= 2) sum = sum * square + 1.0 / i;
-    return (double)exponent * 6.93147180559945286227e-01 + 2.0 * s * sum;
-}
-
-static int cross_entropy(const struct cross_entropy *task)
-{
-    const long n = task->n;
-    double *powers = (double *)scratch(2 * n);
-    if (!powers) return -1;
-    for (long s = 0; s < task->shards; s++)
-        for (long r = 0; r < task->rows; r++) {
-            const long row = s * task->rows + r, label = task->labels[row];
-            const float *z = task->outputs + s * task->outputs_stride + r * n;
-            float *grad = task->grad + s * task->grad_stride + r * n;
-            float weight = task->weights[row];
-            const int counts = weight > 0.0f;
-            if (task->class_weights) weight *= task->class_weights[label];
-            long best = 0;
-            int wrong = z[0] != z[0];
-            for (long j = 1; j < n; j++) {
-                wrong |= z[j] != z[j];
-                if (z[j] > z[best]) best = j;
-            }
-            double total = 0.0;
-            for (long j = 0; j < n; j++) {
-                powers[j] = exponential((double)z[j] - (double)z[best]);
-                total += powers[j];
-            }
-            if (wrong) total = NAN;
-            for (long j = 0; j < n; j++)
-                grad[j] = (float)(powers[j] / total - (j == label ? 1.0 : 0.0)) * weight;
-            const float loss = (float)(logarithm(total) - ((double)z[label] - (double)z[best])) * weight;
-            task->row_losses[row] = loss;
-            task->epoch_losses[row] += (double)loss;
-            task->epoch_hits[row] += counts && !wrong && best == label;
-        }
-    return 0;
-}
-
 /* Spins for a while, then sleeps, so that more ranks than cores do not stand in each other's way. */
 static int barrier(const struct barrier *task)
 {
@@ -413,7 +388,7 @@ static int execute(enum operation operation, const void *task)
     case LINEAR: return chosen->linear(task);
     case GRADIENT: return chosen->gradient(task);
     case COLUMN_SUMS: return chosen->column_sums(task);
-    case CROSS_ENTROPY: return cross_entropy(task);
+    case CROSS_ENTROPY: return chosen->cross_entropy(task);
     case REDUCE: return chosen->reduce(task);
     case UPDATE: return chosen->update(task);
     case GATHER: return chosen->gather(task);

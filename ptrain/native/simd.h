@@ -105,6 +105,10 @@ static int NAME(linear)(const struct linear *task)
                     const long r = i < height ? top + i : top;
                     row[i] = task->a + r / task->rows * task->a_stride + r % task->rows * depth + start;
                 }
+                /* The lines of the next panel come near while this one is used. */
+                if (!task->transposed && first + PANEL < n)
+                    for (long k = block * top / rows; k < block * (top + height) / rows; k++)
+                        __builtin_prefetch(task->b + (start + k) * n + first + PANEL);
                 NAME(micro_rows)(row, panel, block, start > 0 ? own : 0, 0, 0, own, PANEL);
                 if (start + block < depth) continue;
                 for (long i = 0; i < height; i++) {
@@ -168,6 +172,9 @@ static int NAME(gradient)(const struct gradient *task)
         for (long p = 0; p < panels; p++) {
             const long count = n - p * PANEL < PANEL ? n - p * PANEL : PANEL;
             float *corner = task->out + first * n + p * PANEL, *top = stack;
+            /* Where the result goes lies in another core's cache, as a rule: it is asked for before it is needed. */
+            for (long i = 0; i < height; i++)
+                for (long j = 0; j < count; j += 16) __builtin_prefetch(corner + i * n + j, 1);
             for (long s = 0; s < task->shards; s++) {
                 const long merges = task->merges[s];
                 float *sum = top - merges * TILE_ROWS * PANEL;
@@ -207,6 +214,41 @@ static int NAME(column_sums)(const struct column_sums *task)
     const long nodes = (top - stack) / n;
     for (long node = 0; node < nodes; node++)
         for (long j = 0; j < n; j++) task->out[node * task->node_stride + j] = stack[node * n + j];
+    return 0;
+}
+
+/* Softmax cross-entropy and its derivative: see struct cross_entropy. */
+static int NAME(cross_entropy)(const struct cross_entropy *task)
+{
+    const long n = task->n;
+    double *restrict powers = (double *)scratch(2 * n);
+    if (!powers) return -1;
+    for (long s = 0; s < task->shards; s++)
+        for (long r = 0; r < task->rows; r++) {
+            const long row = s * task->rows + r, label = task->labels[row];
+            const float *restrict z = task->outputs + s * task->outputs_stride + r * n;
+            float *restrict grad = task->grad + s * task->grad_stride + r * n;
+            float weight = task->weights[row];
+            const int counts = weight > 0.0f;
+            if (task->class_weights) weight *= task->class_weights[label];
+            long best = 0;
+            int wrong = z[0] != z[0];
+            for (long j = 1; j < n; j++) {
+                wrong |= z[j] != z[j];
+                if (z[j] > z[best]) best = j;
+            }
+            double total = 0.0;
+            const double shift = z[best];
+            for (long j = 0; j < n; j++) powers[j] = exponential((double)z[j] - shift);
+            for (long j = 0; j < n; j++) total += powers[j];
+            if (wrong) total = NAN;
+            for (long j = 0; j < n; j++) grad[j] = (float)(powers[j] / total) * weight;
+            grad[label] = (float)(powers[label] / total - 1.0) * weight;
+            const float loss = (float)(logarithm(total) - ((double)z[label] - (double)z[best])) * weight;
+            task->row_losses[row] = loss;
+            task->epoch_losses[row] += (double)loss;
+            task->epoch_hits[row] += counts && !wrong && best == label;
+        }
     return 0;
 }
 
@@ -313,9 +355,10 @@ static int NAME(gather)(const struct gather *task)
             continue;
         }
         const long index = task->indices[r];
-        if (r + 1 < task->count) {
-            const char *next = (const char *)task->features + task->indices[r + 1] * width * task->item;
-            for (long byte = 0; byte < width * task->item && byte < 4096; byte += 64) __builtin_prefetch(next + byte);
+        /* The rows of the next call are asked for one by one, while those of this one are converted. */
+        if (r < task->ahead) {
+            const char *next = (const char *)task->features + task->indices[task->count + r] * width * task->item;
+            for (long byte = 0; byte < width * task->item && byte < 4096; byte += 64) __builtin_prefetch(next + byte, 0, 1);
         }
         if (task->item == 1) {
             const unsigned char *restrict from = (const unsigned char *)task->features + index * width;
@@ -342,7 +385,7 @@ static int NAME(gather)(const struct gather *task)
 }
 
 static const struct kernels NAME(kernels) = {
-    NAME(linear), NAME(gradient), NAME(column_sums), NAME(reduce), NAME(update), NAME(gather),
+    NAME(linear), NAME(gradient), NAME(column_sums), NAME(cross_entropy), NAME(reduce), NAME(update), NAME(gather),
 };
 
 #undef PANEL
