@@ -197,7 +197,7 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
     ({"bias": 1}, "--bias 1: expected true or false"),
     ({"data": 3}, "--data 3: expected text that is not empty"),
     ({"data": " "}, "--data  : expected text that is not empty"),
-    ({"data": "a\0b"}, "--data a\0b: expected text that is not empty"),
+    ({"data": "a\0b"}, r"--data a\x00b: expected text that is not empty"),
     ({"hidden": 3}, "--hidden 3: expected a list of whole numbers"),
     ({"hidden": ["x"]}, "--hidden x: expected a whole number"),
     ({"batch_size": "al"}, "--batch-size al: expected a whole number or all"),
