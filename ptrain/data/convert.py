@@ -370,6 +370,7 @@ def _sync(path: Path) -> None:
 def described(folder: Path) -> Mapping[str, Any]:
     """Return data.json of a converted data set. Raises DataError where it is missing or not ours."""
     path = folder / DESCRIPTION
+    stamp(path, "a folder of ptrain data convert")  # the open of a FIFO would wait for a writer
     try:
         content = json.loads(path.read_bytes())
         if content["version"] != VERSION:

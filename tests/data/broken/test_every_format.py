@@ -1,0 +1,196 @@
+"""What every reader must withstand: paths of all kinds, files that are none, and files that change."""
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ptrain.cli import main
+from ptrain.data import convert
+from ptrain.data.sources import FORMATS as TABLE
+from ptrain.data.sources import KINDS
+from ptrain.data.sources.stream import Block
+from ptrain.errors import DataError
+from tests.data.fuzz_formats import FORMATS, Seed
+from tests.data.sources.streams import X, Y, opened
+
+SECONDS = 20
+
+
+def lay(kind: str, folder: Path) -> Seed:
+    """Write the first valid file of a format into a folder."""
+    scratch = folder / "seeds"
+    scratch.mkdir(parents=True)
+    seed = FORMATS[kind].seeds(scratch)[0]
+    shutil.rmtree(scratch)
+    for name, content in seed.files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return seed
+
+
+def read(kind: str, seed: Seed, folder: Path) -> None:
+    FORMATS[kind].read(str(folder / seed.spec), None if seed.labels is None else str(folder / seed.labels))
+
+
+def message(kind: str, seed: Seed, folder: Path) -> str:
+    """Return the error of reading, which must come soon: a thread that waits for ever would be the hang of a rank."""
+    caught: list[BaseException] = []
+
+    def task() -> None:
+        try:
+            read(kind, seed, folder)
+        except BaseException as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=task, daemon=True)
+    thread.start()
+    thread.join(SECONDS)
+    assert not thread.is_alive(), f"{kind}: reading hangs"
+    assert caught, f"{kind}: accepted"
+    assert isinstance(caught[0], DataError), repr(caught[0])
+    text = str(caught[0])
+    assert text.isprintable()
+    assert "expected" in text
+    return text
+
+
+def needed(path: Path) -> bool:
+    """Return whether a format cannot do without this file."""
+    return path.name not in (".zattrs", ".zgroup", "groups.npy") and not path.name.endswith(".aux.xml")
+
+
+def replaced(folder: Path, seed: Seed) -> Iterator[Path]:
+    """Yield each file of a format removed, for something else to take its place."""
+    for name, content in seed.files.items():
+        (folder / name).unlink()
+        yield folder / name
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+        path.write_bytes(content)
+
+
+def test_every_kind_of_file_is_fuzzed() -> None:
+    """The names of torchvision's sets lead to converted data, which are."""
+    assert set(FORMATS) == {*TABLE, *KINDS} - {"torchvision"}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_spaces_newlines_and_unicode_in_paths(tmp_path: Path, kind: str) -> None:
+    for name in ("a b", "zwei\nzeilen", "é\u202e\x1b[31m", "x" * 200, "*?[a]"):
+        folder = tmp_path / name
+        seed = lay(kind, folder)
+        read(kind, seed, folder)
+        for path in replaced(folder, seed):
+            path.write_bytes(b"")
+            if needed(path):
+                message(kind, seed, folder)
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_fifo_a_device_a_folder_or_nothing_in_place_of_a_file_neither_hangs_nor_fills_memory(
+    tmp_path: Path, kind: str
+) -> None:
+    seed = lay(kind, tmp_path)
+    for path in replaced(tmp_path, seed):
+        for make in (os.mkfifo, Path.mkdir, lambda place: place.symlink_to("/dev/zero")):
+            make(path)
+            folder = path.is_dir() and not path.is_symlink()
+            # folders of images may hold folders, and a chunk that is missing is one of zeros
+            if needed(path) and not (folder and kind in ("images", "zarr")):
+                message(kind, seed, tmp_path)
+            if folder:
+                path.rmdir()
+            else:
+                path.unlink()
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_bad_files_end_the_command_line_with_one_line_and_code_2(
+    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PTRAIN_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "two\nlines"
+    seed = lay(kind, folder)
+    # of a store the metadata of an array: a chunk that is missing is one of zeros by the format
+    name = max(seed.files, key=lambda name: (name.endswith((".zarray", "a.tif")), len(seed.files[name])))
+    (folder / name).write_bytes(seed.files[name][: len(seed.files[name]) // 2])
+    argv = ["data", "info", f"{kind}:{folder / seed.spec}"]
+    argv += ["--labels", str(folder / seed.labels)] if seed.labels is not None else []
+    argv += ["--target", "t"] if kind in ("csv", "tsv", "parquet") else []
+    (folder / "a.csv").write_bytes(b"a,b,c,t\n1,2") if kind == "csv" else None
+    code = main(argv)
+    error = capsys.readouterr().err
+    assert code == 2
+    assert error.startswith("ptrain: error: ")
+    assert error.count("\n") == 1
+
+
+PERMISSIONS = """
+import os, sys
+from pathlib import Path
+from ptrain.errors import DataError
+from tests.data.broken.test_every_format import lay, read
+from tests.data.fuzz_formats import FORMATS
+
+folder = Path(sys.argv[1])
+seeds = {kind: lay(kind, folder / kind) for kind in FORMATS}
+for kind, seed in seeds.items():
+    read(kind, seed, folder / kind)  # libraries are loaded while they can be
+for path in folder.rglob("*"):
+    if path.is_file():
+        path.chmod(0)
+for path in (folder, *folder.parents):
+    if path.stat().st_uid == os.geteuid() and str(path) != "/tmp":
+        path.chmod(0o755)
+if os.geteuid() == 0:
+    os.seteuid(65534)  # nobody: root may read everything
+for kind, seed in seeds.items():
+    try:
+        read(kind, seed, folder / kind)
+    except DataError as error:
+        assert "Permission denied" in str(error), error
+    else:
+        raise AssertionError(kind)
+print("refused", len(seeds))
+"""
+
+
+def test_files_without_permission_are_refused_by_the_reason(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", PERMISSIONS, str(tmp_path / "data")],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=os.environ | {"PTRAIN_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.stderr == ""
+    assert done.stdout == f"refused {len(FORMATS)}\n"
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:
+    import h5py
+
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"], file["y"] = X, Y
+    stream = opened(tmp_path / "a.h5")
+
+    def changing() -> Iterator[Block]:
+        yield from stream.train()
+        with (tmp_path / "a.h5").open("ab") as file:
+            file.write(b"more")
+
+    with pytest.raises(DataError, match=r"a\.h5: was changed while it was read; expected a file at rest"):
+        convert.convert(dataclasses.replace(stream, train=changing), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
