@@ -5,7 +5,7 @@ left edge, so what a pixel is computed with depends neither on the ranks nor on 
 """
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -98,7 +98,10 @@ def _classify(
     dtype: np.dtype[Any],
     device: torch.device,
 ) -> NDArray[np.unsignedinteger[Any]]:
-    """Return the class values of some rows, NODATA for pixels without a value or near one. (rows, width)."""
+    """Return the class values of some rows, NODATA for pixels without a value or near one. (rows, width).
+
+    Chunks in which no pixel has a value are not computed.
+    """
     result = np.full((len(rows), scene.width), NODATA, dtype)
     values = np.array(classes.values, dtype)
     # whole chunks wide, so that windows do not change which pixels are in a chunk
@@ -109,20 +112,24 @@ def _classify(
         columns = range(across.start * CHUNK_ROWS, min(across.stop * CHUNK_ROWS, scene.width))
         pixels = read_padded(scene, window, columns, side // 2)
         missing = spread(without_value(pixels, scene.nodata), side)
-        if missing.all():
-            continue
+        num = len(across)
+        starts = np.arange(0, missing.shape[1], CHUNK_ROWS)
+        chunks = np.flatnonzero(~np.logical_and.reduceat(missing, starts, axis=1))
         around = neighborhoods(pixels, side)
         target = result[down.start : down.stop, columns.start : columns.stop]
 
-        def keep(done: ChunkResult, target: Any = target, missing: Any = missing, num: int = len(across)) -> None:
-            row, start = done.chunk // num, done.chunk % num * CHUNK_ROWS
-            part = slice(start, start + CHUNK_ROWS)
-            target[row, part] = np.where(missing[row, part], NODATA, values[done.predictions.numpy()])
+        def place(index: int, chunks: NDArray[np.int64] = chunks, num: int = num) -> tuple[int, slice]:
+            row, column = divmod(int(chunks[index]), num)
+            return row, slice(column * CHUNK_ROWS, (column + 1) * CHUNK_ROWS)
 
-        def loader(around: Any = around, missing: Any = missing, num: int = len(across)) -> _RowLoader:
-            return _RowLoader(around, missing, num, trained.normalization, device)
+        def keep(done: ChunkResult, target: Any = target, missing: Any = missing, place: Any = place) -> None:
+            where = place(done.chunk)
+            target[where] = np.where(missing[where], NODATA, values[done.predictions.numpy()])
 
-        inference.run(range(len(window) * len(across)), loader, keep)
+        def loader(around: Any = around, missing: Any = missing, place: Any = place) -> _RowLoader:
+            return _RowLoader(around, missing, place, trained.normalization, device)
+
+        inference.run(range(len(chunks)), loader, keep)
     return result
 
 
@@ -133,20 +140,20 @@ class _RowLoader:
         self,
         around: NDArray[np.generic],
         missing: NDArray[np.bool_],
-        num: int,
+        place: Callable[[int], tuple[int, slice]],
         normalization: Normalization,
         device: torch.device,
     ) -> None:
-        """Take neighbourhoods (h, w, side, side, bands) and ``num`` chunks a row."""
-        self._around, self._missing, self._num = around, missing, num
+        """Take neighbourhoods (h, w, side, side, bands), and where a chunk lies: row and columns."""
+        self._around, self._missing, self._place = around, missing, place
         self._normalization = normalization.on(device)
 
     def fill(self, chunk: int, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> None:
         """Fill (CHUNK_ROWS, F), (CHUNK_ROWS,) and (CHUNK_ROWS,); pixels without a value are 0."""
-        row, start = chunk // self._num, chunk % self._num * CHUNK_ROWS
-        missing = self._missing[row, start : start + CHUNK_ROWS]
+        where = self._place(chunk)
+        missing = self._missing[where]
         count = len(missing)
-        stored = self._around[row, start : start + count].reshape(count, -1)
+        stored = self._around[where].reshape(count, -1)
         stored = np.array(stored, dtype=stored.dtype.newbyteorder("="))
         stored[missing] = 0
         features[:count].copy_(torch.from_numpy(stored))

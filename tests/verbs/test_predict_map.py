@@ -226,3 +226,35 @@ def test_a_full_disk(trained: Path, tmp_path: Path) -> None:
     assert "map.tif: cannot be written" in stderr
     assert ".tmp" not in stdout.splitlines()[-1]
     assert "Traceback" not in stderr
+
+
+MEASURE = """
+import resource, sys
+import numpy as np, rasterio
+from ptrain.verbs import predict
+
+def make(path, height):
+    options = {"height": height, "width": 8000, "count": 3, "dtype": "uint16", "nodata": 0, "driver": "GTiff"}
+    with rasterio.open(path, "w", compress="deflate", zlevel=1, tiled=True, **options) as file:
+        for top in range(0, height, 256):
+            rows = np.full((3, min(256, height - top), 8000), 0, np.uint16)
+            rows[:, :1, :2000] = 500
+            file.write(rows, window=((top, top + rows.shape[1]), (0, 8000)))
+
+run, folder = sys.argv[1:]
+peaks = []
+for name, height in (("small", 512), ("large", 8192)):
+    make(f"{folder}/{name}.tif", height)
+    predict.run(run, f"{folder}/{name}.tif", f"{folder}/{name}-map.tif", backend="single", threads=1)
+    peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+print(*peaks)
+"""
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_the_scene(trained: Path, tmp_path: Path) -> None:
+    """390 MB of pixels take no more than 25 MB of them do; most have no value, so that the test is about reading."""
+    done = run_group([sys.executable, "-W", "ignore", "-c", MEASURE, str(trained / "run"), str(tmp_path)], timeout=200)
+    assert done.returncode == 0, done.stderr
+    small, large = map(int, done.stdout.splitlines()[-1].split())
+    assert large - small < 60
