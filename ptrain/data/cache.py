@@ -5,12 +5,14 @@ costs time only. Names are SHA-256 of what an entry was made from, so nothing in
 """
 
 import contextlib
+import dataclasses
 import errno
 import fcntl
 import hashlib
 import json
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from ptrain.errors import DataError
 
 _CHUNK_BYTES = 2**20
 _CHUNK_ROWS = 2**16
+_LARGE = 64 * 2**20
+_AT_REST = 10 * 10**9  # nanoseconds
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _known: dict["Stamp", str] = {}
 
@@ -73,15 +77,27 @@ def need_same(before: Stamp) -> None:
 
 
 def file_sha256(found: Stamp) -> str:
-    """Return the SHA-256 of a file's content; computed once a process. Raises DataError where it changes meanwhile."""
+    """Return the SHA-256 of a file's content; computed once a process. Raises DataError where it changes meanwhile.
+
+    That of a large file is remembered in the cache by its stamp, unless the file was just written: a change within the
+    same tick of the clock would not show.
+    """
     if found not in _known:
-        digest = hashlib.sha256()
-        with _reading(found.path, "a file of data"), found.path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-        need_same(found)
-        _known[found] = digest.hexdigest()
+        if found.size >= _LARGE and time.time_ns() - found.modified > _AT_REST:
+            key = key_of([str(found.path.absolute()), *dataclasses.astuple(found)[1:]])
+            _known[found] = remembered("hashes", key, lambda: _hashed(found))
+        else:
+            _known[found] = _hashed(found)
     return _known[found]
+
+
+def _hashed(found: Stamp) -> str:
+    digest = hashlib.sha256()
+    with _reading(found.path, "a file of data"), found.path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    need_same(found)
+    return digest.hexdigest()
 
 
 def key_of(content: Any) -> str:

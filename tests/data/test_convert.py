@@ -1,5 +1,6 @@
 """The converted form: bounded memory, restarts, several processes at once, files that change meanwhile."""
 
+import hashlib
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ import pytest
 from pyarrow import parquet
 
 from ptrain.config import DataConfig
-from ptrain.data import convert, converted
+from ptrain.data import cache, convert, converted
 from ptrain.data.samples import Samples, Source
 from ptrain.data.sources import load, open_stream
 from ptrain.data.sources.stream import Block, Stream
@@ -185,6 +186,25 @@ def test_the_cache_knows_contents_not_names(tmp_path: Path, cache_folder: Path) 
     first.write_text(first.read_text() + "1,2,3,4,c1\n")
     assert len(load(DataConfig(data=str(first), target="y"), 0).train.samples) == 21
     assert len([path for path in (cache_folder / "converted").iterdir() if path.is_dir()]) == 3
+
+
+def test_the_hash_of_a_large_file_is_remembered_until_it_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache_folder: Path
+) -> None:
+    monkeypatch.setattr(cache, "_LARGE", 10)
+    path = tmp_path / "a"
+    for content in ("a" * 20, "b" * 20):
+        path.write_text(content)
+        os.utime(path, ns=(0, 10**9 * ord(content[0])))
+        found = cache.stamp(path)
+        assert cache.file_sha256(found) == hashlib.sha256(content.encode()).hexdigest()
+        cache._known.clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(cache, "_hashed", lambda _: "computed again")
+            assert cache.file_sha256(found) == hashlib.sha256(content.encode()).hexdigest()
+    path.write_text("c" * 20)
+    cache.file_sha256(cache.stamp(path))
+    assert len(list((cache_folder / "hashes").glob("[!.]*"))) == 2
 
 
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

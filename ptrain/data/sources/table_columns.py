@@ -128,7 +128,7 @@ def look(table: Table, column: Column, block: Any, start: int, missing: str, *, 
     place = Place(table, column.name, start)
     if is_text(block):
         values, lost = trimmed(block)
-        numbers = as_numbers(values)
+        numbers, lost = as_numbers(values, lost)
         if numbers is None or is_target or column.texts:
             _look_at_texts(column, values, lost, place, MAX_CLASSES if is_target else MAX_CATEGORIES, strict)
         elif not lost.all():
@@ -264,15 +264,18 @@ def trimmed(block: Any) -> tuple[Any, NDArray[np.bool_]]:
     return pc.if_else(lost, pyarrow.scalar(None, pyarrow.string()), texts), lost.to_numpy(zero_copy_only=False)
 
 
-def as_numbers(texts: Any) -> NDArray[Any] | None:
-    """Return a block of text as float64, 0 where a value is missing, or None where one is no number."""
+def as_numbers(texts: Any, lost: NDArray[np.bool_]) -> tuple[NDArray[Any] | None, NDArray[np.bool_]]:
+    """Return a block of text as float64, 0 where a value is missing, or None where one is no number.
+
+    ``lost`` says where a value is missing; it is returned with every other spelling of NaN added to it.
+    """
     import pyarrow
     import pyarrow.compute as pc
 
     try:
-        return _without_nan(pc.cast(texts, pyarrow.float64()))[0]
+        return _without_nan(pc.cast(texts, pyarrow.float64()))
     except pyarrow.ArrowInvalid:
-        return None
+        return None, lost
 
 
 def numbers_of(block: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:

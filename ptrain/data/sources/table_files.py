@@ -19,6 +19,7 @@ MISSING = ("", "NA", "N/A", "#N/A", "n/a", "NaN", "nan", "NULL", "null", "None",
 _BLOCK_BYTES = 2**20
 _LARGEST_BLOCK = 32 * 2**20
 _HEADER_BYTES = 2**20
+_LOOK = 100
 _BATCH_ROWS = 4096
 _FOOTER_BYTES = 256 * 2**20
 _SIMPLE = ("int", "uint", "float", "double", "halffloat", "bool", "decimal", "string", "large_string", "dictionary")
@@ -57,11 +58,12 @@ class Table:
                     yield batch.slice(skip)
 
     def guessed(self, columns: Sequence[str]) -> list[str]:
-        """Return the columns whose first value is a number."""
-        if self.pieces is not None:
+        """Return the columns of a file of text whose first values are numbers or missing."""
+        first = None if self.kind == "parquet" else next(self.read(columns, ()), None)
+        if first is None:
             return []
-        first = next(self.read(columns, ()), None)
-        return [] if first is None else [name for name in columns if _is_number(str(first.column(name)[0]))]
+        seen = {name: map(str.strip, first.column(name).slice(0, _LOOK).to_pylist()) for name in columns}
+        return [name for name, texts in seen.items() if all(text in MISSING or _is_number(text) for text in texts)]
 
 
 class NotTyped(Exception):

@@ -281,7 +281,7 @@ def _feature(block: Any, column: Mapping[str, Any], place: Place) -> tuple[NDArr
         return (found[:, None] == np.arange(len(column["values"]))).astype(np.uint8), lost
     if is_text(block):
         texts, lost = trimmed(block)
-        values = as_numbers(texts)
+        values, lost = as_numbers(texts, lost)
         if values is None:
             row = next(
                 row for row, text in enumerate(texts.to_pylist()) if text is not None and number_of(text) is None
@@ -305,7 +305,7 @@ def _labels(block: Any, target: Mapping[str, Any], place: Place) -> tuple[NDArra
     if target["numbers"]:
         if is_text(block):
             texts, lost = trimmed(block)
-            values = as_numbers(texts)
+            values, lost = as_numbers(texts, lost)
         else:
             values, lost = numbers_of(block)
             texts = block

@@ -4,6 +4,8 @@ import contextlib
 import csv
 import math
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -170,6 +172,18 @@ def test_the_mean_is_that_of_the_training_split_alone(tmp_path: Path) -> None:
     filled = data.train.samples.features[:, 0]
     assert set(filled[::7].tolist()) == {data.schema["fill"][0]}
     assert [v for i, v in enumerate(filled.tolist()) if i % 7] == [v for i, v in enumerate(values) if i % 7]
+
+
+def test_every_spelling_of_nan_is_missing_however_the_column_is_read(tmp_path: Path) -> None:
+    for first in ("1", " 1"):  # the blank makes it text, which is looked at later
+        path = write(tmp_path / "t.csv", f"x,y\n{first},a\n-nan,b\nNAN,a\n3,b\n")
+        assert "line 3, column x: no value" in refused(path, MissingValueError)
+        assert rows(opened(path, missing="drop").train) == [[1], [3]]
+
+
+def test_a_column_whose_first_value_is_missing_is_one_of_numbers(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.csv", "x,y\nNA,a\n2,b\n" + "3,a\n" * 200 + "four,b\n")
+    assert "line 204, column x: 'four' is no number but '2' in line 3 is" in refused(path, missing="drop")
 
 
 def test_a_target_without_a_value_is_an_error_or_dropped(tmp_path: Path) -> None:
@@ -367,6 +381,16 @@ def test_a_test_file_is_read_by_the_schema_and_never_shares_samples(tmp_path: Pa
     )
     with_gap = write(tmp_path / "test.csv", "y,c,x\nb,red,\n")
     assert rows(opened(path, test_data=str(with_gap), missing="mean").test) == [[pytest.approx(13 / 3), 0, 1]]
+
+
+def test_no_reader_loads_a_library_before_it_opens_a_file() -> None:
+    code = (
+        "import sys; import ptrain.data.sources\n"
+        "heavy = ('pyarrow', 'h5py', 'zarr', 'scipy', 'rasterio', 'torchvision', 'torch', 'PIL')\n"
+        "print([name for name in heavy if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
 def test_columns_are_for_tables_only(tmp_path: Path) -> None:
