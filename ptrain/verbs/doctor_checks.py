@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def all_checks(info: RankInfo, time_limit: float, backends: Iterable[str]) -> It
     yield lambda: [torch_library(time_limit)]
     yield lambda: mpi_libraries(time_limit)
     yield lambda: [horovod_library(time_limit)]
-    yield lambda: [compiler(), cores(), launcher(info)]
+    yield lambda: [kernels(), compiler(), cores(), launcher(info)]
     for name in backends:
         yield functools.partial(_one, backend, name, time_limit)
     for name in ("digits", "fashion-mnist"):
@@ -169,6 +170,16 @@ def horovod_library(time_limit: float) -> Finding:
     return Finding(topic="horovod", status="ok", detail=detail)
 
 
+def kernels() -> Finding:
+    """Look for the compiled kernels, without loading them."""
+    folder = Path(ptrain.__file__).parent / "native"
+    found = next(folder.glob(f"_kernels*{sysconfig.get_config_var('EXT_SUFFIX')}"), None)
+    if found is not None:
+        return Finding(topic="kernels", status="ok", detail=f"compiled, {found}")
+    fix = "put a C compiler on PATH and install ptrain again; until then torch's kernels compute, several times slower"
+    return Finding(topic="kernels", status="missing", detail="not compiled", fix=fix)
+
+
 def compiler() -> Finding:
     """Look for the C++ compiler that building Horovod needs."""
     for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
@@ -176,7 +187,7 @@ def compiler() -> Finding:
         if program:
             _, out, _ = run_limited([program, "--version"], 10.0)
             return Finding(topic="compiler", status="ok", detail=f"{(out.splitlines() or ['?'])[0]}, {program}")
-    fix = "module load a compiler or install g++; only building Horovod needs it"
+    fix = "module load a compiler or install g++; building Horovod and ptrain's kernels needs it"
     return Finding(topic="compiler", status="missing", detail="no C++ compiler on PATH", fix=fix)
 
 

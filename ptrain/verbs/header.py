@@ -23,6 +23,7 @@ def print_header(
     """Print the configuration, defaults included, and what follows from it."""
     hosts = len({process["host"] for process in environment["processes"]})
     splits = ", ".join(f"{split.size:,} {name}" for name, split in dataset.splits.items())
+    instructions = environment["instruction_set"]
     lines = {
         "ptrain": f"{environment['ptrain']} on torch {environment['torch']}",
         "ranks": f"{environment['world_size']} on {hosts} host{'s' if hosts > 1 else ''}, "
@@ -32,6 +33,7 @@ def print_header(
         "network": f"{'-'.join(map(str, layout.widths))}, {layout.num_parameters:,} parameters",
         "steps": f"{plan.steps_per_epoch:,} an epoch, global batch {plan.batch_size:,} in {plan.shards} shards of "
         f"{plan.rows} rows",
+        "kernels": f"{config.train.kernels}{f' ({instructions})' if instructions else ''}, {config.train.precision}",
         "directory": str(folder),
     }
     for name, text in lines.items():

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ptrain import config as configuration
+from ptrain import native
 from ptrain.config import Config
 from ptrain.data.checks import class_counts
 from ptrain.data.loader import Normalization, ShardLoader, fit_normalization
@@ -109,7 +110,9 @@ def load_job(session: Session, config: Config) -> Job:
             config.data.normalize, dataset, session.comm.all_gather_object, session.comm.info.rank, size
         ),
         layout=layout_of(config.model, dataset.num_features, dataset.num_classes),
-        environment=files.environment(session) | {"split_sha256": dataset.split_sha256},
+        environment=files.environment(session)
+        | {"split_sha256": dataset.split_sha256}
+        | {"instruction_set": native.instruction_set() if kernels == "native" else None},
     )
 
 
@@ -140,7 +143,7 @@ def training_step(job: Job, state: State) -> TrainingStep:
         seed, device = job.config.train.seed, job.session.device
         return ShardLoader(job.dataset.train, job.plan, shards, seed, job.normalization, device)
 
-    return TrainingStep(
+    step = TrainingStep(
         config=job.config,
         layout=job.layout,
         state=state,
@@ -153,6 +156,10 @@ def training_step(job: Job, state: State) -> TrainingStep:
         threads=job.session.threads,
         device=job.session.device,
     )
+    why = f": {step.why_messages}" if step.why_messages else ""
+    if job.session.comm.info.size > 1:
+        job.session.console.say(f"{'exchange':<12} {step.exchange}{why}")
+    return step
 
 
 def check_class_weights(config: Config, dataset: DataSet) -> None:
