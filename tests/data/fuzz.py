@@ -30,6 +30,7 @@ MEMORY = 1536 * 2**20
 """Bytes of address space that reading a file may take, on top of what the libraries take."""
 SECONDS = 10.0
 """For one file."""
+PROGRAM = ["-m", "tests.data.fuzz"]
 
 
 @dataclass(kw_only=True)
@@ -80,7 +81,9 @@ def work(kind: str, start: int, stop: int) -> None:
         os.chdir(scratch)
         stderr = os.open(scratch.with_suffix(".stderr"), os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         os.dup2(stderr, 2)
-        for seed in seeds:  # a valid file, which also loads the libraries before memory is counted
+        for seed in (
+            seeds if PROGRAM[0] == "-m" else []
+        ):  # a valid file, which also loads the libraries before memory is counted
             write(seed.files, scratch, {})
             FORMATS[kind].read(seed.spec, seed.labels)
             shutil.rmtree(scratch)
@@ -145,12 +148,12 @@ def fuzz(kind: str, files: int, first: int = 0) -> Tally:
 
 def _run_child(kind: str, start: int, stop: int, tally: Tally) -> int:
     """Run a child until it is done, dies or hangs; return the number of the next file."""
-    command = [sys.executable, "-m", "tests.data.fuzz", "--work", kind, str(start), str(stop)]
+    command = [sys.executable, *PROGRAM, "--work", kind, str(start), str(stop)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as child:
         assert child.stdout is not None
         number, open_ = start - 1, False
-        for line in _lines(child.stdout.fileno(), SECONDS if start else 60.0):
+        for line in _lines(child.stdout.fileno(), SECONDS):
             if line is None:
                 child.send_signal(signal.SIGKILL)
                 break
@@ -195,13 +198,15 @@ def _lines(descriptor: int, seconds: float) -> Iterator[bytes | None]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the fuzzer and print a line for each format; the exit code is 1 where there is a finding."""
     parser = argparse.ArgumentParser(prog="scripts/fuzz", description="Change files at random and read them.")
-    parser.add_argument("--format", action="append", choices=list(FORMATS), help="format (may be repeated; all)")
+    parser.add_argument(
+        "--format", action="append", choices=list(FORMATS), metavar="FORMAT", help="format (may be repeated; all)"
+    )
     parser.add_argument("--files", type=int, default=10_000, help="changed files of each format (10000)")
     parser.add_argument("--first", type=int, default=0, help="number of the first one (0)")
     parser.add_argument("--out", type=Path, help="file for the findings as JSON")
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
-    if options.work:
+    if options.work:  # FORMAT START STOP
         work(options.work[0], int(options.work[1]), int(options.work[2]))
         return 0
     tallies = []

@@ -6,7 +6,7 @@ import pytest
 from tests.scripts.shell import ROOT, run
 
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").iterdir() if path.suffix != ".sh")
-WITH_OWN_OPTIONS = sorted(set(SCRIPTS) - {"train", "test", "kill-test"})  # these pass them on
+WITH_OWN_OPTIONS = sorted(set(SCRIPTS) - {"train", "test", "kill-test", "fuzz"})  # these pass them on
 
 
 def test_scripts_are_the_documented_ones() -> None:
@@ -17,6 +17,7 @@ def test_scripts_are_the_documented_ones() -> None:
         "fetch-chromium",
         "fetch-fashion-mnist",
         "fetch-slurm",
+        "fuzz",
         "kill-test",
         "lock",
         "setup",
