@@ -441,7 +441,7 @@ def test_a_rank_that_cannot_tell_its_number_does_not_train_alone(
 @pytest.mark.parametrize(
     ("error", "code", "text"),
     [
-        (DataError("a\nb"), 2, "ptrain: error: a b\n"),
+        (DataError("a\nb"), 2, "ptrain: error: a\\nb\n"),
         (DivergedError("loss is nan"), 3, "ptrain: error: loss is nan\n"),
         (StopRequested("stopped at step 5"), 75, "ptrain: stopped at step 5\n"),
         (PtrainError("x"), 1, "ptrain: error: x\n"),
