@@ -57,7 +57,7 @@ def _write(scene: Scene, folder: Path, console: Console) -> None:
     shape: dict[str, Any] = {"height": scene.height, "width": scene.width, "crs": CRS, "transform": TRANSFORM}
     writers: list[TiffWriter] = []
     stride = scene_picture.stride_of(scene.height, scene.width)
-    rgb = [int(np.argmin(np.abs(scene.wavelengths - centre))) for centre in (850, 660, 550)]
+    rgb = [int(np.argmin(np.abs(scene.wavelengths - centre))) for centre in (850, 650, 450)]
     shown: list[tuple[Any, Any, Any]] = []
     try:
         for name, bands, dtype in (("scene", scene.bands, "uint16"), ("reference", 1, "uint8"), ("unseen", 1, "uint8")):
@@ -87,6 +87,7 @@ def _write(scene: Scene, folder: Path, console: Console) -> None:
     pixels, reference, truth = (np.concatenate(part) for part in zip(*shown, strict=True))
     image = scene_picture.composite(pixels, range(3), truth == 0)
     painted = scene_picture.paint(reference, legend.values, legend.colors)
-    panels = [("scene (850, 660, 550 nm)", image), ("reference", painted)]
+    title = f"scene ({', '.join(f'{scene.wavelengths[band]:.0f}' for band in rgb)} nm)"
+    panels = [(title, image), ("reference", painted)]
     picture = scene_picture.draw(panels, legend.names, legend.colors, unclassified="no class")
     write_file(folder / "scene.png", picture)

@@ -117,7 +117,7 @@ def check_schema(scene: Raster, schema: Mapping[str, Any]) -> None:
 
 def check_pair(scene: Raster, reference: Raster) -> None:
     """Raise DataError unless scene and reference cover the same pixels."""
-    fix = f"bring the reference onto the scene's grid, with gdalwarp or rio warp {reference.path.name} --like"
+    fix = f"bring it onto the scene's grid, with rio warp {reference.path.name} NEW.tif --like"
     if reference.bands != 1:
         raise DataError(
             f"{reference.origin}: {reference.bands} bands; expected 1 band with class numbers: are --data and --labels "
