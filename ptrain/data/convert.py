@@ -81,21 +81,12 @@ def write_part(
 ) -> None:
     """Write the rows of this part: all of them, or some of the stream's pieces where there are several parts."""
     prepare(partial, key)
-    if parts > 1 and not can_share(stream):
-        if part == 0:
-            write_part(stream, key, partial, report)
-        return
-    if stream.pieces is not None and can_share(stream):
+    if stream.pieces is not None:
         _write_pieces(stream, partial, report, part, parts)
-    else:
+    elif part == 0:
         _write_split(stream, stream.train, partial, "", report)
     if part == 0 and stream.test is not None:
         _write_split(stream, stream.test, partial, "test_", None)
-
-
-def can_share(stream: Stream) -> bool:
-    """Return whether ranks can share the conversion: the rows come in pieces and need no common list of names."""
-    return stream.pieces is not None and stream.class_names is not None
 
 
 def prepare(partial: Path, key: str) -> None:
@@ -114,23 +105,22 @@ def finish(stream: Stream, key: str, stamps: list[Stamp], partial: Path, folder:
     for one in stamps:
         need_same(one)
     described: dict[str, Any] = {}
-    progress = _read(partial, "")
+    written = {prefix: _written(stream, partial, prefix) for prefix in ("", "test_")}
     names = stream.class_names
-    if names is None and progress.classes:
-        names = tuple(sorted(progress.classes))
-    for prefix in ("", "test_"):
-        if not (partial / f"{prefix}features.npy").exists():
+    if names is None:
+        names = tuple(sorted({name for one in written[""] for name in one.classes})) or None
+    for prefix, parts in written.items():
+        if not parts:
             continue
-        rows = sum(count for count, _ in stream.pieces or ()) if _has_pieces(partial, prefix) else None
-        found = _read(partial, prefix)
-        total = found.rows if rows is None else rows
+        total = sum(one.rows for one in parts)
         _write_header(partial / f"{prefix}features.npy", stream.dtype, (total, stream.num_features))
-        order = None
-        if found.classes and names is not None:
-            order = np.array([names.index(name) for name in found.classes], dtype=np.int64)
-        _shrink(partial / f"{prefix}labels.npy", total, order)
+        numbers = {name: number for number, name in enumerate(names or ())}
+        _shrink(partial / f"{prefix}labels.npy", [(one.rows, _order(stream, one.classes, numbers)) for one in parts])
         if (partial / f"{prefix}groups.npy").exists():
-            _shrink(partial / f"{prefix}groups.npy", total, None)
+            groups: dict[str, int] = {}
+            for name in (name for part in parts for name in part.groups):
+                groups.setdefault(name, len(groups))
+            _shrink(partial / f"{prefix}groups.npy", [(one.rows, _order(stream, one.groups, groups)) for one in parts])
         described[prefix] = total
     files = sorted(partial.glob("*.npy"))
     content = {
@@ -167,8 +157,7 @@ class _Progress:
     groups: dict[str, int] = field(default_factory=dict)
 
 
-def _read(partial: Path, prefix: str) -> _Progress:
-    path = partial / f"{prefix}progress.json"
+def _read(path: Path) -> _Progress:
     if not path.exists():
         return _Progress()
     content = json.loads(path.read_bytes())
@@ -176,17 +165,18 @@ def _read(partial: Path, prefix: str) -> _Progress:
     return _Progress(rows=content["rows"], **names)
 
 
-def _save(partial: Path, prefix: str, progress: _Progress) -> None:
+def _save(path: Path, progress: _Progress) -> None:
     content = {"rows": progress.rows, "classes": list(progress.classes), "groups": list(progress.groups)}
-    temporary = partial / f"{prefix}progress.tmp"
+    temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(content))
-    temporary.replace(partial / f"{prefix}progress.json")
+    temporary.replace(path)
 
 
 def _write_split(
     stream: Stream, blocks: Callable[[], Iterator[Block]], partial: Path, prefix: str, report: Report | None
 ) -> None:
-    progress = _read(partial, prefix)
+    place = partial / f"{prefix}progress.json"
+    progress = _read(place)
     done, saved, seen = progress.rows, progress.rows, 0
     row_bytes = max(1, stream.num_features * stream.dtype.itemsize)
     with _Files(stream, partial, prefix) as files:
@@ -206,10 +196,10 @@ def _write_split(
                 report(seen)
             if (progress.rows - saved) * row_bytes >= _SAVE_BYTES:
                 files.sync()
-                _save(partial, prefix, progress)
+                _save(place, progress)
                 saved = progress.rows
         files.sync()
-    _save(partial, prefix, progress)
+    _save(place, progress)
 
 
 def _write_pieces(stream: Stream, partial: Path, report: Report | None, part: int, parts: int) -> None:
@@ -219,12 +209,13 @@ def _write_pieces(stream: Stream, partial: Path, report: Report | None, part: in
     with _Files(stream, partial, "") as files:
         for number in owned_shards(len(pieces), parts, part):
             rows, blocks = pieces[number]
-            mark = partial / f"piece-{number}.done"
+            mark = _mark(partial, number)
+            names = _Progress(rows=rows)
             if not mark.exists():
                 position = starts[number]
                 for features, labels, groups in blocks():
-                    codes = None if groups is None else groups
-                    files.write(position, features, _numbers(labels, {}, stream), codes)
+                    codes = None if groups is None else _codes(groups, names.groups)
+                    files.write(position, features, _numbers(labels, names.classes, stream), codes)
                     position += len(features)
                     if report is not None:
                         report(written + position - starts[number])
@@ -234,12 +225,31 @@ def _write_pieces(stream: Stream, partial: Path, report: Report | None, part: in
                         "the file is damaged, write it again"
                     )
                 files.sync()
-                mark.touch()
+                _save(mark, names)
             written += rows
 
 
-def _has_pieces(partial: Path, prefix: str) -> bool:
-    return prefix == "" and any(partial.glob("piece-*.done"))
+def _mark(partial: Path, number: int) -> Path:
+    """Return the file that says that a piece is written."""
+    return partial / f"piece-{number}.done"
+
+
+def _written(stream: Stream, partial: Path, prefix: str) -> list[_Progress]:
+    """Return what was written for a split, in order: its pieces, or all in one, or nothing."""
+    if prefix == "" and stream.pieces is not None:
+        return [_read(_mark(partial, number)) for number in range(len(stream.pieces))]
+    path = partial / f"{prefix}progress.json"
+    return [_read(path)] if path.exists() else []
+
+
+def _order(stream: Stream, found: dict[str, int], numbers: dict[str, int]) -> NDArray[np.int64] | None:
+    """Return the number of each name that was found, in the order in which it was met; None where there are none."""
+    for name in found:
+        if name not in numbers:
+            raise DataError(
+                f"{stream.name}: class {name!r} is in the test split alone; expected a class of the training samples"
+            )
+    return np.array([numbers[name] for name in found], dtype=np.int64) if found else None
 
 
 class _Files:
@@ -324,20 +334,28 @@ def _write_header(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> N
         file.truncate(_HEADER_BYTES + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
 
 
-def _shrink(path: Path, rows: int, order: NDArray[np.int64] | None) -> None:
-    """Rewrite a file of int64 in the smallest type that holds its values, put into ``order`` where there is one."""
+def _shrink(path: Path, parts: list[tuple[int, NDArray[np.int64] | None]]) -> None:
+    """Rewrite a file of int64 in the smallest type that holds it; each part has rows, and an order to be put in."""
+    rows = sum(count for count, _ in parts)
     stored = np.memmap(path, np.int64, "r", _HEADER_BYTES, (rows,)) if rows else np.zeros(0, np.int64)
-    if order is not None:
-        low, high = 0, len(order) - 1
-    else:
-        low, high = (int(stored.min()), int(stored.max())) if rows else (0, 0)
+
+    def blocks() -> Iterator[NDArray[np.int64]]:
+        first = 0
+        for count, order in parts:
+            for start in range(first, first + count, _COPY_ROWS):
+                block = stored[start : min(start + _COPY_ROWS, first + count)]
+                yield block if order is None else order[block]
+            first += count
+
+    low, high = 0, 0
+    for block in blocks():
+        low, high = min(low, int(block.min())), max(high, int(block.max()))
     dtype = smallest_type(low, high)
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as file:
         file.write(bytes(_HEADER_BYTES))
-        for start in range(0, rows, _COPY_ROWS):
-            block = stored[start : start + _COPY_ROWS]
-            file.write((block if order is None else order[block]).astype(dtype).tobytes())
+        for block in blocks():
+            file.write(block.astype(dtype).tobytes())
     _write_header(temporary, dtype, (rows,))
     temporary.replace(path)
 

@@ -43,7 +43,7 @@ def run(config: Config, out: str) -> int:
             return EXIT_DONE
         partial = convert.partial_of(folder)
         session.from_root(lambda: _writing(folder, lambda: convert.prepare(partial, key)))
-        shares = convert.can_share(stream)
+        shares = stream.pieces is not None
         ranks = f"{info.size} ranks" if shares else "rank 0"
         session.console.say(f"converting {stream.name} on {ranks}")
         with _shown(session.console, stream, info.size if shares else 1) as report:

@@ -131,10 +131,10 @@ def test_what_another_conversion_left_is_not_taken(tmp_path: Path, monkeypatch: 
 @pytest.mark.parametrize("parts", [1, 2, 3])
 def test_parts_write_the_same_bytes_as_one(tmp_path: Path, parts: int) -> None:
     columns = {"x": np.arange(1000) / 8, "c": ["u", "v", "w", "v"] * 250, "y": ["a", "b"] * 500}
+    columns["g"] = [f"group {i * i % 37}" for i in range(1000)]
     parquet.write_table(pa.table(columns), tmp_path / "t.parquet", row_group_size=130)
-    made = open_stream(DataConfig(data=str(tmp_path / "t.parquet"), target="y"))
+    made = open_stream(DataConfig(data=str(tmp_path / "t.parquet"), target="y", split="groups", group="g"))
     assert made.pieces is not None
-    assert convert.can_share(made)
     key, stamps = convert.stream_key(made)
     partial = convert.partial_of(tmp_path / "out")
     for part in reversed(range(parts)):
@@ -142,8 +142,31 @@ def test_parts_write_the_same_bytes_as_one(tmp_path: Path, parts: int) -> None:
     convert.finish(made, key, stamps, partial, tmp_path / "out")
     whole = Stream(**{**made.__dict__, "pieces": None})
     convert.convert(whole, tmp_path / "whole")
-    for name in ("features.npy", "labels.npy", "data.json"):
+    for name in ("features.npy", "labels.npy", "groups.npy", "data.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("parts", [1, 3])
+def test_names_that_are_found_in_pieces_are_numbered_as_one(tmp_path: Path, parts: int) -> None:
+    names = ["d", "b", "b", "a", "c", "b", "d", "a"]
+    groups = ["x", "y", "y", "z", "w", "x", "w", "y"]
+    blocks = [block(2 * i, 2, names[2 * i : 2 * i + 2], np.array(groups[2 * i : 2 * i + 2])) for i in range(4)]
+    made = stream(blocks, pieces=tuple((2, lambda one=one: iter([one])) for one in blocks))
+    key, stamps = convert.stream_key(made)
+    for part in range(parts):
+        convert.write_part(made, key, convert.partial_of(tmp_path / "out"), None, part, parts)
+    convert.finish(made, key, stamps, convert.partial_of(tmp_path / "out"), tmp_path / "out")
+    convert.convert(stream(blocks), tmp_path / "whole")
+    for name in ("features.npy", "labels.npy", "groups.npy", "data.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    source = converted.load(tmp_path / "out")
+    assert [(source.class_names or ())[label] for label in source.train.labels] == names
+
+
+def test_a_class_of_the_test_split_alone_is_refused(tmp_path: Path) -> None:
+    made = stream([block(0, 2, ["a", "b"])], test=lambda: iter([block(0, 1, ["c"])]))
+    with pytest.raises(DataError, match="class 'c' is in the test split alone"):
+        convert.convert(made, tmp_path / "out")
 
 
 def test_a_source_that_is_no_stream_is_converted_as_well(tmp_path: Path) -> None:

@@ -110,8 +110,8 @@ def _open(table: Table, request: Request) -> Stream:
 
 
 def _pieces(table: Table, schema: Mapping[str, Any], dtype: np.dtype[Any], labelled: bool) -> Any:
-    """Return the pieces of a file that can be read in parts, where no row is left out and there are no groups."""
-    if table.pieces is None or schema["group"] is not None:
+    """Return the pieces of a file that can be read in parts, where no row is left out."""
+    if table.pieces is None:
         return None
     starts = np.cumsum([0, *(rows for rows, _ in table.pieces)]).tolist()
 
