@@ -19,10 +19,10 @@ RUN apt-get update -qq \
     && apt-get install -qq -y --no-install-recommends python3 python3-venv openmpi-bin libopenmpi-dev \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/ptrain/source
-COPY requirements.lock requirements-dev.lock requirements-tools.lock ./
+COPY requirements.lock requirements-tools.lock ./
 COPY scripts/lib.sh scripts/setup scripts/build-horovod scripts/
 # An empty project for scripts/setup; the real one comes last, so that a change of it does not build Horovod again.
-RUN printf '[project]\nname = "ptrain"\nversion = "0"\n' >pyproject.toml
+RUN printf '[project]\nname = "ptrain"\nversion = "0"\n' >pyproject.toml && touch requirements-dev.lock
 # The index that torch is taken from; see scripts/setup --help.
 ARG PTRAIN_TORCH_INDEX=
 RUN PTRAIN_TORCH_INDEX="${PTRAIN_TORCH_INDEX}" scripts/setup
@@ -49,6 +49,7 @@ RUN /opt/ptrain/venv/bin/pip wheel -q --no-deps --no-build-isolation --wheel-dir
 
 # What a run needs of it all: headers, build tools and the tests of other packages are left behind.
 FROM horovod AS install
+COPY requirements-dev.lock ./
 COPY --from=wheel /opt/ptrain/wheel /opt/ptrain/wheel
 ARG GPU_OPERATIONS=none
 # More formats of data and loggers, such as data,scenes: the optional dependencies of pyproject.toml.

@@ -101,7 +101,7 @@ def test_a_change_of_ptrain_does_not_build_horovod_again() -> None:
     before = INSTRUCTIONS[: INSTRUCTIONS.index(("FROM", "horovod AS wheel"))]
     sent = {word for name, words in before if name == "COPY" for word in words.split()[:-1]}
     assert sent == {
-        *("requirements.lock", "requirements-dev.lock", "requirements-tools.lock"),
+        *("requirements.lock", "requirements-tools.lock"),
         *("scripts/lib.sh", "scripts/setup", "scripts/build-horovod"),
     }
 
