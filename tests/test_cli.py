@@ -227,6 +227,8 @@ ERRORS = [
     ("evaluate --predictions p.csv", "--predictions p.csv without --labels: expected the file of labels as well"),
     ("evaluate r --predictions p.csv --labels l.csv", "--predictions p.csv with RUN r: expected one of the two"),
     ("evaluate r --absent none", "--absent none: expected one of exclude, zero"),
+    ("predict x --out y.csv", "only x: expected RUN INPUT, or INPUT --run RUN; see ptrain predict --help"),
+    ("predict r x --run s --out y.csv", "unexpected argument x; see ptrain predict --help"),
     ("predict r x", "the following arguments are required: --out; see ptrain predict --help"),
     ("train --lr fast", "--lr fast: expected a number"),
     ("train --lr -1", "--lr -1.0: expected a number above 0"),

@@ -55,6 +55,14 @@ def load_rasterio() -> Any:
     return rasterio
 
 
+def same_crs(first: str, second: str) -> bool:
+    """Return whether two coordinate systems, as WKT, are the same one."""
+    if first == second:
+        return True
+    crs = load_rasterio().crs.CRS
+    return bool(crs.from_wkt(first) == crs.from_wkt(second))
+
+
 def find(path: Path) -> tuple[Path, str]:
     """Return the file with the pixels, which is another one for an ENVI header, and the driver to read it with."""
     if path.suffix.lower() == ".hdr":

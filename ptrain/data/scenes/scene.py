@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptrain.data.scenes import gdal
 from ptrain.data.scenes.classes import Classes, find_classes, labelled_values
 from ptrain.data.scenes.open import files_of, open_grid
 from ptrain.data.scenes.raster import Raster, same_transform
@@ -128,7 +129,7 @@ def check_pair(scene: Raster, reference: Raster) -> None:
             f"{reference.origin}: {reference.width} x {reference.height} pixels; expected {scene.width} x "
             f"{scene.height} (width x height), those of {scene.origin}: {fix} {scene.path.name}"
         )
-    if scene.crs != reference.crs and scene.crs and reference.crs and scene.crs_name != reference.crs_name:
+    if scene.crs and reference.crs and not gdal.same_crs(scene.crs, reference.crs):
         raise DataError(
             f"{reference.origin}: coordinate system {reference.crs_name}; expected {scene.crs_name}, that of "
             f"{scene.origin}: {fix} {scene.path.name}"
