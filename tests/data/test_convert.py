@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pyarrow as pa
 import pytest
+import zarr
 from pyarrow import parquet
 
 from ptrain.config import DataConfig
@@ -144,6 +146,32 @@ def test_parts_write_the_same_bytes_as_one(tmp_path: Path, parts: int) -> None:
     convert.convert(whole, tmp_path / "whole")
     for name in ("features.npy", "labels.npy", "groups.npy", "data.json"):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["h5", "zarr"])
+def test_parts_of_arrays_make_the_whole(tmp_path: Path, kind: str) -> None:
+    features = np.arange(30_000, dtype=np.float32).reshape(10_000, 3)
+    labels = np.array([f"c{i * i % 7}" for i in range(10_000)], dtype="S2")
+    path = tmp_path / f"t.{kind}"
+    if kind == "h5":
+        with h5py.File(path, "w") as file:
+            file.create_dataset("features", data=features, chunks=(100, 3))
+            file.create_dataset("labels", data=labels)
+    else:
+        group = zarr.open_group(str(path), mode="w", zarr_format=2)
+        group.create_array("features", data=features, chunks=(100, 3))
+        group.create_array("labels", data=np.arange(10_000) % 5, chunks=(300,))
+    made = open_stream(DataConfig(data=str(path)))
+    assert made.pieces is not None
+    assert len(made.pieces) == 3
+    key, stamps = convert.stream_key(made)
+    for part in (1, 0):
+        convert.write_part(made, key, convert.partial_of(tmp_path / "out"), None, part, 2)
+    convert.finish(made, key, stamps, convert.partial_of(tmp_path / "out"), tmp_path / "out")
+    convert.convert(Stream(**{**made.__dict__, "pieces": None}), tmp_path / "whole")
+    for name in ("features.npy", "labels.npy", "data.json"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    np.testing.assert_array_equal(converted.load(tmp_path / "out").train.features, features)
 
 
 @pytest.mark.parametrize("parts", [1, 3])

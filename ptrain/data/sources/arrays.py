@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ READ_BYTES = 64 * 2**20
 """The most that one read takes, unless a single sample is larger; also the limit of a chunk of a file."""
 _BLOCK_BYTES = 4 * 2**20
 _BLOCK_ROWS = 4096
+_PIECES = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -112,9 +114,11 @@ def to_stream(
     test: tuple[Array, Array] | None = None,
     groups: Array | None = None,
     options: Mapping[str, Any],
+    in_pieces: bool = False,
 ) -> Stream:
     """Return the stream of arrays of features (N, ...), labels (N,) and groups (N,); without labels they are all 0.
 
+    ``in_pieces`` says that a part of the rows can be read without the rows before it, so that ranks can share them.
     Raises DataError where types and shapes cannot be trained on, before anything is read. A pass over the stream
     takes the memory of one read, at most READ_BYTES or one sample, and of one chunk of the file.
     """
@@ -127,6 +131,7 @@ def to_stream(
             f"{test[0].origin}: samples of shape {test[0].shape[1:]} in the test split but {features.shape[1:]} in "
             f"{features.origin}: expected the same"
         )
+    every = range(features.shape[0])
     return Stream(
         name=name,
         description=f"arrays of {files[0]}",
@@ -136,9 +141,27 @@ def to_stream(
         num_features=math.prod(features.shape[1:]),
         image_shape=features.shape[1:] if len(features.shape) > 2 else None,
         num_samples=features.shape[0],
-        train=lambda: _blocks(features, labels, groups),
-        test=None if test is None else lambda: _blocks(*test, None),
+        train=lambda: _blocks(features, labels, groups, every),
+        test=None if test is None else lambda: _blocks(*test, None, range(test[0].shape[0])),
+        pieces=_pieces(features, labels, groups) if in_pieces else None,
     )
+
+
+def _pieces(
+    features: Array, labels: Array | None, groups: Array | None
+) -> tuple[tuple[int, Callable[[], Iterator[Block]]], ...]:
+    """Return the rows in at most _PIECES pieces, each of whole reads."""
+    total, step = features.shape[0], _step(features)
+    rows = step * -(-total // (step * _PIECES))
+    spans = [range(start, min(start + rows, total)) for start in range(0, total, rows)]
+    return tuple((len(span), partial(_blocks, features, labels, groups, span)) for span in spans)
+
+
+def _step(features: Array) -> int:
+    """Return how many rows are read at once: those of whole chunks, where a chunk fits into memory."""
+    rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // features.row_bytes))
+    at_once = max(1, READ_BYTES // features.row_bytes)
+    return max(1, rows // features.chunk) * features.chunk if features.chunk <= at_once else at_once
 
 
 def _check(features: Array, labels: Array | None) -> None:
@@ -174,16 +197,14 @@ def _check(features: Array, labels: Array | None) -> None:
         )
 
 
-def _blocks(features: Array, labels: Array | None, groups: Array | None) -> Iterator[Block]:
+def _blocks(features: Array, labels: Array | None, groups: Array | None, span: range) -> Iterator[Block]:
     """Yield blocks of some MiB, from reads that unpack every chunk of the file once where that fits into memory."""
     rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // features.row_bytes))
-    at_once = max(1, READ_BYTES // features.row_bytes)
-    step = max(1, rows // features.chunk) * features.chunk if features.chunk <= at_once else at_once
+    step = _step(features)
     with features.open() as read:
-        label_blocks = _integers(labels, features.shape[0], step)
-        group_blocks = _integers(groups, features.shape[0], step)
-        for start in range(0, features.shape[0], step):
-            stop = min(start + step, features.shape[0])
+        label_blocks, group_blocks = _integers(labels, span, step), _integers(groups, span, step)
+        for start in range(span.start, span.stop, step):
+            stop = min(start + step, span.stop)
             block = read(start, stop)
             if block.shape != (stop - start, *features.shape[1:]) or block.dtype != features.dtype:
                 raise DataError(
@@ -197,15 +218,15 @@ def _blocks(features: Array, labels: Array | None, groups: Array | None) -> Iter
                 yield flat[part], zeros if own is None else own[part], None if group is None else group[part]
 
 
-def _integers(array: Array | None, total: int, step: int) -> Iterator[NDArray[np.generic] | None]:
+def _integers(array: Array | None, span: range, step: int) -> Iterator[NDArray[np.generic] | None]:
     """Yield the labels or groups of each block, as integers or text; None for each where there are none."""
     if array is None:
         while True:
             yield None
     with array.open() as read:
-        for start in range(0, total, step):
-            values = read(start, min(start + step, total))
-            if values.shape[0] != min(step, total - start):
+        for start in range(span.start, span.stop, step):
+            values = read(start, min(start + step, span.stop))
+            if values.shape[0] != min(step, span.stop - start):
                 raise DataError(f"{array.origin}: changed while it was read; expected a file at rest: try again")
             yield whole(values.reshape(len(values)), array.origin, start)
 

@@ -56,6 +56,7 @@ def open_hdf5(spec: str, request: Request) -> Stream:
         test=None if unlabelled else test,
         groups=None if unlabelled else groups,
         options={"format": "hdf5", "names": names, "labels": labels and split_inner(labels)[1], "zeros": unlabelled},
+        in_pieces=True,
     )
 
 

@@ -76,6 +76,7 @@ def open_zarr(spec: str, request: Request) -> Stream:
         test=(test_features, test_labels) if has_test else None,  # type: ignore[arg-type]
         groups=None if unlabelled else groups,
         options={"format": "zarr", "names": names, "labels": labels and split(labels)[1], "zeros": unlabelled},
+        in_pieces=True,
     )
 
 
