@@ -196,6 +196,8 @@ def make_exchange(
     if native.instruction_set() is None:
         return Messages(plan, comm, device, reduction), "the kernels are not compiled"
     size = comm.info.size
+    if comm.info.local_size < size:
+        return Messages(plan, comm, device, reduction), "the ranks are on several machines"
     everybody = comm.all_gather_object((plan.num_rows, workers.count, plan.nodes))
     most = max(rows for rows, _, _ in everybody)
     num_bytes = shared_bytes(plan.length, workers.count * size, size * most)
