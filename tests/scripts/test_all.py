@@ -11,6 +11,7 @@ WITH_OWN_OPTIONS = sorted(set(SCRIPTS) - {"train", "test", "kill-test", "fuzz"})
 
 def test_scripts_are_the_documented_ones() -> None:
     assert SCRIPTS == [
+        "benchmark",
         "build-horovod",
         "check",
         "container",
