@@ -120,3 +120,30 @@ def test_bad_flags_load_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (2, "ptrain: error: --lr x: expected a number\n")
+
+
+NOT_FOR_A_STEP = (
+    *("matplotlib", "sklearn", "scipy", "pandas", "pyarrow", "h5py", "zarr", "rasterio", "torchvision", "PIL"),
+    *("jinja2", "rich", "tensorboard", "mlflow", "horovod", "sympy", "networkx", "IPython"),
+)
+ONE_STEP = """
+import sys
+from ptrain.engine.step import TrainingStep
+do = TrainingStep.run
+def run(*arguments):
+    print("modules", len(sys.modules), *(name for name in sys.argv[2:] if name in sys.modules))
+    return do(*arguments)
+TrainingStep.run = run
+from ptrain.cli import main
+sys.exit(main(["train", "--max-steps", "1", "--no-report", "--hidden", "8", "--run-dir", sys.argv[1]]))
+"""
+
+
+def test_the_first_step_waits_for_nothing_that_it_does_not_need(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", ONE_STEP, str(tmp_path / "run"), *NOT_FOR_A_STEP]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 75, done.stderr
+    words = next(line.split() for line in done.stdout.splitlines() if line.startswith("modules "))
+    assert words[2:] == []
+    # 1,255 with torch 2.13 and Python 3.11, nearly all of them torch's.
+    assert int(words[1]) < 1500
