@@ -203,7 +203,9 @@ def test_bad_data_to_convert_end_all_ranks_with_one_line(tmp_path: Path) -> None
     assert sorted(one.name for one in tmp_path.iterdir() if one.name != "cache") == ["t.csv"]
 
 
-def test_a_table_through_train_evaluate_and_predict_on_any_number_of_ranks(tmp_path: Path) -> None:
+def test_a_table_through_train_evaluate_and_predict_on_any_number_of_ranks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     cancer = load_breast_cancer()
     generator = np.random.default_rng(0)
     features = cancer.data[:, :6].astype(object)
@@ -218,28 +220,20 @@ def test_a_table_through_train_evaluate_and_predict_on_any_number_of_ranks(tmp_p
     hashes = []
     for ranks in (1, 3):
         run = tmp_path / f"run{ranks}"
-        command = [
-            *PTRAIN,
-            "train",
-            "--data",
-            str(path),
-            *flags,
-            "--hidden",
-            "16",
-            "--no-report",
-            "--run-dir",
-            str(run),
-        ]
-        done = run_ranks(command, ranks, env=environment)
-        assert (done.returncode, done.stderr) == (0, "")
+        command = ["train", "--data", str(path), *flags, "--hidden", "16", "--no-report", "--run-dir", str(run)]
+        if ranks == 1:
+            assert main(command) == 0
+        else:
+            done = run_ranks([*PTRAIN, *command], ranks, env=environment)
+            assert (done.returncode, done.stderr) == (0, "")
         hashes.append(json.loads((run / "environment.json").read_text())["parameters_sha256"])
         evaluated = json.loads((run / "evaluation.json").read_text())
         assert evaluated["overall_accuracy"] > 0.8
     assert hashes[0] == hashes[1]
+    capsys.readouterr()
     # the whole table again, as data of others: the same columns, means and classes are used
-    done = run_ranks([*PTRAIN, "evaluate", str(run), "--data", str(path), "--json"], 2, env=environment)
-    assert done.returncode == 0, done.stderr
-    whole = json.loads(done.stdout)
+    assert main(["evaluate", str(run), "--data", str(path), "--json"]) == 0
+    whole = json.loads(capsys.readouterr().out)
     assert whole["num_samples"] == len(table)
     unlabelled = tmp_path / "new.csv"
     with unlabelled.open("w", newline="") as file:
