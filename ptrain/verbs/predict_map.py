@@ -153,10 +153,11 @@ class _RowLoader:
         where = self._place(chunk)
         missing = self._missing[where]
         count = len(missing)
-        stored = self._around[where].reshape(count, -1)
-        stored = np.array(stored, dtype=stored.dtype.newbyteorder("="))
-        stored[missing] = 0
-        features[:count].copy_(torch.from_numpy(stored))
+        # torch lacks some of the types that a file may have, and its byte orders
+        with np.errstate(over="ignore", invalid="ignore"):  # of pixels without a value
+            values = np.array(self._around[where].reshape(count, -1), dtype=np.float32)
+        values[missing] = 0
+        features[:count].copy_(torch.from_numpy(values))
         normalize_(features[:count], *self._normalization)
         features[count:] = 0
         labels.zero_()

@@ -189,7 +189,7 @@ def test_a_damaged_scene_ends_all_ranks(trained: Path, tmp_path: Path) -> None:
 def test_an_interrupted_map_leaves_nothing(trained: Path, tmp_path: Path, number: signal.Signals) -> None:
     with rasterio.open(trained / "scene.tif") as file:
         pixels = np.moveaxis(file.read(), 0, -1)
-    large = write(tmp_path / "large.tif", np.tile(pixels, (12, 10, 1)), nodata=0, compress="deflate", zlevel=1, **UTM)
+    large = write(tmp_path / "large.tif", np.tile(pixels, (8, 8, 1)), nodata=0, compress="deflate", zlevel=1, **UTM)
     command = [
         *PTRAIN,
         "predict",
@@ -243,7 +243,7 @@ def make(path, height):
 
 run, folder = sys.argv[1:]
 peaks = []
-for name, height in (("small", 512), ("large", 8192)):
+for name, height in (("small", 512), ("large", 4096)):
     make(f"{folder}/{name}.tif", height)
     predict.run(run, f"{folder}/{name}.tif", f"{folder}/{name}-map.tif", backend="single", threads=1)
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
@@ -253,7 +253,7 @@ print(*peaks)
 
 @pytest.mark.slow
 def test_memory_does_not_grow_with_the_scene(trained: Path, tmp_path: Path) -> None:
-    """390 MB of pixels take no more than 25 MB of them do; most have no value, so that the test is about reading."""
+    """200 MB of pixels take no more than 25 MB of them do; most have no value, so that the test is about reading."""
     done = run_group([sys.executable, "-W", "ignore", "-c", MEASURE, str(trained / "run"), str(tmp_path)], timeout=200)
     assert done.returncode == 0, done.stderr
     small, large = map(int, done.stdout.splitlines()[-1].split())

@@ -83,6 +83,8 @@ def test_what_counts_as_no_value() -> None:
     assert without_value(pixels, (None, None)).tolist() == [[False, True, True, False, False]]
     assert without_value(pixels, (None, -9999.0)).tolist() == [[False, True, True, True, False]]
     assert without_value(pixels, (np.nan, np.nan)).tolist() == [[False, True, True, False, False]]
+    large = np.array([[[1e38], [4e38], [-1e300], [np.nan]]])
+    assert without_value(large, (None,)).tolist() == [[False, True, True, True]]
     tenth = np.full((1, 1, 1), 0.1, np.float32)
     assert without_value(tenth, (0.1,)).all()
     assert not without_value(np.full((1, 1, 1), 255, np.uint8), (-1.0,)).any()
