@@ -192,5 +192,5 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None
             file.write(b"more")
 
     with pytest.raises(DataError, match=r"a\.h5: was changed while it was read; expected a file at rest"):
-        convert.convert(dataclasses.replace(stream, train=changing), tmp_path / "out")
+        convert.convert(dataclasses.replace(stream, train=changing, pieces=None), tmp_path / "out")
     assert not (tmp_path / "out").exists()
