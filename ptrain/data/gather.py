@@ -53,7 +53,7 @@ class Gatherer:
         self._call: native.Call | None = None
 
     def __call__(
-        self, indices: NDArray[np.int64], features: Tensor, labels: Tensor, weights: Tensor, ahead: int = 0
+        self, indices: NDArray[np.int64], features: Tensor, labels: Tensor, weights: Tensor, *, ahead: int = 0
     ) -> None:
         """Fill the first rows with these samples, in order, and the rest with zeros of weight 0.
 

@@ -57,7 +57,7 @@ class ShardLoader:
         if step not in self._window:
             self._window = self._indices(step)
         indices, ahead = self._window[step]
-        self._gather(indices, features, labels, weights, ahead)
+        self._gather(indices, features, labels, weights, ahead=ahead)
 
     def _indices(self, first: int) -> dict[int, tuple[NDArray[np.int64], int]]:
         """Return the samples of the steps from ``first`` on: a few steps at a time cost little more than one."""
