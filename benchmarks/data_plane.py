@@ -18,6 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ptrain.launch import mpirun
 from ptrain.verbs.doctor_child import last_cause, last_json, run_limited, without_launcher
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,18 +86,14 @@ def starts(quick: bool) -> list[dict[str, Any]]:
     return rows + [{"way": "DistributedSampler", "positions": n} | child(_START, str(n), "torch") for n in sizes]
 
 
-def forget(path: Path) -> None:
-    """Ask the system to drop a file from its page cache."""
-    with path.open("rb") as file:
-        os.fdatasync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def speed(data: Sequence[str], seconds: float) -> float:
-    """Return samples/s of ptrain bench train on 2 ranks."""
-    flags = ["--ranks", "2", "--steps", "100000", "--seconds", str(seconds), "--normalize", "unit", "--json"]
-    command = [sys.executable, "-m", "ptrain", "bench", "train", *data, *flags]
-    status, out, err = run_limited(command, 1200.0, without_launcher(os.environ))
+def speed(folder: Path, way: str, seconds: float) -> float:
+    """Return samples/s of 2 ranks; see benchmarks.programs.mapped_file."""
+    environ = without_launcher(os.environ) | {"PYTHONPATH": str(ROOT)}
+    launcher = mpirun.find(environ)
+    cores = len(os.sched_getaffinity(0))
+    environ = mpirun.environment(launcher, 2, cores, environ, root=os.geteuid() == 0, job_id="benchmark", columns=0)
+    program = [sys.executable, "-m", "benchmarks.programs.mapped_file", str(folder), way, "--seconds", str(seconds)]
+    status, out, err = run_limited(mpirun.command(launcher, 2, program), 1200.0, environ)
     found = last_json(out)
     if status != 0 or found is None:
         raise SystemExit(f"scripts/benchmark: {last_cause(err)}")
@@ -104,21 +101,13 @@ def speed(data: Sequence[str], seconds: float) -> float:
 
 
 def mapped(folder: Path, samples: int, repetitions: int, seconds: float) -> dict[str, Any]:
-    """Return samples/s from a memory-mapped .npy, page cache warm and cold, and from Fashion-MNIST in memory.
-
-    Before the cold measurement the files are dropped from the cache; the check of the data then reads them again, but
-    for what the cache has no room for, so that cold differs from warm only for files larger than memory.
-    """
+    """Return samples/s from arrays in memory, from a mapped .npy, and from one that has to be read first."""
     child(_FILE, str(folder), str(samples))
-    x = folder / "x.npy"
-    flags = ["--data", str(x), "--labels", str(folder / "y.npy")]
-    rates: dict[str, list[float]] = {"in memory": [], "mapped, warm": [], "mapped, cold": []}
+    rates: dict[str, list[float]] = {"memory": [], "warm": [], "cold": []}
     for _ in range(repetitions):
-        rates["in memory"].append(speed(["--data", "fashion-mnist"], seconds))
-        rates["mapped, warm"].append(speed(flags, seconds))
-        forget(x)
-        rates["mapped, cold"].append(speed(flags, seconds))
-    return {"bytes": x.stat().st_size, **{name: statistics.median(found) for name, found in rates.items()}}
+        for way, found in rates.items():
+            found.append(speed(folder, way, seconds))
+    return {"bytes": (folder / "x.npy").stat().st_size} | {way: statistics.median(all_) for way, all_ in rates.items()}
 
 
 def memory_of_ranks(folder: Path) -> list[dict[str, int]]:
@@ -227,8 +216,8 @@ def main(argv: Sequence[str]) -> int:
         folder = Path(name).resolve()
         found = report["mapped"] = mapped(folder, samples, repetitions, seconds)
         table = Table("data", "samples/s", "of in memory", title=f"2 ranks, a file of {megabytes(found['bytes'])}")
-        for way in ("in memory", "mapped, warm", "mapped, cold"):
-            table.add_row(way, f"{found[way]:,.0f}", f"{100 * found[way] / found['in memory']:.0f} %")
+        for way, text in {"memory": "in memory", "warm": "mapped, warm", "cold": "mapped, cold"}.items():
+            table.add_row(text, f"{found[way]:,.0f}", f"{100 * found[way] / found['memory']:.0f} %")
         console.print(table)
         report["memory"] = memory_of_ranks(folder)
     table = Table("rank", "resident", "private", "pages of the data", "its share of them", title="memory of 2 ranks")
