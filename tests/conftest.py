@@ -1,4 +1,11 @@
+import signal
+
 import pytest
+
+# A shell that starts the tests in the background lets them, and every program that they start, ignore these.
+for number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

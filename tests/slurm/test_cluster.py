@@ -162,7 +162,8 @@ def test_cancel_ends_a_job_for_good(cluster: Cluster, folder: Path) -> None:
     assert "requeued, restart" not in text
     assert "goes on" not in text
     assert cluster.slurm("cancel", "cancelled", cwd=folder) == "no job of cancelled waits or runs\n"
-    assert "epoch" in cluster.slurm("log", "cancelled", "--lines", "200", cwd=folder)
+    epochs = cluster.slurm("log", "cancelled", "--lines", "200", cwd=folder)
+    assert re.search(r"^ +\d+ +\d\.\d{4} ", epochs, re.MULTILINE), epochs
 
 
 def test_a_sweep_is_an_array_and_is_compared_by_validation(cluster: Cluster, folder: Path) -> None:

@@ -113,6 +113,7 @@ def test_where_nothing_has_fashion_mnist_the_message_says_what_to_do(
     monkeypatch.chdir(tmp_path)
     # None makes an import fail as where the package is not installed
     monkeypatch.setitem(sys.modules, "torchvision", None)
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
     with pytest.raises(DataError) as caught:
         fashion_mnist.load({"PTRAIN_DATA": str(tmp_path / "given"), "XDG_CACHE_HOME": str(tmp_path / "cache")})
     message = str(caught.value)
@@ -164,6 +165,7 @@ def test_a_torchvision_whose_operators_do_not_load_still_downloads(tmp_path: Pat
 
 def test_a_missing_torchvision_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
     reason = torchvision_download.download("FashionMNIST", tmp_path)
     assert reason == "torchvision, which could download it, is not installed"
 
