@@ -71,12 +71,18 @@ def whole_labels(labels: NDArray[np.generic], origin: str) -> NDArray[np.integer
         return labels  # type: ignore[return-value]
     if kind != "f":
         raise DataError(f"{origin}: labels are {labels.dtype}: expected whole numbers 0, 1, 2, ...; number the classes")
+    return whole_numbers(labels, origin)
+
+
+def whole_numbers(labels: NDArray[np.generic], origin: str, first: int = 0) -> NDArray[np.int64]:
+    """Return floats as integers; raises DataError for one that is not whole. ``first`` is the first sample's number."""
     with np.errstate(invalid="ignore"):
         whole = labels.astype(np.int64)
     wrong = np.flatnonzero(whole != labels)
     if wrong.size:
         raise DataError(
-            f"{origin}: label {labels[wrong[0]]} of sample {wrong[0]} is not whole: expected class numbers 0, 1, 2, ..."
+            f"{origin}: label {labels[wrong[0]]} of sample {first + wrong[0]} is not whole: expected class numbers "
+            "0, 1, 2, ..."
         )
     return whole
 

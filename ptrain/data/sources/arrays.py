@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.data.sources.stream import Block, Stream
-from ptrain.data.splits import check_feature_type
+from ptrain.data.splits import check_feature_type, whole_numbers
 from ptrain.errors import DataError
 
 Rows = Callable[[int, int], NDArray[np.generic]]
@@ -242,12 +242,4 @@ def whole(values: NDArray[np.generic], origin: str, start: int = 0) -> NDArray[n
             raise DataError(f"{origin}: a label is not UTF-8; expected text in UTF-8: write it again") from None
     if values.dtype.kind != "f":
         return values
-    with np.errstate(invalid="ignore"):
-        integers = values.astype(np.int64)
-    wrong = np.flatnonzero(integers != values)
-    if wrong.size:
-        raise DataError(
-            f"{origin}: label {values[wrong[0]]} of sample {start + wrong[0]} is not whole: expected class numbers "
-            "0, 1, 2, ..."
-        )
-    return integers
+    return whole_numbers(values, origin, start)
