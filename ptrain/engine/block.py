@@ -4,7 +4,7 @@ A block is a list of operations that are bound to their buffers once. They come 
 those of ptrain.native, or torch's.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,8 +45,9 @@ def parameters_for(flat: torch.Tensor, precision: str) -> Parameters:
 class Training:
     """Where a block that trains leaves its results."""
 
-    gradients: torch.Tensor
-    """(sums, length + 1 or more): a shard's gradient and, behind it, its loss; with ``merges`` sums over subtrees."""
+    gradients: torch.Tensor | None
+    """(sums, length + 1 or more): a shard's gradient and, behind it, its loss; with ``merges`` sums over subtrees.
+    None: the derivatives by the layers' sums are all that is wanted (see ``Memory``)."""
     merges: Sequence[int] | None
     """After each shard, how many sums are added to the one before; None where every shard has a row of its own."""
     class_weights: torch.Tensor | None
@@ -56,11 +57,28 @@ class Training:
     """int64 (shards, rows): right predictions are added to it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """What the gradients of the weights are made of, in memory that is not the block's own."""
+
+    buffers: Mapping[str, ShardBuffer]
+    """By the names of ``buffer_widths``."""
+    row_losses: torch.Tensor
+    """(shards, rows) float32."""
+
+
+def buffer_widths(widths: Sequence[int]) -> dict[str, int]:
+    """Return names and widths of the buffers: input.l is what layer l's weight multiplies, grad.l the derivative by its
+    product."""
+    inputs = {f"input.{layer}": width for layer, width in enumerate(widths[:-1])}
+    return inputs | {f"grad.{layer}": width for layer, width in enumerate(widths[1:])}
+
+
 class Block:
     """Workspace and passes for ``shards`` gradient shards of ``rows`` rows each.
 
     Inputs are filled in from outside: ``features`` (shards, rows, inputs) float32, ``labels`` (shards, rows) int64,
-    ``weights`` (shards, rows) float32, 0 for padding rows. ``kernels`` is native or torch.
+    ``weights`` (shards, rows) float32, 0 for padding rows. ``kernels`` is native or torch. ``memory``: see Memory.
     """
 
     def __init__(
@@ -75,6 +93,7 @@ class Block:
         rows: int,
         device: torch.device,
         training: Training | None = None,
+        memory: Memory | None = None,
     ):
         self._model = model
         self._native = kernels == "native"
@@ -91,23 +110,30 @@ class Block:
         self._functions = [ACTIVATIONS[name] for name in names]
         # The native product applies relu itself, and its derivative to the gradient that it hands down.
         self._fused = [self._native and name == "relu" for name in names[:-1]] + [False]
-        self._inputs = buffer(widths[0])
-        self._outputs = [buffer(width) for width in widths[1:]]
+        if memory is None:
+            own = {name: buffer(width) for name, width in buffer_widths(widths).items()}
+            memory = Memory(buffers=own, row_losses=torch.zeros(shards, rows, device=device))
+        layers = range(layout.num_layers)
+        inputs = [memory.buffers[f"input.{layer}"] for layer in layers]
+        self._inputs = inputs[0]
+        # With dropout, the next layer's input is not the output but what is left of it.
+        hidden = [buffer(width) for width in widths[1:-1]] if model.dropout else inputs[1:]
+        self._outputs = [*hidden, buffer(widths[-1])]
         # z is kept besides f(z) only where the derivative needs it.
         self._sums = [
             buffer(width) if function.needs_input else out
             for width, function, out in zip(widths[1:], self._functions, self._outputs, strict=True)
         ]
-        self._grads = [buffer(width) for width in widths[1:]]
+        self._grads = [memory.buffers[f"grad.{layer}"] for layer in layers]
         half = precision == "bf16"
         self._product_inputs = [buffer(w, torch.bfloat16) if half else None for w in widths[:-1]]
         self._product_grads = [buffer(w, torch.bfloat16) if half else None for w in widths[1:]]
-        self._dropout = _Dropout(model.dropout, [buffer(w) for w in widths[1:-1]]) if model.dropout else None
+        self._dropout = _Dropout(model.dropout, inputs[1:]) if model.dropout else None
 
         self.features = self._inputs.view
         self.labels = torch.zeros(shards, rows, dtype=torch.int64, device=device)
         self.weights = torch.zeros(shards, rows, device=device)
-        self.row_losses = torch.zeros(shards, rows, device=device)
+        self.row_losses = memory.row_losses
         self.outputs = self._outputs[-1].view
         """(shards, rows, classes): what the network says, after forward()."""
 
@@ -117,15 +143,16 @@ class Block:
             self._forward += self._forward_layer(layer, source)
         self._forward = native.fuse(self._forward)
         unread = Training(
-            gradients=torch.empty(0),
+            gradients=None,
             merges=None,
             class_weights=None,
             epoch_losses=torch.zeros(shards, rows, dtype=torch.float64, device=device),
             epoch_hits=torch.zeros(shards, rows, dtype=torch.int64, device=device),
         )
         self._losses = self._loss(unread)
-        if training is not None:
-            self._train = native.fuse(self._training(training))
+        self.operations = [] if training is None else self._training(training)
+        """What ``train`` does, after ``set_key`` where there is dropout."""
+        self._train = native.fuse(self.operations)
 
     def forward(self) -> None:
         """Compute ``outputs`` without dropout."""
@@ -139,10 +166,14 @@ class Block:
 
     def train(self, masks: "DropoutKey") -> None:
         """Fill the shards' gradients, the derivative of each shard's sum of row losses, and add up the epoch's sums."""
-        if self._dropout is not None:
-            self._dropout.key = masks
+        self.set_key(masks)
         for operation in self._train:
             operation()
+
+    def set_key(self, masks: "DropoutKey") -> None:
+        """Say what the dropout masks of the next step are a function of."""
+        if self._dropout is not None:
+            self._dropout.key = masks
 
     def _training(self, training: Training) -> list[Operation]:
         sources = [self._inputs, *self._outputs[:-1]]
@@ -153,10 +184,11 @@ class Block:
                 sources[layer] = self._dropout.outputs[layer - 1]
             operations += self._forward_layer(layer, sources[layer])
         operations += self._loss(training)
-        gradients = self._layout.views(training.gradients[:, : self._layout.length])
+        flat = training.gradients
+        gradients = None if flat is None else self._layout.views(flat[:, : self._layout.length])
         for layer in reversed(range(len(sources))):
             operations += self._backward_layer(layer, sources[layer], gradients, training.merges)
-        return [*operations, *self._loss_sums(training)]
+        return operations if flat is None else [*operations, *self._loss_sums(flat, training.merges)]
 
     def _forward_layer(self, layer: int, source: ShardBuffer) -> list[Operation]:
         total, out = self._sums[layer], self._outputs[layer]
@@ -193,7 +225,11 @@ class Block:
         return [compute]
 
     def _backward_layer(
-        self, layer: int, source: ShardBuffer, gradients: dict[str, torch.Tensor], merges: Sequence[int] | None
+        self,
+        layer: int,
+        source: ShardBuffer,
+        gradients: dict[str, torch.Tensor] | None,
+        merges: Sequence[int] | None,
     ) -> list[Operation]:
         grad, function = self._grads[layer], self._functions[layer]
         total, out = self._sums[layer], self._outputs[layer]
@@ -203,36 +239,46 @@ class Block:
             operations.append(lambda: grad.flat.mul_(mask.flat))
         if not (self._fused[layer] or function.is_identity):
             operations.append(lambda: function.backward_(grad.flat, total.flat, out.flat))
-        weight = self._products[f"layers.{layer}.weight"]
-        of_weight, of_bias = gradients[f"layers.{layer}.weight"], gradients.get(f"layers.{layer}.bias")
-        if merges is not None:
-            operations.append(native.weight_gradient(source.view, grad.view, merges, of_weight))
-            if of_bias is not None:
-                operations.append(native.column_sums(grad.view, merges, of_bias))
-            if layer > 0:
-                gate = self._outputs[layer - 1].view if self._fused[layer - 1] else None
-                below = self._grads[layer - 1].view
-                operations.append(native.linear(grad.view, weight, below, transposed=True, gate=gate))
-            return operations
         half_grad = self._product_grads[layer]
         if half_grad is not None:
             operations.append(lambda: half_grad.flat.copy_(grad.flat))
-        # The bfloat16 input of this layer is still there from the forward pass.
-        left, right = (self._product_inputs[layer] or source).view.transpose(1, 2), (half_grad or grad).view
-        product = Product(self._precision, False)
-        operations.append(lambda: product(left, right, of_weight))
-        if of_bias is not None:
-            operations.append(lambda: torch.sum(grad.view, dim=1, out=of_bias))
+        if gradients is not None:
+            operations += self._gradients_of_layer(layer, source, gradients, merges)
         if layer > 0:
-            down = Product(self._precision, [self._inputs, *self._outputs][layer].dense)
-            operations.append(lambda: down(right, weight.t(), self._grads[layer - 1].view))
+            operations.append(self._gradient_below(layer))
         return operations
 
-    def _loss_sums(self, training: Training) -> list[Operation]:
-        column = training.gradients[:, self._layout.length : self._layout.length + 1]
-        if training.merges is not None:
-            return [native.column_sums(self.row_losses.unsqueeze(-1), training.merges, column)]
-        behind = training.gradients[:, self._layout.length + 1 :]
+    def _gradients_of_layer(
+        self, layer: int, source: ShardBuffer, gradients: dict[str, torch.Tensor], merges: Sequence[int] | None
+    ) -> list[Operation]:
+        """Return what fills the gradients of a layer's weight and bias."""
+        grad = self._grads[layer].view
+        of_weight, of_bias = gradients[f"layers.{layer}.weight"], gradients.get(f"layers.{layer}.bias")
+        if merges is not None:
+            operations: list[Operation] = [native.weight_gradient(source.view, grad, merges, of_weight)]
+            return operations if of_bias is None else [*operations, native.column_sums(grad, merges, of_bias)]
+        # The bfloat16 input of this layer is still there from the forward pass.
+        left = (self._product_inputs[layer] or source).view.transpose(1, 2)
+        right = (self._product_grads[layer] or self._grads[layer]).view
+        product = Product(self._precision, False)
+        operations = [lambda: product(left, right, of_weight)]
+        return operations if of_bias is None else [*operations, lambda: torch.sum(grad, dim=1, out=of_bias)]
+
+    def _gradient_below(self, layer: int) -> Operation:
+        """Return what fills the derivative by the layer's input."""
+        weight, below = self._products[f"layers.{layer}.weight"], self._grads[layer - 1].view
+        if self._native:
+            gate = self._outputs[layer - 1].view if self._fused[layer - 1] else None
+            return native.linear(self._grads[layer].view, weight, below, transposed=True, gate=gate)
+        grad = (self._product_grads[layer] or self._grads[layer]).view
+        down = Product(self._precision, [self._inputs, *self._outputs][layer].dense)
+        return lambda: down(grad, weight.t(), below)
+
+    def _loss_sums(self, gradients: torch.Tensor, merges: Sequence[int] | None) -> list[Operation]:
+        column = gradients[:, self._layout.length : self._layout.length + 1]
+        if merges is not None:
+            return [native.column_sums(self.row_losses.unsqueeze(-1), merges, column)]
+        behind = gradients[:, self._layout.length + 1 :]
         return [lambda: torch.sum(self.row_losses, dim=1, out=column[:, 0]), behind.zero_]
 
 

@@ -7,18 +7,39 @@ SHARD_ALIGNMENT = 64
 elements ever fall to the scalar tail of a vector loop, whose exp and tanh round differently."""
 
 
+def shard_stride(rows: int, width: int) -> int:
+    """Return the elements from the start of a shard to that of the next."""
+    return -(-rows * width // SHARD_ALIGNMENT) * SHARD_ALIGNMENT
+
+
 class ShardBuffer:
     """A zeroed (shards, rows, width) tensor whose shards start at aligned places.
 
-    ``view`` is the tensor, ``flat`` all of its storage including the padding, for elementwise operations.
+    ``view`` is the tensor, ``flat`` all of its storage including the padding, for elementwise operations. ``storage``:
+    memory to lie in, shards * shard_stride elements long.
     """
 
-    def __init__(self, shards: int, rows: int, width: int, device: torch.device, dtype: torch.dtype = torch.float32):
-        stride = -(-rows * width // SHARD_ALIGNMENT) * SHARD_ALIGNMENT
-        self.flat = torch.zeros(shards * stride, dtype=dtype, device=device)
-        self.view = self.flat.as_strided((shards, rows, width), (stride, width, 1))
+    def __init__(
+        self,
+        shards: int,
+        rows: int,
+        width: int,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+        storage: torch.Tensor | None = None,
+    ):
+        stride = shard_stride(rows, width)
+        self.flat = torch.zeros(shards * stride, dtype=dtype, device=device) if storage is None else storage
+        self.view = self.flat.as_strided((shards, rows, width), (stride, width, 1), self.flat.storage_offset())
         self.dense = stride == rows * width
         """Whether there is no padding between shards; the same for any number of shards."""
+
+    def part(self, shards: range) -> "ShardBuffer":
+        """Return these of the shards, in the same memory."""
+        _, rows, width = self.view.shape
+        stride = shard_stride(rows, width)
+        storage = self.flat[shards.start * stride : shards.stop * stride]
+        return ShardBuffer(len(shards), rows, width, storage.device, storage.dtype, storage)
 
     def like(self) -> "ShardBuffer":
         """Return another zeroed buffer of the same shape."""

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 VARIABLE = "PTRAIN_INSTRUCTION_SET"
 """Environment variable that names the instruction set to use: avx512, avx2, neon or plain."""
-LAYOUT = 2
+LAYOUT = 3
 """Layout of the kernels' structs, as in kernels.c."""
 NAMES = ("linear", "gradient", "column_sums", "cross_entropy", "reduce", "update", "gather", "barrier")
 """The kernels, in the order of their numbers."""
 KINDS = {"sgd": 0, "momentum": 1, "nesterov": 2, "adam": 3, "adamw": 4}
+DIVISORS = {"reduce": 6, "gradient": 12}
+"""Where a struct holds its divisor and, behind it, whether to multiply by the inverse."""
 BARRIER_WORDS = 32
 """uint32 words of a barrier: its two counters on cache lines of their own."""
 
@@ -162,18 +164,30 @@ def linear(
     return Call("linear", words)
 
 
-def weight_gradient(source: torch.Tensor, grad: torch.Tensor, merges: Sequence[int], out: torch.Tensor) -> Call:
+def weight_gradient(
+    source: torch.Tensor,
+    grad: torch.Tensor,
+    merges: Sequence[int],
+    out: torch.Tensor,
+    *,
+    inputs: range | None = None,
+    finite: NDArray[np.int32] | None = None,
+) -> Call:
     """Return the call that fills out[node] = sum over the node's shards of source.T @ grad, in the order of ``merges``.
 
-    source: (shards, rows, inputs); grad: (shards, rows, outputs); out: (nodes, inputs, outputs), dense within a node.
-    merges[s]: how many additions follow on shard s, each of the last sum to the one before it.
+    source: (shards, rows, width); grad: (shards, rows, outputs); out: (nodes, inputs, outputs), dense within a node.
+    merges[s]: how many additions follow on shard s, each of the last sum to the one before it. ``inputs``: the
+    columns of source, by default all. ``finite``: one int32; with it the sum of all shards is divided by what
+    ``set_divisor`` says, and it receives whether all of the result is finite.
     """
-    shards, rows, inputs = source.shape
-    outputs = grad.shape[2]
-    assert tuple(out.shape) == (shards - sum(merges), inputs, outputs)
+    shards, rows, width = source.shape
+    inputs, outputs = inputs or range(width), grad.shape[2]
+    assert tuple(out.shape) == (shards - sum(merges), len(inputs), outputs)
+    assert finite is None or len(out) == 1
     schedule = np.array(merges, dtype=np.int64)
-    words = [*_shards(source), *_shards(grad), shards, rows, inputs, outputs, schedule, out, out.stride(0)]
-    return Call("gradient", words)
+    _, stride = _shards(source)
+    words = [source[:, :, inputs.start :], stride, width, *_shards(grad), shards, rows, len(inputs), outputs]
+    return Call("gradient", [*words, schedule, out, out.stride(0), 0.0 if finite is None else 1.0, 1, finite])
 
 
 def column_sums(values: torch.Tensor, merges: Sequence[int], out: torch.Tensor) -> Call:
@@ -232,10 +246,11 @@ def reduce(
 
 
 def set_divisor(call: Call, divisor: int) -> None:
-    """Let a call of ``reduce`` divide by this number of rows."""
-    call.reals[6] = divisor
+    """Let a call of ``reduce``, or of ``weight_gradient`` with a flag, divide by this number of rows."""
+    place = DIVISORS[NAMES[call.operation]]
+    call.reals[place] = divisor
     # Multiplying by the inverse of a power of two rounds in the same way.
-    call.words[7] = int(divisor & (divisor - 1) == 0)
+    call.words[place + 1] = int(divisor & (divisor - 1) == 0)
 
 
 def update(
@@ -246,21 +261,24 @@ def update(
     first: torch.Tensor | None,
     second: torch.Tensor | None,
     numbers: Mapping[str, float],
+    flags: NDArray[np.int32] | None = None,
 ) -> Call:
     """Return the call that changes ``parameters`` by one update of ``optimizer``; all tensors are float32 vectors.
 
-    numbers: momentum, beta1, beta2 and epsilon. ``set_update`` comes before the call.
+    numbers: momentum, beta1, beta2 and epsilon. ``set_update`` comes before the call. Nothing is done where one of the
+    ``flags`` is 0.
     """
     beta1, beta2 = numbers["beta1"], numbers["beta2"]
-    words: list[Any] = [KINDS[optimizer], parameters.numel(), parameters, gradient, decay, first, second]
+    words: list[Any] = [flags, 0 if flags is None else flags.size, KINDS[optimizer], parameters.numel()]
+    words += [parameters, gradient, decay, first, second]
     words += [1.0, 0.0, 0.0, numbers["momentum"], beta1, 1.0 - beta1, beta2, 1.0 - beta2, 1.0, numbers["epsilon"]]
     return Call("update", words)
 
 
 def set_update(call: Call, factor: float, rate: float, decay_rate: float, second_scale: float) -> None:
     """Let a call of ``update`` multiply the gradient by ``factor`` and use these rates and adam's second correction."""
-    call.reals[7:10] = factor, rate, decay_rate
-    call.reals[15] = second_scale
+    call.reals[9:12] = factor, rate, decay_rate
+    call.reals[17] = second_scale
 
 
 def gather(

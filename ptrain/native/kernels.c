@@ -28,9 +28,10 @@
 #define TILE_ROWS 6
 #define DEPTH_BLOCK 4096 /* lines of a panel: 256 KiB with 16 columns */
 #define REDUCE_BLOCK 1024
+#define STRIPS 16 /* of TILE_ROWS rows of a weight gradient, whose tiles are worked on together */
 #define EXPONENT 0x7f800000u
 
-#define LAYOUT 2 /* of the structs below: raise it here and in __init__.py with every change */
+#define LAYOUT 3 /* of the structs below: raise it here and in __init__.py with every change */
 
 enum kind { SGD, MOMENTUM, NESTEROV, ADAM, ADAMW };
 
@@ -50,16 +51,20 @@ struct linear {
     long out_stride;
 };
 
-/* out[node] (inputs, outputs) = sum over the node's shards of input[s].T @ grad[s]. merges[s] says how many of the sums
- * at hand are then added, the last to the one before it. */
+/* out[node] (inputs, outputs) = sum over the node's shards of input[s].T @ grad[s], for the first inputs of the width
+ * elements of an input's row. merges[s] says how many of the sums at hand are then added, the last to the one before it.
+ * With a divisor, the sum of all shards is divided by it, and finite receives whether all of the result is finite. */
 struct gradient {
     const float *input;
-    long input_stride;
+    long input_stride, width;
     const float *grad;
     long grad_stride, shards, rows, inputs, outputs;
     const int64_t *merges;
     float *out;
     long node_stride;
+    double divisor;
+    long by_inverse;
+    int32_t *finite;
 };
 
 /* The same for sums over rows: values (shards, rows, n), out[node] (n,). */
@@ -97,8 +102,10 @@ struct reduce {
     int32_t *finite; /* receives whether the slice is finite */
 };
 
+/* Nothing is done where one of the flags is 0. */
 struct update {
-    long kind, count;
+    const int32_t *flags;
+    long num_flags, kind, count;
     float *parameters;
     const float *gradient, *decay;
     float *first, *second;
@@ -227,6 +234,8 @@ static float *scratch(long count)
 #define FMA(a, b, c) __builtin_fmaf(a, b, c)
 #define ZERO 0.0f
 #define PLUS(a, b) ((a) + (b))
+#define TIMES(a, b) ((a) * (b))
+#define OVER(a, b) ((a) / (b))
 #define BLOCK 1
 #define TRANSPOSE(from, from_stride, to, to_stride) (*(to) = *(from))
 #define PANEL_VECTORS 2
@@ -264,6 +273,8 @@ static inline void transpose(const float *from, long from_stride, float *to, lon
 #define FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define ZERO _mm256_setzero_ps()
 #define PLUS(a, b) _mm256_add_ps(a, b)
+#define TIMES(a, b) _mm256_mul_ps(a, b)
+#define OVER(a, b) _mm256_div_ps(a, b)
 #define BLOCK 8
 #define TRANSPOSE transpose
 #define PANEL_VECTORS 2
@@ -281,6 +292,8 @@ static inline void transpose(const float *from, long from_stride, float *to, lon
 #define FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define ZERO _mm512_setzero_ps()
 #define PLUS(a, b) _mm512_add_ps(a, b)
+#define TIMES(a, b) _mm512_mul_ps(a, b)
+#define OVER(a, b) _mm512_div_ps(a, b)
 #define BLOCK 8
 #define TRANSPOSE transpose
 #define PANEL_VECTORS 4
@@ -296,6 +309,8 @@ static inline void transpose(const float *from, long from_stride, float *to, lon
 #define FMA(a, b, c) vfmaq_f32(c, a, b)
 #define ZERO vdupq_n_f32(0.0f)
 #define PLUS(a, b) vaddq_f32(a, b)
+#define TIMES(a, b) vmulq_f32(a, b)
+#define OVER(a, b) vdivq_f32(a, b)
 #define BLOCK 1
 #define TRANSPOSE(from, from_stride, to, to_stride) (*(to) = *(from))
 #define PANEL_VECTORS 4

@@ -3,7 +3,7 @@
  *   NAME(x)          x with the suffix of the instruction set
  *   LANES            floats of a vector
  *   VECTOR           its type, with LOAD, STORE, SPREAD (one float to all lanes), FMA(a, b, c) = a * b + c, ZERO
- *   PLUS(a, b)       their sum
+ *   PLUS(a, b)       their sum; TIMES and OVER the product and the quotient
  *   TRANSPOSE(from, from_stride, to, to_stride)   transposes BLOCK x BLOCK floats; BLOCK divides the panel
  *   PANEL_VECTORS    vectors of a panel of columns: TILE_ROWS * PANEL_VECTORS accumulators stay in registers
  *
@@ -144,58 +144,97 @@ static inline void NAME(add)(float *restrict left, const float *restrict right, 
     for (long j = 0; j < length; j++) left[j] += right[j];
 }
 
+/* out (height, count, lines n apart) = tile (TILE_ROWS, PANEL) divided as struct gradient says. Returns whether all of it is
+ * finite. */
+static inline int NAME(finish)(const float *tile, long height, long count, const struct gradient *task, float *out)
+{
+    const float divisor = task->divisor, inverse = 1.0f / divisor;
+    VECTOR wrong = ZERO; /* a finite number times 0 is 0 */
+    float lanes[LANES];
+    int finite = 1;
+    for (long i = 0; i < height; i++, tile += PANEL, out += task->outputs) {
+        if (count < PANEL) {
+            for (long j = 0; j < count; j++) {
+                /* Where the divisor is a power of two, multiplying by its inverse rounds in the same way, and is faster. */
+                out[j] = task->by_inverse ? tile[j] * inverse : tile[j] / divisor;
+                finite &= (bits_of(out[j]) & EXPONENT) != EXPONENT;
+            }
+            continue;
+        }
+        UNROLL for (int v = 0; v < PANEL_VECTORS; v++) {
+            const VECTOR sum = LOAD(tile + v * LANES);
+            const VECTOR mean = task->by_inverse ? TIMES(sum, SPREAD(inverse)) : OVER(sum, SPREAD(divisor));
+            wrong = FMA(mean, ZERO, wrong);
+            STORE(out + v * LANES, mean);
+        }
+    }
+    STORE(lanes, wrong);
+    for (long j = 0; j < LANES; j++) finite &= lanes[j] == 0.0f;
+    return finite;
+}
+
 /* The gradient of a weight, summed over shards in the order of the tree: see struct gradient. */
 static int NAME(gradient)(const struct gradient *task)
 {
-    const long rows = task->rows, m = task->inputs, n = task->outputs, total = task->shards * rows;
-    const long panels = (n + PANEL - 1) / PANEL;
-    float *packed_right = scratch(panels * total * PANEL + total * TILE_ROWS + task->shards * TILE_ROWS * PANEL);
+    const long rows = task->rows, m = task->inputs, n = task->outputs, shards = task->shards, total = shards * rows;
+    const long panels = (n + PANEL - 1) / PANEL, tile = TILE_ROWS * PANEL, tower = shards * tile;
+    /* The strips of the left side are packed in blocks: a panel of one shard then stays near while a block passes. */
+    const long most = total > 4096 ? 1 : STRIPS;
+    float *packed_right = scratch(panels * total * PANEL + most * (total * TILE_ROWS + tower));
     if (!packed_right) return -1;
-    float *packed_left = packed_right + panels * total * PANEL;
-    float *stack = packed_left + total * TILE_ROWS;
+    float *packed_left = packed_right + panels * total * PANEL, *stacks = packed_left + most * total * TILE_ROWS;
+    int finite = 1;
 
     for (long p = 0; p < panels; p++)
-        for (long s = 0; s < task->shards; s++)
+        for (long s = 0; s < shards; s++)
             NAME(pack)(task->grad + s * task->grad_stride, n, rows, p * PANEL, n - p * PANEL < PANEL ? n - p * PANEL : PANEL,
                        packed_right + (p * total + s * rows) * PANEL);
-    for (long first = 0; first < m; first += TILE_ROWS) {
-        const long height = m - first < TILE_ROWS ? m - first : TILE_ROWS;
-        for (long s = 0; s < task->shards; s++)
+    for (long block = 0; block < m; block += most * TILE_ROWS) {
+        const long strips = m - block < most * TILE_ROWS ? (m - block + TILE_ROWS - 1) / TILE_ROWS : most;
+        for (long s = 0; s < shards; s++)
             for (long r = 0; r < rows; r++) {
-                const float *line = task->input + s * task->input_stride + r * m + first;
+                const float *line = task->input + s * task->input_stride + r * task->width + block;
                 float *to = packed_left + (s * rows + r) * TILE_ROWS;
-                if (height == TILE_ROWS)
-                    memcpy(to, line, TILE_ROWS * sizeof(float));
-                else
-                    for (long i = 0; i < TILE_ROWS; i++) to[i] = i < height ? line[i] : 0.0f;
+                for (long strip = 0; strip < strips; strip++, line += TILE_ROWS, to += total * TILE_ROWS) {
+                    const long height = m - block - strip * TILE_ROWS;
+                    if (height >= TILE_ROWS)
+                        memcpy(to, line, TILE_ROWS * sizeof(float));
+                    else
+                        for (long i = 0; i < TILE_ROWS; i++) to[i] = i < height ? line[i] : 0.0f;
+                }
             }
         for (long p = 0; p < panels; p++) {
             const long count = n - p * PANEL < PANEL ? n - p * PANEL : PANEL;
-            float *corner = task->out + first * n + p * PANEL, *top = stack;
-            /* Where the result goes lies in another core's cache, as a rule: it is asked for before it is needed. */
-            for (long i = 0; i < height; i++)
-                for (long j = 0; j < count; j += 16) __builtin_prefetch(corner + i * n + j, 1);
-            for (long s = 0; s < task->shards; s++) {
+            long level = 0; /* sums at hand of each strip */
+            for (long s = 0; s < shards; s++) {
                 const long merges = task->merges[s];
-                float *sum = top - merges * TILE_ROWS * PANEL;
-                /* The sum of all shards goes where it belongs, without a stop in the stack. */
-                const int direct = s + 1 == task->shards && sum == stack && height == TILE_ROWS && count == PANEL;
-                NAME(micro_packed)(packed_left + s * rows * TILE_ROWS, packed_right + (p * total + s * rows) * PANEL, rows, 0,
-                                   top, merges, direct ? corner : sum, direct ? n : PANEL);
-                top = direct ? stack : sum + TILE_ROWS * PANEL;
-            }
-            const long nodes = (top - stack) / (TILE_ROWS * PANEL);
-            for (long node = 0; node < nodes; node++)
-                for (long i = 0; i < height; i++) {
-                    float *restrict out = corner + node * task->node_stride + i * n;
-                    const float *restrict sum = stack + (node * TILE_ROWS + i) * PANEL;
-                    if (count == PANEL)
-                        UNROLL for (int v = 0; v < PANEL_VECTORS; v++) STORE(out + v * LANES, LOAD(sum + v * LANES));
-                    else
-                        for (long j = 0; j < count; j++) out[j] = sum[j];
+                const int last = s + 1 == shards;
+                level -= merges;
+                for (long strip = 0; strip < strips; strip++) {
+                    const long first = block + strip * TILE_ROWS, height = m - first < TILE_ROWS ? m - first : TILE_ROWS;
+                    float *stack = stacks + strip * tower, *sum = stack + level * tile, *corner = task->out + first * n + p * PANEL;
+                    /* The sum of all shards goes where it belongs, without a stop in the stack. */
+                    const int direct = last && level == 0 && task->divisor == 0.0 && height == TILE_ROWS && count == PANEL;
+                    NAME(micro_packed)(packed_left + (strip * total + s * rows) * TILE_ROWS,
+                                       packed_right + (p * total + s * rows) * PANEL, rows, 0, sum + merges * tile, merges,
+                                       direct ? corner : sum, direct ? n : PANEL);
+                    if (!last || direct) continue;
+                    if (task->divisor != 0.0) {
+                        finite &= NAME(finish)(sum, height, count, task, corner);
+                        continue;
+                    }
+                    for (long node = 0; node <= level; node++)
+                        for (long i = 0; i < height; i++) {
+                            float *restrict out = corner + node * task->node_stride + i * n;
+                            const float *restrict from = stack + node * tile + i * PANEL;
+                            for (long j = 0; j < count; j++) out[j] = from[j];
+                        }
                 }
+                level++;
+            }
         }
     }
+    if (task->finite) *task->finite = finite;
     return 0;
 }
 
@@ -291,6 +330,8 @@ static int NAME(reduce)(const struct reduce *task)
 /* One update of a slice of the parameters: see struct update. Every operation rounds once. */
 static int NAME(update)(const struct update *task)
 {
+    for (long i = 0; i < task->num_flags; i++)
+        if (!task->flags[i]) return 0;
     const long count = task->count;
     const float rate = task->rate, decay_rate = task->decay_rate, momentum = task->momentum, factor = task->factor;
     const float beta1 = task->beta1, one_minus_beta1 = task->one_minus_beta1, beta2 = task->beta2;
@@ -398,6 +439,8 @@ static const struct kernels NAME(kernels) = {
 #undef FMA
 #undef ZERO
 #undef PLUS
+#undef TIMES
+#undef OVER
 #undef TRANSPOSE
 #undef BLOCK
 #undef PANEL_VECTORS
