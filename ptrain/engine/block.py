@@ -6,6 +6,7 @@ those of ptrain.native, or torch's.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -41,6 +42,13 @@ def parameters_for(flat: torch.Tensor, precision: str) -> Parameters:
     return Parameters(flat=flat, product_flat=copy)
 
 
+class Loader(Protocol):
+    """What fills a block's inputs with the rows of its shards."""
+
+    def fill(self, epoch: int, step: int, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> None:
+        """Fill (shards, rows, inputs), (shards, rows) and (shards, rows) for one step of an epoch."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """Where a block that trains leaves its results."""
@@ -68,8 +76,10 @@ class Memory:
 
 
 def buffer_widths(widths: Sequence[int]) -> dict[str, int]:
-    """Return names and widths of the buffers: input.l is what layer l's weight multiplies, grad.l the derivative by its
-    product."""
+    """Return names and widths of the buffers of ``Memory``.
+
+    input.l is what layer l's weight multiplies, grad.l the derivative by the sum that it gives.
+    """
     inputs = {f"input.{layer}": width for layer, width in enumerate(widths[:-1])}
     return inputs | {f"grad.{layer}": width for layer, width in enumerate(widths[1:])}
 

@@ -1,17 +1,17 @@
 """One training step: local shards, ordered sum over all ranks, update. The same bits on any number of ranks."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import torch
 
 from ptrain.comm.base import Communicator
 from ptrain.config import Config
-from ptrain.engine.block import Block, DropoutKey, Training, parameters_for
+from ptrain.engine.block import Block, DropoutKey, Loader, Training, parameters_for
 from ptrain.engine.exchange import CONTROL, Plan, make_exchange
 from ptrain.engine.kernels import resolve
 from ptrain.engine.mlp import ALIGNMENT, Layout
 from ptrain.engine.optimizers import Update, learning_rate
+from ptrain.engine.slices import BoundLoader, make_slices
 from ptrain.engine.state import State
 from ptrain.engine.tree import LocalSum, Part, plan_local_sum, plan_merged_sum
 from ptrain.engine.workers import Workers
@@ -19,13 +19,6 @@ from ptrain.errors import DivergedError
 
 WORKSPACE_LIMIT = 2**30
 """Bytes of shard gradients held at once; above it shards are computed in turn."""
-
-
-class Loader(Protocol):
-    """What fills a block's inputs with the rows of its shards."""
-
-    def fill(self, epoch: int, step: int, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> None:
-        """Fill (shards, rows, inputs), (shards, rows) and (shards, rows) for one step of an epoch."""
 
 
 class TrainingStep:
@@ -56,7 +49,7 @@ class TrainingStep:
         owners: Sequence[range],
         rows: int,
         steps_per_epoch: int,
-        make_loader: Callable[[range], Loader],
+        make_loader: Callable[[range], BoundLoader],
         class_weights: torch.Tensor | None,
         threads: int,
         device: torch.device,
@@ -73,6 +66,19 @@ class TrainingStep:
         self.workers = Workers(max(1, min(threads, len(self.shards))))
         length = layout.length
         self.kernels = resolve(config.train.kernels, config.train.precision, device)
+        decay = config.optimizer.weight_decay
+        self._decay = layout.weight_mask(device).mul_(decay) if decay else None
+        self._rows, self._device, self._make_loader = rows, device, make_loader
+        self.slices, self.why_messages = None, ""
+        ordered = config.train.reduction == "ordered"
+        if self.kernels == "native" and config.run.exchange == "auto" and ordered:
+            self.slices, self.why_messages = make_slices(
+                config, layout, state, comm, self.workers, owners, rows, self._decay, class_weights, make_loader
+            )
+        self._parameters = parameters_for(state.parameters, config.train.precision)
+        if self.slices is not None:
+            self.exchange = self.slices.name
+            return
         self._plan = self._planned(device, length)
         local = Plan(owners=owners, length=length, num_rows=self._plan.num_rows, nodes=self._plan.nodes)
         self._exchange, self.why_messages = make_exchange(
@@ -82,12 +88,8 @@ class TrainingStep:
         """How gradients travel: messages, or shared memory."""
         self._workspace = self._exchange.workspace
         self._columns = [slice(p.start, p.stop) for p in self._slices(length + CONTROL)]
-        self._parameters = parameters_for(state.parameters, config.train.precision)
-        self._rows, self._device, self._make_loader = rows, device, make_loader
         self._blocks = {part.shards: self._block(part) for group in self._plan.groups for part in group.parts}
-        self._loaders = {shards: make_loader(shards) for shards in self._blocks}
-        decay = config.optimizer.weight_decay
-        self._decay = layout.weight_mask(device).mul_(decay) if decay else None
+        self._loaders: dict[range, Loader] = {shards: make_loader(shards) for shards in self._blocks}
         self._update = Update(
             config.optimizer,
             state.parameters,
@@ -149,6 +151,13 @@ class TrainingStep:
         """
         state = self.state
         self.beat(f"computing step {state.step}", False)
+        rate = learning_rate(self.config.optimizer, state.step, self.steps_per_epoch, self.config.train.epochs)
+        if self.slices is not None:
+            stops, finite = self.slices(epoch, step, valid_rows, stop, rate, self.beat)
+            if not finite:
+                self._diverged(epoch, step)
+            state.step += 1
+            return stops
         self._local(epoch, step)
         self._workspace[self._plan.nodes[0][1], self.layout.length + 1] = float(stop)
         self.beat(f"exchanging the gradient of step {state.step}", True)
@@ -160,7 +169,6 @@ class TrainingStep:
         if clip is not None:
             norm = torch.linalg.vector_norm(mean.gradient).item()
             factor = clip / norm if norm > clip else 1.0
-        rate = learning_rate(self.config.optimizer, state.step, self.steps_per_epoch, self.config.train.epochs)
         self.workers.run(lambda index: self._update(index, mean.gradient, factor, rate, state.step))
         self._parameters.refresh()
         state.step += 1
@@ -211,4 +219,6 @@ class TrainingStep:
 
     def close(self) -> None:
         """End the worker threads."""
+        if self.slices is not None:
+            self.slices.close()
         self.workers.close()
