@@ -93,7 +93,7 @@ class Slices:
         workers: threads of this rank.
         threads: the threads of every rank.
         decay: weight_decay where a weight lies, (length,), or None.
-        window: ``num_words`` zeros of 4 bytes that all ranks share.
+        window: int32 zeros that all ranks share, as many as ``_sizes`` says.
     """
 
     name = "shared memory"
@@ -114,7 +114,7 @@ class Slices:
         decay: torch.Tensor | None,
         window: torch.Tensor,
     ):
-        self._config, self._layout, self._state, self._workers = config, layout, state, workers
+        self._config, self._layout, self._state = config, layout, state
         places, num_shards = sum(threads), owners[-1].stop
         own = range(sum(threads[:rank]), sum(threads[: rank + 1]))
         memory = _cut_window(window, _sizes(layout, len(state.optimizer), places, len(owners), num_shards, rows))
