@@ -50,14 +50,32 @@ class ShardLoader:
         features: (shards, rows, F) float32, the stride between shards may be padded. labels: (shards, rows) int64.
         weights: (shards, rows) float32, 1 for a sample.
         """
+        indices, ahead = self._samples_of(epoch, step)
+        self._gather(indices, features, labels, weights, ahead=ahead)
+
+    def send(self, epoch: int, step: int) -> None:
+        """Tell the device which samples the step has, without waiting for it: the host's part of ``fill``."""
+        indices, ahead = self._samples_of(epoch, step)
+        self._gather.send(indices[: len(indices) - ahead])
+
+    def collect(self) -> None:
+        """Bring together, on the device, what was sent: as ``take``, with the same operations on every step."""
+        self._gather.collect()
+
+    def take(self, shards: range, features: Tensor, labels: Tensor, weights: Tensor) -> None:
+        """Fill tensors, as ``fill`` does, with some of the shards of what was collected last."""
+        first = self._shards.start
+        self._gather.take(slice(shards.start - first, shards.stop - first), features, labels, weights)
+
+    def _samples_of(self, epoch: int, step: int) -> tuple[NDArray[np.int64], int]:
+        """Return the samples of a step, and how many at the end are those of the next one."""
         if epoch != self._epoch:
             self._order = KeyedPermutation(self._split.size, derive_key(self._seed, "order", epoch))
             self._epoch = epoch
             self._window = {}
         if step not in self._window:
             self._window = self._indices(step)
-        indices, ahead = self._window[step]
-        self._gather(indices, features, labels, weights, ahead=ahead)
+        return self._window[step]
 
     def _indices(self, first: int) -> dict[int, tuple[NDArray[np.int64], int]]:
         """Return the samples of the steps from ``first`` on: a few steps at a time cost little more than one."""

@@ -1,5 +1,6 @@
 """From the sums of each rank's shards to the mean gradient that all ranks see: by messages, or in shared memory."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from ptrain import native
 from ptrain.comm.base import Communicator
 from ptrain.comm.ordered import Node, OrderedSum, plan_additions
 from ptrain.comm.window import open_window
+from ptrain.engine.guard import Guard
 from ptrain.engine.mlp import ALIGNMENT
 from ptrain.engine.workers import Workers, spins
 
@@ -49,11 +51,11 @@ class Mean:
     gradient: torch.Tensor
     """(length,): the mean over the rows of the global batch. Valid until the next exchange; not to be written to."""
     loss: float
-    """Sum of the row losses."""
+    """Sum of the row losses; not a number where it is not known on the host."""
     stops: float
     """Number of ranks that asked to stop."""
     finite: bool
-    """Whether loss and gradient are finite."""
+    """Whether loss and gradient are finite; true, and no stops, where a guard has to be asked."""
 
 
 class Exchange(Protocol):
@@ -67,12 +69,18 @@ class Exchange(Protocol):
 
 
 class Messages:
-    """Through the communicator: the ordered sum, or with ``allreduce`` the backend's own."""
+    """Through the communicator: the ordered sum, or with ``allreduce`` the backend's own.
+
+    With a guard nothing is read on the host: the guard is told, and may be asked later.
+    """
 
     name = "messages"
 
-    def __init__(self, plan: Plan, comm: Communicator, device: torch.device, reduction: str):
+    def __init__(
+        self, plan: Plan, comm: Communicator, device: torch.device, reduction: str, guard: Guard | None = None
+    ):
         self._comm = comm
+        self._guard = guard
         length = self._length = plan.length
         ordered = reduction == "ordered"
         self._ordered = OrderedSum(comm, plan.owners, length + CONTROL, device=device) if ordered else None
@@ -89,8 +97,12 @@ class Messages:
         for left, right in self._additions:
             left.add_(right)
         total = self._total()
-        loss, stops = total[self._length : self._length + 2].tolist()
+        control = total[self._length : self._length + 2]
         torch.div(total[: self._length], float(valid_rows), out=self._mean)
+        if self._guard is not None:
+            self._guard.judge(self._mean, control)
+            return Mean(gradient=self._mean, loss=math.nan, stops=0.0, finite=True)
+        loss, stops = control.tolist()
         finite = loss - loss == 0.0 and bool(self._mean.isfinite().all())
         return Mean(gradient=self._mean, loss=loss, stops=stops, finite=finite)
 
@@ -185,14 +197,20 @@ def shared_bytes(length: int, places: int, vectors: int) -> int:
 
 
 def make_exchange(
-    kind: str, plan: Plan, comm: Communicator, workers: Workers, device: torch.device, reduction: str
+    kind: str,
+    plan: Plan,
+    comm: Communicator,
+    workers: Workers,
+    device: torch.device,
+    reduction: str,
+    guard: Guard | None = None,
 ) -> tuple[Exchange, str]:
     """Return the exchange, and why it is not shared memory where that was to be tried. Every rank calls it.
 
-    kind: auto (shared memory where all ranks can have it), or messages.
+    kind: auto (shared memory where all ranks can have it and there is no guard), or messages.
     """
-    if device.type != "cpu" or reduction != "ordered" or kind == "messages":
-        return Messages(plan, comm, device, reduction), ""
+    if device.type != "cpu" or reduction != "ordered" or kind == "messages" or guard is not None:
+        return Messages(plan, comm, device, reduction, guard), ""
     if native.instruction_set() is None:
         return Messages(plan, comm, device, reduction), "the kernels are not compiled"
     size = comm.info.size
