@@ -90,11 +90,12 @@ class Update:
     ):
         self._config = config
         self._parameters, self._state, self._decay, self._slices = parameters, state, decay, slices
-        self._compiled = ok is None and parameters.device.type == "cpu" and native.instruction_set() is not None
+        self._compiled = parameters.device.type == "cpu" and native.instruction_set() is not None
         self._scratch, self._own = (
             torch.empty(0) if self._compiled else torch.zeros_like(parameters) for _ in ("scratch", "gradient")
         )
-        self._ok = ok
+        self._ok = torch.empty(0) if ok is None else ok
+        # With what each was before the update.
         self._kept = [] if ok is None else [(v, torch.empty_like(v)) for v in (parameters, *state.values())]
         self._calls: dict[tuple[int, int], native.Call] = {}
 
@@ -102,6 +103,14 @@ class Update:
         self, index: int, gradient: torch.Tensor, factor: float | torch.Tensor, rate: float, step: int
     ) -> None:
         """Update slice ``index`` with ``factor`` times the mean gradient (length,), which is left as it is."""
+        part = self._slices[index]
+        for vector, kept in self._kept:
+            kept[part].copy_(vector[part])
+        self._apply(index, gradient, factor, rate, step)
+        for vector, kept in self._kept:
+            torch.where(self._ok, vector[part], kept[part], out=vector[part])
+
+    def _apply(self, index: int, gradient: torch.Tensor, factor: float | torch.Tensor, rate: float, step: int) -> None:
         if self._compiled:
             key = (index, native.address(gradient))
             if key not in self._calls:
@@ -112,8 +121,6 @@ class Update:
             return
         part = self._slices[index]
         own = torch.mul(gradient[part], factor, out=self._own[part])
-        for vector, kept in self._kept:
-            kept[part].copy_(vector[part])
         vectors = Slice(
             parameters=self._parameters[part],
             gradient=own,
@@ -122,9 +129,6 @@ class Update:
             state={name: vector[part] for name, vector in self._state.items()},
         )
         update_(self._config, rate, step, vectors)
-        if self._ok is not None:
-            for vector, kept in self._kept:
-                torch.where(self._ok, vector[part], kept[part], out=vector[part])
 
     def _call(self, part: slice, gradient: torch.Tensor) -> native.Call:
         config, decay = self._config, self._decay
