@@ -10,9 +10,11 @@ import ptrain.engine.step as step_module
 from ptrain import native
 from ptrain.config import Config, ModelConfig, OptimizerConfig, TrainConfig
 from ptrain.data.permutation import KeyedPermutation
+from ptrain.data.plan import BatchPlan
 from ptrain.engine.guard import Guard, clip_factor
 from ptrain.engine.mlp import parameters_sha256
 from ptrain.engine.state import State
+from ptrain.engine.step import TrainingStep
 from ptrain.errors import DivergedError
 from ptrain.keys import derive_key
 from tests.engine.test_step import CONFIGS, CPU, training
@@ -39,6 +41,11 @@ def train(config: Config, look_every: int, threads: int = 1) -> tuple[str, State
         assert step.look() is False
     step.close()
     return parameters_sha256(step.layout, state.parameters), state
+
+
+def epoch(step: TrainingStep, plan: BatchPlan) -> None:
+    for index in range(plan.steps_per_epoch):
+        step.run(0, index, plan.valid_rows(index))
 
 
 def assert_same_state(one: State, other: State) -> None:
@@ -91,8 +98,7 @@ def test_a_divergence_between_two_looks_leaves_the_state_before_it(
     for every in (1, 4):
         step, state, plan = training(config, bad=bad, look_every=every)
         with pytest.raises(DivergedError) as caught:
-            for index in range(plan.steps_per_epoch):
-                step.run(0, index, plan.valid_rows(index))
+            epoch(step, plan)
         step.close()
         states.append(state)
         messages.append(str(caught.value))

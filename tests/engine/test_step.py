@@ -39,7 +39,7 @@ def training(
     """Return a step, its state and its plan; sample ``bad`` has a feature that is infinite."""
     split = samples(num_samples)
     if bad is not None:
-        split.samples.features[bad, 0] = np.inf  # type: ignore[index]
+        split.samples.features[bad, 0] = np.inf
     batch = num_samples if config.train.batch_size == "all" else config.train.batch_size
     plan = BatchPlan(num_samples=num_samples, batch_size=batch, shards=config.train.shards)
     layout = layout_of(config.model, 9, 3)
