@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import torch
 
 SLOTS = 4
-"""Copies of the host memory on a GPU: so many steps may be on their way before the host waits."""
+"""Copies of the host memory for a device: so many steps may be on their way before the host waits."""
 
 
 class Upload:
     """Fills tensors of a device from the host, without waiting for the device.
 
-    On a GPU the host fills pinned memory, never one whose last copy is still to come. On the CPU it fills the tensors
+    For a GPU the host fills pinned memory, never one whose last copy is still to come. On the CPU it fills the tensors
     themselves, which nobody reads in the meantime.
     """
 
@@ -19,25 +19,27 @@ class Upload:
         self._tensors = tensors
         self._slots = [list(tensors)]
         self._copied: list[torch.cuda.Event] = []
-        if tensors[0].is_cuda:
-            self._slots = [[self._pinned(tensor) for tensor in tensors] for _ in range(SLOTS)]
-            self._copied = [torch.cuda.Event() for _ in range(SLOTS)]  # type: ignore[no-untyped-call]
         self._slot = 0
-
-    @staticmethod
-    def _pinned(tensor: torch.Tensor) -> torch.Tensor:
-        return torch.zeros(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+        if not tensors[0].is_cpu:
+            self._slots = [[_host(tensor) for tensor in tensors] for _ in range(SLOTS)]
+        if tensors[0].is_cuda:
+            self._copied = [torch.cuda.Event() for _ in range(SLOTS)]  # type: ignore[no-untyped-call]
 
     def fill(self) -> list[torch.Tensor]:
         """Return the memory to fill, of the shapes of the tensors; it holds what it was filled with some time ago."""
+        self._slot = (self._slot + 1) % len(self._slots)
         if self._copied:
-            self._slot = (self._slot + 1) % SLOTS
             self._copied[self._slot].synchronize()
         return self._slots[self._slot]
 
     def send(self) -> None:
         """Copy what was filled to the device, in the order of its other work."""
-        if self._copied:
+        if len(self._slots) > 1:
             for tensor, host in zip(self._tensors, self._slots[self._slot], strict=True):
                 tensor.copy_(host, non_blocking=True)
+        if self._copied:
             self._copied[self._slot].record()
+
+
+def _host(tensor: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(tensor.shape, dtype=tensor.dtype, pin_memory=tensor.is_cuda)
