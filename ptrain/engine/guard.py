@@ -17,17 +17,17 @@ class Guard:
         self.ok = torch.ones((), dtype=torch.bool, device=device)
         self.places: list[tuple[int, int]] = []
         """Epoch and step of every step since the last look."""
-        self._largest = torch.zeros((), device=device)
         # Good steps, and ranks that asked to stop, counted again in each step.
         self._counts = torch.zeros(2, dtype=torch.float64, device=device)
+        self._good, self._stops = self._counts
+        self._zero = torch.zeros((), device=device)
 
-    def judge(self, gradient: torch.Tensor, control: torch.Tensor) -> None:
-        """Take note of a step. gradient: (length,); control: (2,), its loss and how many ranks ask to stop."""
-        # The largest absolute value: as the sum of losses, not finite where any element is not.
-        torch.linalg.vector_norm(gradient, float("inf"), out=self._largest)
-        self.ok.logical_and_(self._largest.isfinite()).logical_and_(control[0].isfinite())
-        self._counts[0].add_(self.ok)
-        self._counts[1].add_(control[1])
+    def judge(self, zero: torch.Tensor, stops: torch.Tensor) -> None:
+        """Take note of a step. zero: not a number where the step is bad, else 0; stops: how many ranks ask to stop."""
+        self._zero.add_(zero)
+        torch.eq(self._zero, 0.0, out=self.ok)
+        self._good.add_(self.ok)
+        self._stops.add_(stops)
 
     def look(self) -> tuple[tuple[int, int] | None, int, bool]:
         """Wait for the device; return the place of the first bad step or None, the good steps before it, and stops.

@@ -17,7 +17,7 @@ from ptrain.engine.state import State
 from ptrain.errors import DivergedError
 from ptrain.upload import SLOTS, Upload
 from ptrain.verbs import train
-from tests.engine.test_guard import OPTIMIZERS, assert_same_state, epoch
+from tests.engine.test_guard import OPTIMIZERS, assert_same_state, epoch, find
 from tests.engine.test_step import CONFIGS, training
 
 pytestmark = pytest.mark.gpu
@@ -121,6 +121,12 @@ def test_a_divergence_between_two_looks_leaves_the_state_before_it(optimizer: st
     assert messages[0] == messages[1]
     assert states[0].parameters.isfinite().all()
     assert_same_state(*states)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("place", [0, 1001, 3699, 3700])
+def test_what_is_not_finite_is_found_once_and_for_all(place: int, bad: float) -> None:
+    find(place, bad, GPU)
 
 
 def test_tasks_of_a_stage_are_joined_before_the_next_stage() -> None:

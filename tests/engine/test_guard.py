@@ -8,16 +8,18 @@ import torch
 
 import ptrain.engine.step as step_module
 from ptrain import native
+from ptrain.comm.single import SingleCommunicator
 from ptrain.config import Config, ModelConfig, OptimizerConfig, TrainConfig
 from ptrain.data.permutation import KeyedPermutation
 from ptrain.data.plan import BatchPlan
+from ptrain.engine.exchange import Messages, Plan
 from ptrain.engine.guard import Guard, clip_factor
 from ptrain.engine.mlp import parameters_sha256
 from ptrain.engine.state import State
 from ptrain.engine.step import TrainingStep
 from ptrain.errors import DivergedError
 from ptrain.keys import derive_key
-from tests.engine.test_step import CONFIGS, CPU, training
+from tests.engine.test_step import CONFIGS, CPU, ONE, training
 
 OPTIMIZERS = {
     "sgd": OptimizerConfig(weight_decay=0.01),
@@ -122,16 +124,27 @@ def test_a_request_to_stop_is_seen_by_the_next_look(kernels: str) -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("where", ["gradient", "loss"])
-def test_what_is_not_finite_is_found_once_and_for_all(where: str, bad: float) -> None:
-    guard = Guard(10, CPU)
+@pytest.mark.parametrize("place", [0, 1001, 3699, 3700])
+def test_what_is_not_finite_is_found_once_and_for_all(place: int, bad: float) -> None:
+    find(place, bad, CPU)
+
+
+def find(place: int, bad: float, device: torch.device) -> None:
+    """Exchange six steps of one shard; the third has a bad element in its gradient or, behind it, its loss."""
+    guard = Guard(10, device)
+    plan = Plan(owners=[range(1)], length=3700, num_rows=1, nodes=[((0, 1), 0)])
+    looking = Messages(plan, SingleCommunicator(ONE), device, "ordered")
+    guarded = Messages(plan, SingleCommunicator(ONE), device, "ordered", guard)
     for index in range(6):
-        gradient, control = torch.full((37,), -3e38), torch.tensor([1.0, 1.0])
-        if index == 2:
-            (gradient if where == "gradient" else control)[0] = bad
-        guard.judge(gradient, control)
-        guard.places.append((7, index))
+        for exchange in (looking, guarded):
+            exchange.workspace.fill_(-3e38)
+            exchange.workspace[0, 3701] = index == 1
+            if index == 2:
+                exchange.workspace[0, place] = bad
+        assert looking(1).finite is (index != 2)
+        assert guarded(1).finite
         assert bool(guard.ok) is (index < 2)
+        guard.places.append((7, index))
     assert guard.look() == ((7, 2), 2, True)
 
 
