@@ -170,7 +170,8 @@ class TrainingStep:
             DivergedError: the loss or the gradient is not finite; the state is as before the step where that was so.
         """
         state = self.state
-        self.beat(f"computing step {state.step}", False)
+        # Where the device is behind, the host waits for it, and so for the other ranks that it waits for.
+        self.beat(f"computing step {state.step}", self._records)
         self._local(epoch, step)
         self._stop.fill_(float(stop))
         self.beat(f"exchanging the gradient of step {state.step}", True)
