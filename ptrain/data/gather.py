@@ -53,6 +53,15 @@ class Gatherer:
         self._compiled = device.type == "cpu" and _is_simple(samples) and native.instruction_set() is not None
         self._call: native.Call | None = None
 
+    def bind(self, features: Tensor, labels: Tensor, weights: Tensor) -> native.Call | None:
+        """Return the compiled call that fills these tensors once it has its indices; None where there is none."""
+        if not self._compiled:
+            return None
+        if self._call is None or self._call.words[-4] != native.address(features):
+            tensors = (self._offset, self._scale, features, labels, weights)
+            self._call = native.gather(self._samples.features, self._samples.labels, *tensors)
+        return self._call
+
     def __call__(
         self, indices: NDArray[np.int64], features: Tensor, labels: Tensor, weights: Tensor, *, ahead: int = 0
     ) -> None:
@@ -63,14 +72,10 @@ class Gatherer:
         indices: (n,), n at most groups * rows. features: (groups, rows, F) float32, the stride between groups may be
         padded. labels: (groups, rows) int64. weights: (groups, rows) float32.
         """
-        if self._compiled:
-            if self._call is None or self._call.words[-4] != native.address(features):
-                tensors = (self._offset, self._scale, features, labels, weights)
-                self._call = native.gather(self._samples.features, self._samples.labels, *tensors)
-            assert indices.dtype == np.int64
-            assert indices.flags.c_contiguous
-            native.set_indices(self._call, indices, 0, len(indices) - ahead, ahead)
-            self._call()
+        call = self.bind(features, labels, weights)
+        if call is not None:
+            native.set_indices(call, indices, len(indices) - ahead, ahead)
+            call()
             return
         self.send(indices[: len(indices) - ahead])
         self.collect()

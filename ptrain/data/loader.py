@@ -1,5 +1,7 @@
 """The samples of a step, or of a chunk of an evaluation, in tensors of a constant shape."""
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,6 +13,7 @@ from ptrain.data.permutation import KeyedPermutation
 from ptrain.data.plan import BatchPlan
 from ptrain.data.samples import Split
 from ptrain.keys import derive_key
+from ptrain.native import Call, set_indices
 
 POSITIONS_AHEAD = 4096
 """Positions of the order that are evaluated at once."""
@@ -43,6 +46,7 @@ class ShardLoader:
         self._order = KeyedPermutation(1, 0)
         self._window: dict[int, tuple[NDArray[np.int64], int]] = {}
         self._steps_ahead = max(1, POSITIONS_AHEAD // (len(shards) * plan.rows))
+        self._bound: Call | None = None
 
     def fill(self, epoch: int, step: int, features: Tensor, labels: Tensor, weights: Tensor) -> None:
         """Fill the tensors with the samples of ``step`` of ``epoch``; rows without one are 0 with weight 0.
@@ -50,12 +54,14 @@ class ShardLoader:
         features: (shards, rows, F) float32, the stride between shards may be padded. labels: (shards, rows) int64.
         weights: (shards, rows) float32, 1 for a sample.
         """
-        indices, ahead = self._samples_of(epoch, step)
+        self.aim(epoch, step)
+        indices, ahead = self._aimed
         self._gather(indices, features, labels, weights, ahead=ahead)
 
     def send(self, epoch: int, step: int) -> None:
         """Tell the device which samples the step has, without waiting for it: the host's part of ``fill``."""
-        indices, ahead = self._samples_of(epoch, step)
+        self.aim(epoch, step)
+        indices, ahead = self._aimed
         self._gather.send(indices[: len(indices) - ahead])
 
     def collect(self) -> None:
@@ -67,15 +73,24 @@ class ShardLoader:
         first = self._shards.start
         self._gather.take(slice(shards.start - first, shards.stop - first), features, labels, weights)
 
-    def _samples_of(self, epoch: int, step: int) -> tuple[NDArray[np.int64], int]:
-        """Return the samples of a step, and how many at the end are those of the next one."""
+    def bind(self, features: Tensor, labels: Tensor, weights: Tensor) -> Callable[[], object]:
+        """Return what fills these tensors, as ``fill`` does, with the samples of ``aim``: if possible compiled."""
+        self._bound = self._gather.bind(features, labels, weights)
+        if self._bound is not None:
+            return self._bound
+        return lambda: self._gather(self._aimed[0], features, labels, weights, ahead=self._aimed[1])
+
+    def aim(self, epoch: int, step: int) -> None:
+        """Choose the samples of ``step`` of ``epoch``."""
         if epoch != self._epoch:
             self._order = KeyedPermutation(self._split.size, derive_key(self._seed, "order", epoch))
             self._epoch = epoch
             self._window = {}
         if step not in self._window:
             self._window = self._indices(step)
-        return self._window[step]
+        indices, ahead = self._aimed = self._window[step]
+        if self._bound is not None:
+            set_indices(self._bound, indices, len(indices) - ahead, ahead)
 
     def _indices(self, first: int) -> dict[int, tuple[NDArray[np.int64], int]]:
         """Return the samples of the steps from ``first`` on: a few steps at a time cost little more than one."""

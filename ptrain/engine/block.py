@@ -6,6 +6,7 @@ those of ptrain.native, or torch's.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -42,6 +43,22 @@ def parameters_for(flat: torch.Tensor, precision: str) -> Parameters:
     return Parameters(flat=flat, product_flat=copy)
 
 
+class Loader(Protocol):
+    """What fills a block's inputs with the rows of its shards."""
+
+    def fill(self, epoch: int, step: int, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> None:
+        """Fill (shards, rows, inputs), (shards, rows) and (shards, rows) for one step of an epoch."""
+
+    def send(self, epoch: int, step: int) -> None:
+        """Do what the host has to do for a step, without waiting for the device."""
+
+    def collect(self) -> None:
+        """Do what the device has to do next, for all shards: the same operations on the same buffers at every step."""
+
+    def take(self, shards: range, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> None:
+        """Fill tensors, as ``fill`` does, with what was collected for some of the shards, as ``collect`` does."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Training:
     """Where a block that trains leaves its results."""
@@ -69,8 +86,10 @@ class Memory:
 
 
 def buffer_widths(widths: Sequence[int]) -> dict[str, int]:
-    """Return names and widths of the buffers: input.l is what layer l's weight multiplies, grad.l the derivative by its
-    product."""
+    """Return names and widths of the buffers of ``Memory``.
+
+    input.l is what layer l's weight multiplies, grad.l the derivative by the sum that it gives.
+    """
     inputs = {f"input.{layer}": width for layer, width in enumerate(widths[:-1])}
     return inputs | {f"grad.{layer}": width for layer, width in enumerate(widths[1:])}
 

@@ -8,7 +8,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ptrain import native
 from ptrain.config import OptimizerConfig
@@ -114,9 +116,8 @@ class Update:
         if self._compiled:
             key = (index, native.address(gradient))
             if key not in self._calls:
-                self._calls[key] = self._call(self._slices[index], gradient)
-            scaled, second_scale = _scaled(self._config, rate, step)
-            native.set_update(self._calls[key], float(factor), scaled, rate, second_scale)
+                self._calls[key] = self.bind(index, gradient)
+            self.aim([self._calls[key]], float(factor), rate, step)
             self._calls[key]()
             return
         part = self._slices[index]
@@ -130,14 +131,20 @@ class Update:
         )
         update_(self._config, rate, step, vectors)
 
-    def _call(self, part: slice, gradient: torch.Tensor) -> native.Call:
-        config, decay = self._config, self._decay
+    def bind(self, index: int, gradient: torch.Tensor, flags: NDArray[np.int32] | None = None) -> native.Call:
+        """Return the compiled update of slice ``index``; ``aim`` comes before it. It does nothing where a flag is 0."""
+        config, part = self._config, self._slices[index]
         numbers = {name: getattr(config, name) for name in ("momentum", "beta1", "beta2", "epsilon")}
         vectors = [vector[part] for vector in self._state.values()] + [None, None]
-        decay = None if decay is None else decay[part]
-        return native.update(
-            config.optimizer, self._parameters[part], gradient[part], decay, vectors[0], vectors[1], numbers
-        )
+        decay = None if self._decay is None else self._decay[part]
+        parameters, own = self._parameters[part], gradient[part]
+        return native.update(config.optimizer, parameters, own, decay, vectors[0], vectors[1], numbers, flags)
+
+    def aim(self, calls: Sequence[native.Call], factor: float, rate: float, step: int) -> None:
+        """Let bound updates be those of this step."""
+        scaled, second_scale = _scaled(self._config, rate, step)
+        for call in calls:
+            native.set_update(call, factor, scaled, rate, second_scale)
 
 
 def _scaled(config: OptimizerConfig, rate: float, step: int) -> tuple[float, float]:

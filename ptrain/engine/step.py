@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 import torch
 
 from ptrain.comm.base import Communicator
 from ptrain.config import Config
-from ptrain.engine.block import Block, DropoutKey, Training, parameters_for
+from ptrain.engine.block import Block, DropoutKey, Loader, Training, parameters_for
 from ptrain.engine.exchange import CONTROL, Plan, make_exchange
 from ptrain.engine.graph import Task, recorded
 from ptrain.engine.guard import EVERY, Guard, clip_factor
 from ptrain.engine.kernels import resolve
 from ptrain.engine.mlp import ALIGNMENT, Layout
 from ptrain.engine.optimizers import Update, learning_rate
+from ptrain.engine.slices import BoundLoader, make_slices
 from ptrain.engine.state import State
 from ptrain.engine.tree import LocalSum, Part, plan_local_sum, plan_merged_sum
 from ptrain.engine.workers import Workers
@@ -22,22 +22,6 @@ from ptrain.errors import DivergedError
 
 WORKSPACE_LIMIT = 2**30
 """Bytes of shard gradients held at once; above it shards are computed in turn."""
-
-
-class Loader(Protocol):
-    """What fills a block's inputs with the rows of its shards."""
-
-    def fill(self, epoch: int, step: int, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> None:
-        """Fill (shards, rows, inputs), (shards, rows) and (shards, rows) for one step of an epoch."""
-
-    def send(self, epoch: int, step: int) -> None:
-        """Do what the host has to do for a step, without waiting for the device."""
-
-    def collect(self) -> None:
-        """Do what the device has to do next, for all shards: the same operations on the same buffers at every step."""
-
-    def take(self, shards: range, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> None:
-        """Fill tensors, as ``fill`` does, with what was collected for some of the shards, as ``collect`` does."""
 
 
 class TrainingStep:
@@ -70,7 +54,7 @@ class TrainingStep:
         owners: Sequence[range],
         rows: int,
         steps_per_epoch: int,
-        make_loader: Callable[[range], Loader],
+        make_loader: Callable[[range], BoundLoader],
         class_weights: torch.Tensor | None,
         threads: int,
         device: torch.device,
@@ -91,6 +75,19 @@ class TrainingStep:
         self._records = self._guard is not None and self.kernels == "torch"
         self.workers = Workers(1 if self._records else max(1, min(threads, len(self.shards))))
         length = layout.length
+        decay = config.optimizer.weight_decay
+        self._decay = layout.weight_mask(device).mul_(decay) if decay else None
+        self._rows, self._device, self._make_loader = rows, device, make_loader
+        self.slices, self.why_messages = None, ""
+        ordered = config.train.reduction == "ordered"
+        if self._guard is None and self.kernels == "native" and config.run.exchange == "auto" and ordered:
+            self.slices, self.why_messages = make_slices(
+                config, layout, state, comm, self.workers, owners, rows, self._decay, class_weights, make_loader
+            )
+        self._parameters = parameters_for(state.parameters, config.train.precision)
+        if self.slices is not None:
+            self.exchange = self.slices.name
+            return
         self._plan = self._planned(device, length)
         local = Plan(owners=owners, length=length, num_rows=self._plan.num_rows, nodes=self._plan.nodes)
         self._exchange, self.why_messages = make_exchange(
@@ -102,12 +99,9 @@ class TrainingStep:
         # Not a scalar: to set one on a GPU the host waits.
         self._stop = self._workspace[self._plan.nodes[0][1], length + 1 : length + 2]
         self._columns = [slice(p.start, p.stop) for p in self._slices(length + CONTROL)]
-        self._parameters = parameters_for(state.parameters, config.train.precision)
-        self._rows, self._device, self._make_loader = rows, device, make_loader
         self._blocks = {part.shards: self._block(part) for group in self._plan.groups for part in group.parts}
-        self._loaders = {shards: make_loader(shards) for shards in ([self.shards] if self._records else self._blocks)}
-        decay = config.optimizer.weight_decay
-        self._decay = layout.weight_mask(device).mul_(decay) if decay else None
+        shared_out = [self.shards] if self._records else self._blocks
+        self._loaders: dict[range, Loader] = {shards: make_loader(shards) for shards in shared_out}
         self._update = Update(
             config.optimizer,
             state.parameters,
@@ -172,6 +166,13 @@ class TrainingStep:
         state = self.state
         # Where the device is behind, the host waits for it, and so for the other ranks that it waits for.
         self.beat(f"computing step {state.step}", self._records)
+        rate = learning_rate(self.config.optimizer, state.step, self.steps_per_epoch, self.config.train.epochs)
+        if self.slices is not None:
+            stops, finite = self.slices(epoch, step, valid_rows, stop, rate, self.beat)
+            if not finite:
+                self._diverged(epoch, step)
+            state.step += 1
+            return stops
         self._local(epoch, step)
         self._stop.fill_(float(stop))
         self.beat(f"exchanging the gradient of step {state.step}", True)
@@ -180,7 +181,6 @@ class TrainingStep:
             self._diverged(epoch, step)
         clip = self.config.optimizer.clip_norm
         factor = 1.0 if clip is None else clip_factor(mean.gradient, clip)
-        rate = learning_rate(self.config.optimizer, state.step, self.steps_per_epoch, self.config.train.epochs)
         self.workers.run(lambda index: self._update(index, mean.gradient, factor, rate, state.step))
         self._parameters.refresh()
         state.step += 1
@@ -280,4 +280,6 @@ class TrainingStep:
 
     def close(self) -> None:
         """End the worker threads."""
+        if self.slices is not None:
+            self.slices.close()
         self.workers.close()

@@ -50,13 +50,21 @@ class Workers:
         if not self._threads:
             task(0)
             return
+        self.begin(task)
+        self._attempt(0)
+        self.end()
+
+    def begin(self, task: Callable[[int], None]) -> None:
+        """Call ``task(1) … task(count - 1)``, each in its thread, and return at once; ``end`` comes next."""
         self._task = task
         self._meet()
-        self._attempt(0)
+
+    def end(self) -> None:
+        """Wait until all are done with the task begun; raise what they raise, a cause before its consequences."""
         self._meet()
         if self._errors:
-            error, self._errors = self._errors[0], []
-            raise error
+            errors, self._errors = sorted(self._errors, key=lambda e: isinstance(e, native.GivenUpError)), []
+            raise errors[0]
 
     def part(self, items: range, index: int, multiple: int = 1) -> range:
         """Return worker ``index``'s contiguous part of ``items``, cut at multiples of ``multiple``."""

@@ -30,6 +30,8 @@ except ImportError:
     _compiled = None
 _kernels: Any = _compiled
 _chosen: str | None = None
+GivenUpError: type[RuntimeError] = RuntimeError if _kernels is None else _kernels.GivenUpError
+"""What a barrier raises that somebody gave up."""
 
 
 def instruction_set(environ: Mapping[str, str] = os.environ) -> str | None:
@@ -112,6 +114,13 @@ class Program:
     def __call__(self) -> None:
         """Run the kernels; raises MemoryError where their scratch memory cannot be had."""
         _kernels.run(self._address, self._count)
+
+    def serve(self, stop: NDArray[np.int32]) -> None:
+        """Run the kernels again and again, until ``stop`` is not 0 after the first of them, a barrier.
+
+        Raises MemoryError as a single run does.
+        """
+        _kernels.serve(self._address, self._count, address(stop))
 
 
 def fuse(operations: Sequence[Callable[[], object]]) -> list[Callable[[], object]]:
@@ -310,12 +319,14 @@ def gather(
     return Call("gather", [*words, *_shards(out), labels_out, weights_out])
 
 
-def set_indices(call: Call, indices: NDArray[np.int64], first: int, count: int, ahead: int = 0) -> None:
-    """Let a call of ``gather`` take the rows indices[first : first + count]; the array must live until after the call.
+def set_indices(call: Call, indices: NDArray[np.int64], count: int, ahead: int = 0) -> None:
+    """Let a call of ``gather`` take the rows indices[:count]; the array must live until after the call.
 
     ``ahead`` more indices behind them are of rows that are taken soon.
     """
-    call.words[5:8] = address(indices) + 8 * first, count, ahead
+    assert indices.dtype == np.int64
+    assert indices.flags.c_contiguous
+    call.words[5:8] = address(indices), count, ahead
 
 
 def barrier(words: torch.Tensor, size: int, spins: int) -> Call:
@@ -324,3 +335,8 @@ def barrier(words: torch.Tensor, size: int, spins: int) -> Call:
     words: BARRIER_WORDS of 4 bytes, zeros at first. ``spins``: how often to look before sleeping.
     """
     return Call("barrier", [words, size, spins])
+
+
+def give_up(words: torch.Tensor) -> None:
+    """Let all who wait at a barrier, now or later, raise GivenUpError."""
+    words.view(torch.int32)[BARRIER_WORDS // 2 + 1] = 1

@@ -33,6 +33,8 @@
 
 #define LAYOUT 3 /* of the structs below: raise it here and in __init__.py with every change */
 
+enum { NO_MEMORY = -1, GIVEN_UP = -2 }; /* what a kernel returns instead of 0 */
+
 enum kind { SGD, MOMENTUM, NESTEROV, ADAM, ADAMW };
 
 /* Every struct below is an array of 64-bit words for Python: integers, addresses, and doubles as their bits. */
@@ -129,7 +131,8 @@ struct gather {
     float *weights_out;
 };
 
-/* Waits for size processes. words[0] counts arrivals, words[16] the rounds. */
+/* Waits for size processes or threads. words[0] counts arrivals, words[16] the rounds, words[17] says that one of them will
+ * not come any more. */
 struct barrier {
     uint32_t *words;
     long size, spins;
@@ -322,6 +325,7 @@ static int barrier(const struct barrier *task)
 {
     const long size = task->size, spins = task->spins;
     _Atomic uint32_t *arrived = (_Atomic uint32_t *)task->words, *round = (_Atomic uint32_t *)(task->words + 16);
+    _Atomic uint32_t *given_up = round + 1;
     const uint32_t mine = atomic_load_explicit(round, memory_order_acquire);
     if (atomic_fetch_add_explicit(arrived, 1, memory_order_acq_rel) + 1 == (uint32_t)size) {
         atomic_store_explicit(arrived, 0, memory_order_relaxed);
@@ -331,13 +335,16 @@ static int barrier(const struct barrier *task)
     }
     for (long i = 0; i < spins; i++) {
         if (atomic_load_explicit(round, memory_order_acquire) != mine) return 0;
+        if (atomic_load_explicit(given_up, memory_order_relaxed)) return GIVEN_UP;
 #if defined(__x86_64__)
         _mm_pause();
 #endif
     }
     const struct timespec limit = {1, 0};
-    while (atomic_load_explicit(round, memory_order_acquire) == mine)
-        if (syscall(SYS_futex, round, FUTEX_WAIT, mine, &limit, NULL, 0) < 0 && errno == ENOSYS) return -1;
+    while (atomic_load_explicit(round, memory_order_acquire) == mine) {
+        if (atomic_load_explicit(given_up, memory_order_relaxed)) return GIVEN_UP;
+        if (syscall(SYS_futex, round, FUTEX_WAIT, mine, &limit, NULL, 0) < 0 && errno == ENOSYS) return NO_MEMORY;
+    }
     return 0;
 }
 
@@ -412,7 +419,27 @@ static int execute(enum operation operation, const void *task)
     return -1;
 }
 
-/* Runs the operations of a list of pairs (operation, address of its struct), all of them without the interpreter. */
+/* A list of pairs (operation, address of its struct). */
+static int carry_out(const int64_t *list, long count)
+{
+    int result = 0;
+    for (long i = 0; i < count && result == 0; i++) result = execute(list[2 * i], (const void *)list[2 * i + 1]);
+    return result;
+}
+
+static PyObject *given_up_error; /* what a barrier raises that somebody will not come to */
+
+static PyObject *outcome(int result)
+{
+    if (result == NO_MEMORY) return PyErr_NoMemory();
+    if (result == GIVEN_UP) {
+        PyErr_SetString(given_up_error, "another thread or rank gave up");
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* Runs the operations of a list, all of them without the interpreter. */
 static PyObject *run(PyObject *module, PyObject *const *arguments, Py_ssize_t number)
 {
     (void)module;
@@ -420,18 +447,35 @@ static PyObject *run(PyObject *module, PyObject *const *arguments, Py_ssize_t nu
     const int64_t *list = PyLong_AsVoidPtr(arguments[0]);
     const long count = PyLong_AsLong(arguments[1]);
     if (PyErr_Occurred()) return NULL;
-    int result = 0;
+    int result;
     Py_BEGIN_ALLOW_THREADS
-    for (long i = 0; i < count && result == 0; i++) result = execute(list[2 * i], (const void *)list[2 * i + 1]);
+    result = carry_out(list, count);
     Py_END_ALLOW_THREADS
-    if (result < 0) return PyErr_NoMemory();
-    Py_RETURN_NONE;
+    return outcome(result);
+}
+
+/* Runs a list again and again, until a word is not 0 after the first of its operations, which is a barrier. */
+static PyObject *serve(PyObject *module, PyObject *const *arguments, Py_ssize_t number)
+{
+    (void)module;
+    if (number != 3) return PyErr_Format(PyExc_TypeError, "serve takes 3 arguments, not %zd", number);
+    const int64_t *list = PyLong_AsVoidPtr(arguments[0]);
+    const long count = PyLong_AsLong(arguments[1]);
+    const int32_t *stop = PyLong_AsVoidPtr(arguments[2]);
+    if (PyErr_Occurred()) return NULL;
+    int result;
+    Py_BEGIN_ALLOW_THREADS
+    while ((result = carry_out(list, 1)) == 0 && !*(volatile const int32_t *)stop)
+        if ((result = carry_out(list + 2, count - 1)) < 0) break;
+    Py_END_ALLOW_THREADS
+    return outcome(result);
 }
 
 static PyMethodDef methods[] = {
     {"instruction_sets", instruction_sets, METH_NOARGS, "Names of the instruction sets that this processor has, best first."},
     {"choose", choose, METH_O, "Use the kernels of this instruction set from now on."},
     {"run", (PyCFunction)(void (*)(void))run, METH_FASTCALL, "Run the (address, number) of a list of operations."},
+    {"serve", (PyCFunction)(void (*)(void))serve, METH_FASTCALL, "Run a list again and again until a word is not 0."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -440,6 +484,9 @@ static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernels", "Kernels 
 PyMODINIT_FUNC PyInit__kernels(void)
 {
     PyObject *created = PyModule_Create(&module);
-    if (created && PyModule_AddIntConstant(created, "LAYOUT", LAYOUT)) Py_CLEAR(created);
+    given_up_error = PyErr_NewException("ptrain.native.GivenUpError", PyExc_RuntimeError, NULL);
+    if (created && (PyModule_AddIntConstant(created, "LAYOUT", LAYOUT) || !given_up_error ||
+                    PyModule_AddObjectRef(created, "GivenUpError", given_up_error)))
+        Py_CLEAR(created);
     return created;
 }

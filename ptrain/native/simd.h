@@ -14,12 +14,20 @@
 
 #define PANEL (PANEL_VECTORS * LANES)
 
+/* What a tile goes through behind its chains: ``merges`` tiles that lie before ``sums`` are added, one after the other;
+ * then, where ``scale`` is not 0, it is multiplied by it, and ``wrong`` (LANES) stays 0 as long as all is finite. */
+struct NAME(ending) {
+    const float *sums;
+    long merges;
+    float scale;
+    float *wrong;
+};
+
 /* to (TILE_ROWS, PANEL, lines ``stride`` apart) = a (TILE_ROWS, depth) @ panel (depth, PANEL), where AT(i, k) is element k
- * of row i of a. The chains begin at the tile ``start``, or at 0 where it is null. To the result are then added, one
- * after the other, the ``merges`` tiles that lie before ``sums``. */
+ * of row i of a. The chains begin at the tile ``start``, or at 0 where it is null. */
 #define MICRO(name, arguments, AT)                                                                                     \
     static inline void NAME(name)(arguments, const float *restrict panel, long depth, const float *start,              \
-                                  const float *sums, long merges, float *to, long stride)                              \
+                                  struct NAME(ending) ending, float *to, long stride)                                  \
     {                                                                                                                  \
         VECTOR sum[TILE_ROWS][PANEL_VECTORS];                                                                          \
         UNROLL for (int i = 0; i < TILE_ROWS; i++)                                                                     \
@@ -33,11 +41,20 @@
                 UNROLL for (int v = 0; v < PANEL_VECTORS; v++) sum[i][v] = FMA(left, right[v], sum[i][v]);             \
             }                                                                                                          \
         }                                                                                                              \
-        for (; merges > 0; merges--) {                                                                                 \
-            sums -= TILE_ROWS * PANEL;                                                                                 \
+        for (; ending.merges > 0; ending.merges--) {                                                                   \
+            ending.sums -= TILE_ROWS * PANEL;                                                                          \
             UNROLL for (int i = 0; i < TILE_ROWS; i++)                                                                 \
                 UNROLL for (int v = 0; v < PANEL_VECTORS; v++)                                                         \
-                    sum[i][v] = PLUS(LOAD(sums + i * PANEL + v * LANES), sum[i][v]);                                   \
+                    sum[i][v] = PLUS(LOAD(ending.sums + i * PANEL + v * LANES), sum[i][v]);                            \
+        }                                                                                                              \
+        if (ending.scale != 0.0f) {                                                                                    \
+            VECTOR wrong = LOAD(ending.wrong);                                                                         \
+            UNROLL for (int i = 0; i < TILE_ROWS; i++)                                                                 \
+                UNROLL for (int v = 0; v < PANEL_VECTORS; v++) {                                                       \
+                    sum[i][v] = TIMES(sum[i][v], SPREAD(ending.scale));                                                \
+                    wrong = FMA(sum[i][v], ZERO, wrong);                                                               \
+                }                                                                                                      \
+            STORE(ending.wrong, wrong);                                                                                \
         }                                                                                                              \
         UNROLL for (int i = 0; i < TILE_ROWS; i++)                                                                     \
             UNROLL for (int v = 0; v < PANEL_VECTORS; v++) STORE(to + i * stride + v * LANES, sum[i][v]);              \
@@ -78,6 +95,26 @@ static void NAME(pack_transposed)(const float *from, long length, long depth, lo
     }
 }
 
+/* ``count`` sums of a row on their way to out, gate and bias: see struct linear. */
+static inline __attribute__((always_inline)) void NAME(epilogue)(const struct linear *task, const float *restrict sum,
+                                                                 const float *restrict bias, const float *restrict gate,
+                                                                 float *restrict out, long count)
+{
+    if (bias && task->relu)
+        for (long j = 0; j < count; j++) {
+            const float z = sum[j] + bias[j];
+            out[j] = z < 0.0f ? 0.0f : z;
+        }
+    else if (bias)
+        for (long j = 0; j < count; j++) out[j] = sum[j] + bias[j];
+    else if (gate)
+        for (long j = 0; j < count; j++) out[j] = gate[j] > 0.0f ? sum[j] : 0.0f;
+    else if (task->relu)
+        for (long j = 0; j < count; j++) out[j] = sum[j] < 0.0f ? 0.0f : sum[j];
+    else
+        for (long j = 0; j < count; j++) out[j] = sum[j];
+}
+
 /* out = epilogue(a @ b): see struct linear. */
 static int NAME(linear)(const struct linear *task)
 {
@@ -86,52 +123,45 @@ static int NAME(linear)(const struct linear *task)
     /* With several blocks of the depth the unfinished tiles of a panel are kept. */
     const long tiles = depth > most ? (rows + TILE_ROWS - 1) / TILE_ROWS : 1;
     float *panel = scratch((most + tiles * TILE_ROWS) * PANEL);
-    if (!panel) return -1;
+    if (!panel) return NO_MEMORY;
     float *tile = panel + most * PANEL;
+    const struct NAME(ending) nothing = {0, 0, 0.0f, 0};
 
     for (long first = 0; first < n; first += PANEL) {
         const long count = n - first < PANEL ? n - first : PANEL;
+        const float *bias = task->bias ? task->bias + first : 0;
         for (long start = 0; start < depth; start += most) {
             const long block = depth - start < most ? depth - start : most;
             if (task->transposed)
                 NAME(pack_transposed)(task->b + start, depth, block, first, count, panel);
             else
                 NAME(pack)(task->b + start * n, n, block, first, count, panel);
+            long shard = 0, r = 0, ahead = task->transposed || first + PANEL >= n ? block : 0;
             for (long top = 0; top < rows; top += TILE_ROWS) {
                 const long height = rows - top < TILE_ROWS ? rows - top : TILE_ROWS;
                 float *own = tile + (tiles > 1 ? top * PANEL : 0);
                 const float *row[TILE_ROWS];
+                long place[TILE_ROWS];
                 for (long i = 0; i < TILE_ROWS; i++) {
-                    const long r = i < height ? top + i : top;
-                    row[i] = task->a + r / task->rows * task->a_stride + r % task->rows * depth + start;
+                    if (i >= height) {
+                        row[i] = row[0];
+                        continue;
+                    }
+                    row[i] = task->a + shard * task->a_stride + r * depth + start;
+                    place[i] = shard * task->out_stride + r * n + first;
+                    if (++r == task->rows) r = 0, shard++;
                 }
                 /* The lines of the next panel come near while this one is used. */
-                if (!task->transposed && first + PANEL < n)
-                    for (long k = block * top / rows; k < block * (top + height) / rows; k++)
-                        __builtin_prefetch(task->b + (start + k) * n + first + PANEL);
-                NAME(micro_rows)(row, panel, block, start > 0 ? own : 0, 0, 0, own, PANEL);
+                for (const long stop = block * (top + height) / rows; ahead < stop; ahead++)
+                    __builtin_prefetch(task->b + (start + ahead) * n + first + PANEL);
+                NAME(micro_rows)(row, panel, block, start > 0 ? own : 0, nothing, own, PANEL);
                 if (start + block < depth) continue;
                 for (long i = 0; i < height; i++) {
-                    const long r = top + i, place = r / task->rows * task->out_stride + r % task->rows * n + first;
-                    const float *restrict sum = own + i * PANEL;
-                    float *restrict out = task->out + place;
-                    if (task->bias) {
-                        const float *restrict bias = task->bias + first;
-                        if (task->relu)
-                            for (long j = 0; j < count; j++) {
-                                const float z = sum[j] + bias[j];
-                                out[j] = z < 0.0f ? 0.0f : z;
-                            }
-                        else
-                            for (long j = 0; j < count; j++) out[j] = sum[j] + bias[j];
-                    } else if (task->gate) {
-                        const float *restrict gate = task->gate + place;
-                        for (long j = 0; j < count; j++) out[j] = gate[j] > 0.0f ? sum[j] : 0.0f;
-                    } else if (task->relu) {
-                        for (long j = 0; j < count; j++) out[j] = sum[j] < 0.0f ? 0.0f : sum[j];
-                    } else {
-                        for (long j = 0; j < count; j++) out[j] = sum[j];
-                    }
+                    const float *gate = task->gate ? task->gate + place[i] : 0;
+                    if (count == PANEL)
+                        NAME(epilogue)(task, own + i * PANEL, bias, gate, task->out + place[i], PANEL);
+                    else
+                        NAME(epilogue)(task, own + i * PANEL, bias, gate, task->out + place[i], count);
                 }
             }
         }
@@ -144,32 +174,32 @@ static inline void NAME(add)(float *restrict left, const float *restrict right, 
     for (long j = 0; j < length; j++) left[j] += right[j];
 }
 
-/* out (height, count, lines n apart) = tile (TILE_ROWS, PANEL) divided as struct gradient says. Returns whether all of it is
- * finite. */
-static inline int NAME(finish)(const float *tile, long height, long count, const struct gradient *task, float *out)
+/* to (rows of all shards, TILE_ROWS) = a strip of the inputs from ``first`` on, zeros behind them: see struct gradient. Two
+ * floats behind it are written to as well. */
+static inline void NAME(pack_strip)(const struct gradient *task, long first, float *to)
 {
-    const float divisor = task->divisor, inverse = 1.0f / divisor;
-    VECTOR wrong = ZERO; /* a finite number times 0 is 0 */
-    float lanes[LANES];
-    int finite = 1;
-    for (long i = 0; i < height; i++, tile += PANEL, out += task->outputs) {
-        if (count < PANEL) {
-            for (long j = 0; j < count; j++) {
-                /* Where the divisor is a power of two, multiplying by its inverse rounds in the same way, and is faster. */
-                out[j] = task->by_inverse ? tile[j] * inverse : tile[j] / divisor;
-                finite &= (bits_of(out[j]) & EXPONENT) != EXPONENT;
-            }
-            continue;
-        }
-        UNROLL for (int v = 0; v < PANEL_VECTORS; v++) {
-            const VECTOR sum = LOAD(tile + v * LANES);
-            const VECTOR mean = task->by_inverse ? TIMES(sum, SPREAD(inverse)) : OVER(sum, SPREAD(divisor));
-            wrong = FMA(mean, ZERO, wrong);
-            STORE(out + v * LANES, mean);
-        }
+    const long height = task->inputs - first;
+    for (long s = 0; s < task->shards; s++) {
+        const float *line = task->input + s * task->input_stride + first;
+        if (height >= 8)
+            for (long r = 0; r < task->rows; r++, line += task->width, to += TILE_ROWS) memcpy(to, line, 8 * sizeof(float));
+        else
+            for (long r = 0; r < task->rows; r++, line += task->width, to += TILE_ROWS)
+                for (long i = 0; i < TILE_ROWS; i++) to[i] = i < height ? line[i] : 0.0f;
     }
-    STORE(lanes, wrong);
-    for (long j = 0; j < LANES; j++) finite &= lanes[j] == 0.0f;
+}
+
+/* out (height, count) = tile (TILE_ROWS, PANEL) over the divisor of struct gradient, by 1 if that is 0. Returns whether all
+ * of it is finite. */
+static int NAME(finish)(const struct gradient *task, const float *tile, long height, long count, float *out)
+{
+    const float divisor = task->divisor == 0.0 ? 1.0f : (float)task->divisor;
+    int finite = 1;
+    for (long i = 0; i < height; i++, tile += PANEL, out += task->outputs)
+        for (long j = 0; j < count; j++) {
+            out[j] = tile[j] / divisor;
+            finite &= (bits_of(out[j]) & EXPONENT) != EXPONENT;
+        }
     return finite;
 }
 
@@ -177,12 +207,22 @@ static inline int NAME(finish)(const float *tile, long height, long count, const
 static int NAME(gradient)(const struct gradient *task)
 {
     const long rows = task->rows, m = task->inputs, n = task->outputs, shards = task->shards, total = shards * rows;
-    const long panels = (n + PANEL - 1) / PANEL, tile = TILE_ROWS * PANEL, tower = shards * tile;
+    const long panels = (n + PANEL - 1) / PANEL, tile = TILE_ROWS * PANEL;
+    long sums = 0, highest = 1;
+    for (long s = 0; s < shards; s++) {
+        sums += 1 - task->merges[s];
+        highest = sums > highest ? sums : highest;
+    }
+    const long tower = highest * tile; /* the sums at hand of a strip */
     /* The strips of the left side are packed in blocks: a panel of one shard then stays near while a block passes. */
     const long most = total > 4096 ? 1 : STRIPS;
-    float *packed_right = scratch(panels * total * PANEL + most * (total * TILE_ROWS + tower));
-    if (!packed_right) return -1;
-    float *packed_left = packed_right + panels * total * PANEL, *stacks = packed_left + most * total * TILE_ROWS;
+    const long strip_size = total * TILE_ROWS + 2;
+    float *packed_right = scratch(panels * total * PANEL + most * (strip_size + tower));
+    if (!packed_right) return NO_MEMORY;
+    float *packed_left = packed_right + panels * total * PANEL, *stacks = packed_left + most * strip_size;
+    float wrong[LANES] = {0};
+    /* Where the divisor is a power of two, multiplying by its inverse rounds in the same way, and is faster. */
+    const float scale = task->by_inverse && task->divisor != 0.0 ? 1.0f / (float)task->divisor : 0.0f;
     int finite = 1;
 
     for (long p = 0; p < panels; p++)
@@ -191,49 +231,31 @@ static int NAME(gradient)(const struct gradient *task)
                        packed_right + (p * total + s * rows) * PANEL);
     for (long block = 0; block < m; block += most * TILE_ROWS) {
         const long strips = m - block < most * TILE_ROWS ? (m - block + TILE_ROWS - 1) / TILE_ROWS : most;
-        for (long s = 0; s < shards; s++)
-            for (long r = 0; r < rows; r++) {
-                const float *line = task->input + s * task->input_stride + r * task->width + block;
-                float *to = packed_left + (s * rows + r) * TILE_ROWS;
-                for (long strip = 0; strip < strips; strip++, line += TILE_ROWS, to += total * TILE_ROWS) {
-                    const long height = m - block - strip * TILE_ROWS;
-                    if (height >= TILE_ROWS)
-                        memcpy(to, line, TILE_ROWS * sizeof(float));
-                    else
-                        for (long i = 0; i < TILE_ROWS; i++) to[i] = i < height ? line[i] : 0.0f;
-                }
-            }
+        for (long strip = 0; strip < strips; strip++)
+            NAME(pack_strip)(task, block + strip * TILE_ROWS, packed_left + strip * strip_size);
         for (long p = 0; p < panels; p++) {
             const long count = n - p * PANEL < PANEL ? n - p * PANEL : PANEL;
-            long level = 0; /* sums at hand of each strip */
-            for (long s = 0; s < shards; s++) {
+            long level = 0;
+            for (long s = 0; s < shards; s++, level++) {
                 const long merges = task->merges[s];
-                const int last = s + 1 == shards;
                 level -= merges;
                 for (long strip = 0; strip < strips; strip++) {
                     const long first = block + strip * TILE_ROWS, height = m - first < TILE_ROWS ? m - first : TILE_ROWS;
                     float *stack = stacks + strip * tower, *sum = stack + level * tile, *corner = task->out + first * n + p * PANEL;
                     /* The sum of all shards goes where it belongs, without a stop in the stack. */
-                    const int direct = last && level == 0 && task->divisor == 0.0 && height == TILE_ROWS && count == PANEL;
-                    NAME(micro_packed)(packed_left + (strip * total + s * rows) * TILE_ROWS,
-                                       packed_right + (p * total + s * rows) * PANEL, rows, 0, sum + merges * tile, merges,
-                                       direct ? corner : sum, direct ? n : PANEL);
-                    if (!last || direct) continue;
-                    if (task->divisor != 0.0) {
-                        finite &= NAME(finish)(sum, height, count, task, corner);
-                        continue;
-                    }
-                    for (long node = 0; node <= level; node++)
-                        for (long i = 0; i < height; i++) {
-                            float *restrict out = corner + node * task->node_stride + i * n;
-                            const float *restrict from = stack + node * tile + i * PANEL;
-                            for (long j = 0; j < count; j++) out[j] = from[j];
-                        }
+                    const int last = s + 1 == shards, whole = height == TILE_ROWS && count == PANEL;
+                    const int direct = last && level == 0 && whole && (scale != 0.0f || task->divisor == 0.0);
+                    const struct NAME(ending) ending = {sum + merges * tile, merges, direct ? scale : 0.0f, wrong};
+                    NAME(micro_packed)(packed_left + strip * strip_size + s * rows * TILE_ROWS,
+                                       packed_right + (p * total + s * rows) * PANEL, rows, 0, ending, direct ? corner : sum,
+                                       direct ? n : PANEL);
+                    for (long node = 0; last && !direct && node <= level; node++)
+                        finite &= NAME(finish)(task, stack + node * tile, height, count, corner + node * task->node_stride);
                 }
-                level++;
             }
         }
     }
+    for (long j = 0; j < LANES; j++) finite &= wrong[j] == 0.0f; /* a finite number times 0 is 0 */
     if (task->finite) *task->finite = finite;
     return 0;
 }
@@ -243,7 +265,7 @@ static int NAME(column_sums)(const struct column_sums *task)
 {
     const long n = task->n;
     float *stack = scratch(task->shards * n);
-    if (!stack) return -1;
+    if (!stack) return NO_MEMORY;
     float *top = stack;
     for (long s = 0; s < task->shards; s++, top += n) {
         for (long j = 0; j < n; j++) top[j] = 0.0f;
@@ -261,7 +283,7 @@ static int NAME(cross_entropy)(const struct cross_entropy *task)
 {
     const long n = task->n;
     double *restrict powers = (double *)scratch(2 * n);
-    if (!powers) return -1;
+    if (!powers) return NO_MEMORY;
     for (long s = 0; s < task->shards; s++)
         for (long r = 0; r < task->rows; r++) {
             const long row = s * task->rows + r, label = task->labels[row];
@@ -298,7 +320,7 @@ static int NAME(reduce)(const struct reduce *task)
     const float divisor = task->divisor, inverse = 1.0f / divisor;
     float sum[REDUCE_BLOCK];
     float *others = task->num_pieces > 2 ? scratch(task->num_pieces * REDUCE_BLOCK) : 0;
-    if (task->num_pieces > 2 && !others) return -1;
+    if (task->num_pieces > 2 && !others) return NO_MEMORY;
     for (long start = task->start; start < task->stop; start += REDUCE_BLOCK) {
         const long count = task->stop - start < REDUCE_BLOCK ? task->stop - start : REDUCE_BLOCK;
         const float *restrict total = task->pieces[0] + start;

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 
 import torch
 
+from ptrain.engine.block import Loader
 from ptrain.engine.exchange import Exchange, Mean
-from ptrain.engine.step import Loader, TrainingStep
+from ptrain.engine.slices import Slices
+from ptrain.engine.step import TrainingStep
 
 PARTS = ("gather", "compute", "exchange", "waiting", "update")
 """Parts of a step; waiting, for slower ranks, is a part of the exchange."""
@@ -19,10 +21,10 @@ class Times:
 
     gather: list[float] = field(default_factory=list)
     """Filling the inputs; where threads do it at the same time, their mean."""
+    compute: list[float] = field(default_factory=list)
+    """Forward, backward, and the rank's own sums."""
     exchange: list[float] = field(default_factory=list)
-    """From the rank's own sum to the mean over all ranks, waiting for other ranks included."""
-    before: list[float] = field(default_factory=list)
-    """From the start of the step to that of the exchange: gathering and computing."""
+    """What is done only because there are other ranks or threads, waiting for them included."""
     step: list[float] = field(default_factory=list)
     """The whole step."""
 
@@ -82,25 +84,48 @@ class StepTimer:
         self.times = Times()
         self._step = step
         self._settle = settler(device)
-        self._loaders = {shards: TimedLoader(loader, self._settle) for shards, loader in step._loaders.items()}
-        self._exchange = TimedExchange(step._exchange, self._settle)
-        step._loaders.update(self._loaders)
-        step._exchange = self._exchange
+        self._parts = _parts_of_slices(step.slices) if step.slices is not None else _parts_of(step, self._settle)
 
     def run(self, epoch: int, index: int, valid_rows: int, stop: bool) -> bool:
         """Do a step, as ``TrainingStep.run``."""
-        for loader in self._loaders.values():
-            loader.seconds = 0.0
         start = time.perf_counter()
         stopping = self._step.run(epoch, index, valid_rows, stop)
         self._settle()
-        end = time.perf_counter()
-        gathering = sum(loader.seconds for loader in self._loaders.values())
-        self.times.gather.append(gathering / self._step.workers.count)
-        self.times.exchange.append(self._exchange.end - self._exchange.start)
-        self.times.before.append(self._exchange.start - start)
-        self.times.step.append(end - start)
+        gather, compute, exchange = self._parts(start)
+        self.times.gather.append(gather)
+        self.times.compute.append(compute)
+        self.times.exchange.append(exchange)
+        self.times.step.append(time.perf_counter() - start)
         return stopping
+
+
+def _parts_of_slices(slices: Slices) -> Callable[[float], tuple[float, float, float]]:
+    """Return what says how long gathering, computing and exchanging took in the step that just ended."""
+    clock: dict[str, float] = {}
+    slices.measure(clock)
+
+    def parts(start: float) -> tuple[float, float, float]:
+        times = clock["gather"], clock["compute"], clock["exchange"]
+        clock.clear()
+        return times
+
+    return parts
+
+
+def _parts_of(step: TrainingStep, settle: Callable[[], None]) -> Callable[[float], tuple[float, float, float]]:
+    """Return the same for a step that exchanges gradients."""
+    loaders = {shards: TimedLoader(loader, settle) for shards, loader in step._loaders.items()}
+    exchange = TimedExchange(step._exchange, settle)
+    step._loaders.update(loaders)
+    step._exchange = exchange
+
+    def parts(start: float) -> tuple[float, float, float]:
+        gather = sum(loader.seconds for loader in loaders.values()) / step.workers.count
+        for loader in loaders.values():
+            loader.seconds = 0.0
+        return gather, exchange.start - start - gather, exchange.end - exchange.start
+
+    return parts
 
 
 def settler(device: torch.device) -> Callable[[], None]:
@@ -116,12 +141,10 @@ def split(times: Sequence[Times]) -> list[dict[str, float]]:
     shortest = [min(values) for values in zip(*(rank.exchange for rank in times), strict=True)]
     rows = []
     for rank in times:
-        gather, exchange, before, step = map(_mean, (rank.gather, rank.exchange, rank.before, rank.step))
+        gather, compute, exchange, step = map(_mean, (rank.gather, rank.compute, rank.exchange, rank.step))
         waiting = exchange - _mean(shortest)
-        update = step - before - exchange
-        rows.append(
-            dict(zip((*PARTS, "step"), (gather, before - gather, exchange, waiting, update, step), strict=True))
-        )
+        update = step - gather - compute - exchange
+        rows.append(dict(zip((*PARTS, "step"), (gather, compute, exchange, waiting, update, step), strict=True)))
     return rows
 
 

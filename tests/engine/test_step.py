@@ -1,16 +1,21 @@
 """Steps on one rank: threads, groups of shards, stopping, clipping, divergence. Several ranks: tests/verbs."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import torch
 
 import ptrain.engine.step as step_module
+from ptrain import native
 from ptrain.comm.base import RankInfo
 from ptrain.comm.single import SingleCommunicator
 from ptrain.config import Config, ModelConfig, OptimizerConfig, TrainConfig
 from ptrain.data.loader import Normalization, ShardLoader
 from ptrain.data.plan import BatchPlan
 from ptrain.data.samples import Samples, Split
+from ptrain.engine import slices
+from ptrain.engine.block import DropoutKey
 from ptrain.engine.mlp import initialise, layout_of, parameters_sha256
 from ptrain.engine.state import State, new_state
 from ptrain.engine.step import TrainingStep
@@ -100,6 +105,48 @@ def test_threads_and_groups_do_not_change_a_bit(name: str, monkeypatch: pytest.M
     assert train(config, threads=2)[0] == sha256
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adamw"])
+def test_slices_have_the_bits_of_exchanged_gradients(optimizer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rules = OptimizerConfig(optimizer=optimizer, weight_decay=0.1, clip_norm=0.3)  # type: ignore[arg-type]
+    config = Config(model=ModelConfig(hidden=(13, 6), dropout=0.1), optimizer=rules, train=TrainConfig(batch_size=16))
+    results = {}
+    for sliced in (False, True):
+        monkeypatch.setattr(slices, "pays", lambda layout, rows, places, sliced=sliced: sliced)
+        for threads in (1, 2, 5):
+            step, *_ = training(config, threads=threads)
+            assert (step.slices is not None) is sliced
+            step.close()
+            results[sliced, threads] = train(config, threads)
+    sha256, losses, hits = results[False, 1]
+    for other in results.values():
+        assert other[0] == sha256
+        assert torch.equal(other[1], losses)
+        assert torch.equal(other[2], hits)
+
+
+@pytest.mark.parametrize("failing", range(3))
+def test_an_error_in_any_thread_ends_the_step(failing: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others, who wait for it at a barrier, do not wait for ever."""
+    monkeypatch.setattr(slices, "pays", lambda layout, rows, places: True)
+    model = ModelConfig(hidden=(7,), dropout=0.5)
+    step, *_ = training(Config(model=model, train=TrainConfig(batch_size=16)), threads=3)
+    step.run(0, 0, 16)
+    assert step.slices is not None
+    first, _ = step.slices._blocks[failing]
+    fill = DropoutKey.fill
+
+    def fails(self: DropoutKey, mask: torch.Tensor, layer: int, probability: float) -> None:
+        if self.shards == first:
+            raise OSError("no masks")
+        fill(self, mask, layer, probability)
+
+    monkeypatch.setattr(DropoutKey, "fill", fails)
+    with pytest.raises(OSError if failing == 0 else native.GivenUpError):
+        step.run(0, 1, 16)
+    with pytest.raises(OSError, match="no masks") if failing else contextlib.nullcontext():
+        step.close()
+
+
 @pytest.mark.parametrize("batch_size", [1, 10, "all"])
 def test_pattern_mini_batch_and_batch_training_each_lower_the_loss(batch_size: int) -> None:
     config = Config(
@@ -152,9 +199,6 @@ def test_a_request_to_stop_is_seen_after_the_step() -> None:
 def test_divergence_names_step_and_shard_and_keeps_the_parameters(where: str) -> None:
     step, state, plan = training(CONFIGS["plain"])
     step.run(0, 0, 16)
-    order = step._loaders[range(8)]
-    block = step._blocks[range(8)]
-    order.fill(0, 1, block.features, block.labels, block.weights)
     if where == "loss":
         state.parameters.fill_(float("inf"))
     else:

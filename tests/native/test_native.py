@@ -188,7 +188,7 @@ def test_gather_takes_rows_and_fills_up(kind: type[np.generic], label_kind: type
     out, classes, weights = torch.full((2, 5, 37), 7.0), torch.full((2, 5), 7), torch.full((2, 5), 7.0)
     call = native.gather(features, labels, offset, scale, out, classes, weights)
     indices = np.array([3, 49, 0, 3, 17, 20, 21], dtype=np.int64)
-    native.set_indices(call, indices, 0, 7)
+    native.set_indices(call, indices, 7)
     call()
     expected = (torch.from_numpy(features[indices].astype(np.float32)) - offset) * scale
     assert torch.equal(out.view(10, 37)[:7], expected)

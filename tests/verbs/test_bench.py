@@ -150,7 +150,7 @@ def test_the_split_of_any_times(rows: list[tuple[float, ...]], num_steps: int) -
     times = [
         Times(
             gather=[gather] * num_steps,
-            before=[gather + compute] * num_steps,
+            compute=[compute] * num_steps,
             exchange=[exchange] * num_steps,
             step=[gather + compute + exchange + update] * num_steps,
         )
