@@ -121,7 +121,7 @@ def run_program(program: Program, job: Job) -> dict[str, Any]:
     code, out, err = run_limited(command, TIME_LIMIT, environ)
     found = last_json(out)
     if code != 0 or found is None:
-        return {"error": "too slow" if code is None else last_cause(err) or f"exit code {code}"}
+        return failure(code, err)
     return {"rates": found["samples_per_second"][1:], "accuracy": found["accuracy"]}
 
 
@@ -135,10 +135,15 @@ def run_ptrain(program: Program, job: Job) -> dict[str, Any]:
         flags += ["--threads", str(program.threads), *ranks, *program.flags, *job.flags]
         code, _, err = run_limited([sys.executable, "-m", "ptrain", "train", *flags], TIME_LIMIT, environment(program))
         if code != 0:
-            return {"error": "too slow" if code is None else last_cause(err) or f"exit code {code}"}
+            return failure(code, err)
         lines = (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         accuracy = json.loads((run_dir / "evaluation.json").read_text(encoding="utf-8"))["overall_accuracy"]
         return {"rates": [json.loads(line)["samples_per_second"] for line in lines][1:], "accuracy": accuracy}
+
+
+def failure(code: int | None, err: str) -> dict[str, Any]:
+    """Return what is kept of a program that failed: its cause, and the end of its whole message."""
+    return {"error": "too slow" if code is None else last_cause(err) or f"exit code {code}", "message": err[-4000:]}
 
 
 def environment(program: Program) -> dict[str, str]:

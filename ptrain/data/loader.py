@@ -13,7 +13,7 @@ from ptrain.data.permutation import KeyedPermutation
 from ptrain.data.plan import BatchPlan
 from ptrain.data.samples import Split
 from ptrain.keys import derive_key
-from ptrain.native import Call, set_indices
+from ptrain.native import Call, address, set_indices
 
 POSITIONS_AHEAD = 4096
 """Positions of the order that are evaluated at once."""
@@ -44,7 +44,7 @@ class ShardLoader:
         self._gather = Gatherer(split.samples, len(shards), plan.rows, normalization, device)
         self._epoch = -1
         self._order = KeyedPermutation(1, 0)
-        self._window: dict[int, tuple[NDArray[np.int64], int]] = {}
+        self._window: dict[int, tuple[NDArray[np.int64], int, int]] = {}
         self._steps_ahead = max(1, POSITIONS_AHEAD // (len(shards) * plan.rows))
         self._bound: Call | None = None
 
@@ -55,13 +55,13 @@ class ShardLoader:
         weights: (shards, rows) float32, 1 for a sample.
         """
         self.aim(epoch, step)
-        indices, ahead = self._aimed
+        indices, ahead, _ = self._aimed
         self._gather(indices, features, labels, weights, ahead=ahead)
 
     def send(self, epoch: int, step: int) -> None:
         """Tell the device which samples the step has, without waiting for it: the host's part of ``fill``."""
         self.aim(epoch, step)
-        indices, ahead = self._aimed
+        indices, ahead, _ = self._aimed
         self._gather.send(indices[: len(indices) - ahead])
 
     def collect(self) -> None:
@@ -88,12 +88,15 @@ class ShardLoader:
             self._window = {}
         if step not in self._window:
             self._window = self._indices(step)
-        indices, ahead = self._aimed = self._window[step]
+        indices, ahead, place = self._aimed = self._window[step]
         if self._bound is not None:
-            set_indices(self._bound, indices, len(indices) - ahead, ahead)
+            set_indices(self._bound, indices, len(indices) - ahead, ahead, place)
 
-    def _indices(self, first: int) -> dict[int, tuple[NDArray[np.int64], int]]:
-        """Return the samples of the steps from ``first`` on: a few steps at a time cost little more than one."""
+    def _indices(self, first: int) -> dict[int, tuple[NDArray[np.int64], int, int]]:
+        """Return the samples of the steps from ``first`` on: a few steps at a time cost little more than one.
+
+        With each step's come the number of those that are the next step's, and the address of the first.
+        """
         steps = range(first, min(first + self._steps_ahead, self._plan.steps_per_epoch))
         blocks = [self._plan.block(step, self._shards) for step in steps]
         positions = np.concatenate([np.arange(block.start, block.stop) for block in blocks])
@@ -101,8 +104,9 @@ class ShardLoader:
         ends = np.cumsum([len(block) for block in blocks])
         # With those of the next step, whose samples may come near in the meantime.
         coming = [*map(len, blocks[1:]), 0]
+        place = address(indices)
         return {
-            step: (indices[end - len(block) : end + more], more)
+            step: (indices[end - len(block) : end + more], more, place + indices.itemsize * (end - len(block)))
             for step, block, end, more in zip(steps, blocks, ends.tolist(), coming, strict=True)
         }
 

@@ -38,8 +38,8 @@ PAGE = 1024
 """4-byte words of a page."""
 
 
-LOCAL, MEAN, UPDATE = PHASES = slice(0, 2), slice(2, 5), slice(5, 7)
-"""Of a place's parts: what it does alone, the mean over all shards, the update. Each ends when all places are done."""
+LOCAL, MEAN, UPDATE = slice(0, 2), slice(2, 5), slice(5, 7)
+"""Of a place's parts: what it does alone; the mean, when all are there; the update, until all are done."""
 
 Parts = list[tuple[str, list[Operation]]]
 """Names of the parts of a step's time, and what is done in them."""
@@ -167,7 +167,10 @@ class Slices:
         self._clips = config.optimizer.clip_norm is not None
         self._clock: dict[str, float] | None = None
         self._team = self._start(workers) if workers.count > 1 else None
-        self._phases = [[("", native.fuse(_operations(self._parts[0][phase])))] for phase in PHASES]
+        # The factor of a clipped gradient is computed in between.
+        phases = [LOCAL, MEAN, UPDATE] if self._clips else [LOCAL, slice(MEAN.start, UPDATE.stop)]
+        self._split = [self._parts[0][phase] for phase in phases]
+        self._phases: list[Parts] = [[("", native.fuse(_operations(parts)))] for parts in self._split]
 
     def _block(self, shards: range, first: int, class_weights: torch.Tensor | None) -> Block:
         """Return the block of some shards; ``first`` is the first of this rank's."""
@@ -230,7 +233,6 @@ class Slices:
         words = torch.zeros(native.BARRIER_WORDS, dtype=torch.int32)
         self._barriers.append(words)
         meet = native.barrier(words, workers.count, spins(workers.count, os.cpu_count() or 1))
-        # The factor of a clipped gradient is computed by the first thread.
         pause: list[Operation] = [meet] if self._clips else []
         work = [[*_operations(parts[: UPDATE.start]), *pause, *_operations(parts[UPDATE])] for parts in self._parts[1:]]
         return _Team(workers, work, meet, self._give_up)
@@ -238,9 +240,7 @@ class Slices:
     def measure(self, clock: dict[str, float]) -> None:
         """From now on add the seconds of each part of the first thread's work to ``clock``."""
         self._clock = clock
-        self._phases = [
-            [(name, native.fuse(operations)) for name, operations in self._parts[0][phase]] for phase in PHASES
-        ]
+        self._phases = [[(name, native.fuse(operations)) for name, operations in parts] for parts in self._split]
 
     def __call__(
         self, epoch: int, step: int, valid_rows: int, stop: bool, rate: float, beat: Callable[[str, bool], None]
@@ -252,7 +252,7 @@ class Slices:
         number = self._state.step
         for loader in self._loaders:
             loader.aim(epoch, step)
-        for shards, block in self._blocks:
+        for shards, block in self._blocks if self._config.model.dropout else ():
             block.set_key(DropoutKey(seed=self._config.train.seed, step=number, shards=shards))
         if valid_rows != self._divisor:
             self._divisor = valid_rows
@@ -261,16 +261,15 @@ class Slices:
         # Two sets, in turn: a rank may be a step ahead when another reads those of this step.
         stops = self._stops[number % 2]
         stops[self._rank] = stop
-        if not self._clips:
-            self._update.aim(self._updates, 1.0, rate, number)
+        self._update.aim(self._updates, 1.0, rate, number)
         self._let_go()
-        self._do(0)
+        self._do(self._phases[0])
         beat(f"exchanging the gradient of step {number}", True)
-        self._do(1)
+        self._do(self._phases[1])
         if self._clips:
             self._update.aim(self._updates, self._clipped(), rate, number)
             self._let_go()
-        self._do(2)
+            self._do(self._phases[2])
         return bool(stops.any()), bool(self._flags.all())
 
     def _let_go(self) -> None:
@@ -278,9 +277,9 @@ class Slices:
         if self._team is not None:
             self._team.meet()
 
-    def _do(self, phase: int) -> None:
+    def _do(self, phase: Parts) -> None:
         """Do a phase of the first thread's work."""
-        for name, operations in self._phases[phase]:
+        for name, operations in phase:
             start = time.perf_counter()
             try:
                 for operation in operations:

@@ -319,14 +319,14 @@ def gather(
     return Call("gather", [*words, *_shards(out), labels_out, weights_out])
 
 
-def set_indices(call: Call, indices: NDArray[np.int64], count: int, ahead: int = 0) -> None:
+def set_indices(call: Call, indices: NDArray[np.int64], count: int, ahead: int = 0, place: int | None = None) -> None:
     """Let a call of ``gather`` take the rows indices[:count]; the array must live until after the call.
 
-    ``ahead`` more indices behind them are of rows that are taken soon.
+    ``ahead`` more indices behind them are of rows that are taken soon. ``place``: their address, where it is known.
     """
     assert indices.dtype == np.int64
     assert indices.flags.c_contiguous
-    call.words[5:8] = address(indices), count, ahead
+    call.words[5:8] = address(indices) if place is None else place, count, ahead
 
 
 def barrier(words: torch.Tensor, size: int, spins: int) -> Call:
