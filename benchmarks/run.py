@@ -60,7 +60,7 @@ class Program:
     module: str = ""
     """Below benchmarks.programs; empty for ptrain."""
     flags: tuple[str, ...] = ()
-    """Of ptrain train."""
+    """Of ptrain train, or of the module."""
     starter: str = ""
     """What starts several ranks: torchrun or mpirun."""
 
@@ -108,7 +108,7 @@ def run_program(program: Program, job: Job) -> dict[str, Any]:
     if not program.module:
         return run_ptrain(program, job)
     python = os.environ["PTRAIN_BENCHMARK_PEERS"]
-    command = [python, "-m", f"benchmarks.programs.{program.module}", *job.flags]
+    command = [python, "-m", f"benchmarks.programs.{program.module}", *program.flags, *job.flags]
     environ = environment(program)
     if program.starter == "torchrun":
         command[1:2] = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={program.ranks}", "-m"]

@@ -17,9 +17,9 @@ LEARNING_RATE = 0.01
 CLASSES = 10
 
 
-def arguments() -> argparse.Namespace:
-    """Return hidden widths, global batch size and epochs."""
-    parser = argparse.ArgumentParser()
+def arguments(parser: argparse.ArgumentParser | None = None) -> argparse.Namespace:
+    """Return hidden widths, global batch size and epochs, and what ``parser`` knows besides."""
+    parser = parser or argparse.ArgumentParser()
     parser.add_argument("--hidden", type=int, nargs="+", default=[128, 128])
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--epochs", type=int, default=5)

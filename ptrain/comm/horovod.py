@@ -42,6 +42,8 @@ class HorovodCommunicator(Communicator):
         os.environ.setdefault("HOROVOD_CYCLE_TIME", CYCLE_TIME)
         if device.type == "cuda":
             torch.cuda.set_device(device)
+            # The default stream then waits for NCCL, and not this thread; ptrain's steps are on the default stream.
+            os.environ.setdefault("HOROVOD_ENABLE_ASYNC_COMPLETION", "1")
         hvd.init()
         fix = "start the ranks with the mpirun of the MPI that Horovod was built with, or with horovodrun"
         try:

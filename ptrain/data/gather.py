@@ -11,6 +11,7 @@ from torch import Tensor
 from ptrain import native
 from ptrain.data.normalization import Normalization, normalize_
 from ptrain.data.samples import Samples
+from ptrain.upload import Upload
 
 _UPLOAD_BYTES = 64 * 2**20
 _SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
@@ -38,16 +39,16 @@ class Gatherer:
 
         By default they are on a GPU that has twice the room for them. Copies are shared by all Gatherers.
         """
-        self._shape = (groups, rows)
         self._offset, self._scale = normalization.on(device)
         total = groups * rows
-        self._weights = torch.zeros(self._shape, dtype=torch.float32, device=device)
-        self._weighted = 0
         if resident is None:
             resident = device.type == "cuda" and _fits(samples, device)
         self._rows = _ResidentRows(samples, total, device) if resident else _HostRows(samples, total, device)
         self._stored = self._rows.features.view(groups, rows, -1)
         self._classes = self._rows.labels.view(groups, rows)
+        self._places = torch.arange(total, device=device).view(groups, rows)
+        self._padding = torch.zeros(groups, rows, dtype=torch.bool, device=device)
+        self._total, self._on_cpu, self._full = total, device.type == "cpu", False
         self._samples = samples
         self._compiled = device.type == "cpu" and _is_simple(samples) and native.instruction_set() is not None
         self._call: native.Call | None = None
@@ -76,25 +77,33 @@ class Gatherer:
             native.set_indices(call, indices, len(indices) - ahead, ahead)
             call()
             return
-        indices = indices[: len(indices) - ahead]
-        groups, rows = self._shape
-        count = len(indices)
-        if count:
-            self._rows.take(indices)
-            normalize_(features.copy_(self._stored), self._offset, self._scale)
-            labels.copy_(self._classes)
-        if count != self._weighted:
-            flat = self._weights.view(-1)
-            flat[:count] = 1
-            flat[count:] = 0
-            self._weighted = count
-        weights.copy_(self._weights)
-        if count < groups * rows:
-            full, rest = divmod(count, rows)
-            features[full, rest:] = 0
-            features[full + 1 :] = 0
-            labels[full, rest:] = 0
-            labels[full + 1 :] = 0
+        self.send(indices[: len(indices) - ahead])
+        self.collect()
+        self.take(slice(None), features, labels, weights)
+
+    def send(self, indices: NDArray[np.int64]) -> None:
+        """Send these indices, or the stored samples themselves, to the device: all that is to be done on the host.
+
+        It does not wait for the device. ``collect`` and then ``take`` are work of the device alone, on buffers that
+        stay where they are, with the same operations whatever the indices are: a graph can do them.
+        """
+        self._rows.send(indices)
+        self._full = len(indices) == self._total
+
+    def collect(self) -> None:
+        """Bring together the stored samples that were sent for."""
+        self._rows.collect()
+        torch.ge(self._places, self._rows.count, out=self._padding)
+
+    def take(self, groups: slice, features: Tensor, labels: Tensor, weights: Tensor) -> None:
+        """Fill tensors, as those of a call, with some of the groups that were collected last."""
+        padding = self._padding[groups]
+        normalize_(features.copy_(self._stored[groups]), self._offset, self._scale)
+        labels.copy_(self._classes[groups])
+        torch.logical_not(padding, out=weights)
+        if not (self._on_cpu and self._full):
+            features.masked_fill_(padding.unsqueeze(-1), 0.0)
+            labels.masked_fill_(padding, 0)
 
 
 def _is_simple(samples: Samples) -> bool:
@@ -113,27 +122,29 @@ class _HostRows:
         # numpy.take would first copy an array of another byte order, alignment or layout, all of it
         flags = self._features.flags
         self._plain = flags.c_contiguous and flags.aligned and self._features.dtype.isnative
-        self._raw = np.zeros((total, self._features.shape[1]), self._features.dtype.newbyteorder("="))
-        self._classes = np.zeros(total, dtype=np.int64)
-        self._host = (torch.from_numpy(self._raw), torch.from_numpy(self._classes))
-        self._moves = device.type != "cpu"
-        self.features, self.labels = self._host
-        """Stored features (total, F) and labels (total,) on the device; the first rows are what was taken last."""
-        if self._moves:
-            self.features, self.labels = (torch.empty_like(part, device=device) for part in self._host)
+        stored = _torch_type(samples.features.dtype)
+        self.features = torch.zeros((total, self._features.shape[1]), dtype=stored, device=device)
+        """Stored features (total, F); the first rows are what was taken last."""
+        numbers = torch.zeros(total + 1, dtype=torch.int64, device=device)
+        self.labels, self.count = numbers[:total], numbers[total]
+        """Labels (total,) like the features, and how many of the rows that are."""
+        self._upload = Upload([self.features, numbers])
 
-    def take(self, indices: NDArray[np.int64]) -> None:
+    def send(self, indices: NDArray[np.int64]) -> None:
         """Take these samples into the first rows of ``features`` and ``labels``."""
         count = len(indices)
+        raw, numbers = (host.numpy() for host in self._upload.fill())
         if self._plain:
             # any mode but "raise" writes straight into out; indices are in range by construction
-            np.take(self._features, indices, 0, self._raw[:count], "clip")
+            np.take(self._features, indices, 0, raw[:count], "clip")
         else:
-            self._raw[:count] = self._features[indices]
-        self._classes[:count] = self._labels[indices]
-        if self._moves:
-            self.features.copy_(self._host[0])
-            self.labels.copy_(self._host[1])
+            raw[:count] = self._features[indices]
+        numbers[:count] = self._labels[indices]
+        numbers[-1] = count
+        self._upload.send()
+
+    def collect(self) -> None:
+        """Do nothing more: what was sent is on the device."""
 
 
 class _ResidentRows:
@@ -141,7 +152,10 @@ class _ResidentRows:
 
     def __init__(self, samples: Samples, total: int, device: torch.device) -> None:
         stored, self._all_labels = _copy_to(samples, device)
-        self._index = torch.zeros(total, dtype=torch.int64, device=device)
+        numbers = torch.zeros(total + 1, dtype=torch.int64, device=device)
+        self._index, self.count = numbers[:total], numbers[total]
+        """Which samples, and how many."""
+        self._upload = Upload([numbers])
         self.labels = torch.zeros(total, dtype=torch.int64, device=device)
         self.features = torch.zeros((total, stored.shape[1]), dtype=stored.dtype, device=device)
         """As in _HostRows."""
@@ -149,12 +163,22 @@ class _ResidentRows:
         signed = _SIGNED.get(stored.dtype, stored.dtype)
         self._source, self._target = stored.view(signed), self.features.view(signed)
 
-    def take(self, indices: NDArray[np.int64]) -> None:
-        """Take these samples into the first rows of ``features`` and ``labels``."""
-        # pageable memory is staged before this returns, so the host does not wait for the GPU
-        self._index[: len(indices)].copy_(torch.from_numpy(indices), non_blocking=True)
+    def send(self, indices: NDArray[np.int64]) -> None:
+        """Ask for these samples."""
+        numbers = self._upload.fill()[0].numpy()
+        numbers[: len(indices)] = indices
+        numbers[-1] = len(indices)
+        self._upload.send()
+
+    def collect(self) -> None:
+        """Take them into the first rows of ``features`` and ``labels``."""
         torch.index_select(self._source, 0, self._index, out=self._target)
         torch.index_select(self._all_labels, 0, self._index, out=self.labels)
+
+
+def _torch_type(dtype: np.dtype[np.generic]) -> torch.dtype:
+    """Return torch's name for what numpy stores, in this machine's byte order."""
+    return torch.from_numpy(np.empty(0, dtype.newbyteorder("="))).dtype
 
 
 def _fits(samples: Samples, device: torch.device) -> bool:
@@ -168,8 +192,7 @@ def _copy_to(samples: Samples, device: torch.device) -> tuple[Tensor, Tensor]:
         copies = _resident.setdefault(samples, {})
         if device not in copies:
             native = samples.features.dtype.newbyteorder("=")
-            sample_type = torch.from_numpy(np.empty(0, native)).dtype
-            features = torch.empty(samples.features.shape, dtype=sample_type, device=device)
+            features = torch.empty(samples.features.shape, dtype=_torch_type(native), device=device)
             rows = max(1, _UPLOAD_BYTES // (samples.features.shape[1] * native.itemsize))
             for start in range(0, len(samples), rows):
                 block = np.array(samples.features[start : start + rows], dtype=native, order="C")

@@ -58,6 +58,21 @@ class ShardLoader:
         indices, ahead, _ = self._aimed
         self._gather(indices, features, labels, weights, ahead=ahead)
 
+    def send(self, epoch: int, step: int) -> None:
+        """Tell the device which samples the step has, without waiting for it: the host's part of ``fill``."""
+        self.aim(epoch, step)
+        indices, ahead, _ = self._aimed
+        self._gather.send(indices[: len(indices) - ahead])
+
+    def collect(self) -> None:
+        """Bring together, on the device, what was sent: as ``take``, with the same operations on every step."""
+        self._gather.collect()
+
+    def take(self, shards: range, features: Tensor, labels: Tensor, weights: Tensor) -> None:
+        """Fill tensors, as ``fill`` does, with some of the shards of what was collected last."""
+        first = self._shards.start
+        self._gather.take(slice(shards.start - first, shards.stop - first), features, labels, weights)
+
     def bind(self, features: Tensor, labels: Tensor, weights: Tensor) -> Callable[[], object]:
         """Return what fills these tensors, as ``fill`` does, with the samples of ``aim``: if possible compiled."""
         self._bound = self._gather.bind(features, labels, weights)

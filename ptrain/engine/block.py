@@ -18,6 +18,7 @@ from ptrain.engine.buffers import Product, ShardBuffer
 from ptrain.engine.losses import LOSSES
 from ptrain.engine.mlp import Layout
 from ptrain.keys import derive_key
+from ptrain.upload import Upload
 
 Operation = Callable[[], object]
 
@@ -47,6 +48,15 @@ class Loader(Protocol):
 
     def fill(self, epoch: int, step: int, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> None:
         """Fill (shards, rows, inputs), (shards, rows) and (shards, rows) for one step of an epoch."""
+
+    def send(self, epoch: int, step: int) -> None:
+        """Do what the host has to do for a step, without waiting for the device."""
+
+    def collect(self) -> None:
+        """Do what the device has to do next, for all shards: the same operations on the same buffers at every step."""
+
+    def take(self, shards: range, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> None:
+        """Fill tensors, as ``fill`` does, with what was collected for some of the shards, as ``collect`` does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +148,7 @@ class Block:
         half = precision == "bf16"
         self._product_inputs = [buffer(w, torch.bfloat16) if half else None for w in widths[:-1]]
         self._product_grads = [buffer(w, torch.bfloat16) if half else None for w in widths[1:]]
-        self._dropout = _Dropout(model.dropout, inputs[1:]) if model.dropout else None
+        self._dropout = _Dropout(model.dropout, inputs[1:]) if model.dropout and inputs[1:] else None
 
         self.features = self._inputs.view
         self.labels = torch.zeros(shards, rows, dtype=torch.int64, device=device)
@@ -160,7 +170,9 @@ class Block:
             epoch_hits=torch.zeros(shards, rows, dtype=torch.int64, device=device),
         )
         self._losses = self._loss(unread)
-        self.operations = [] if training is None else self._training(training)
+        self.recordable = [] if training is None else self._training(training)
+        """What ``train`` does after ``draw``. torch's kernels: operations of the device alone, on fixed buffers."""
+        self.operations = [*([] if self._dropout is None else [self.draw]), *self.recordable]
         """What ``train`` does, after ``set_key`` where there is dropout."""
         self._train = native.fuse(self.operations)
 
@@ -184,6 +196,11 @@ class Block:
         """Say what the dropout masks of the next step are a function of."""
         if self._dropout is not None:
             self._dropout.key = masks
+
+    def draw(self) -> None:
+        """Draw the dropout masks, after ``set_key``, and send them to the device without waiting for it."""
+        if self._dropout is not None:
+            self._dropout.draw()
 
     def _training(self, training: Training) -> list[Operation]:
         sources = [self._inputs, *self._outputs[:-1]]
@@ -300,16 +317,18 @@ class _Dropout:
         self.outputs = buffers
         self.masks = [buffer.like() for buffer in buffers]
         self.key: DropoutKey
+        self._upload = Upload([mask.flat for mask in self.masks])
+
+    def draw(self) -> None:
+        """Draw the masks of all layers."""
+        for layer, (mask, host) in enumerate(zip(self.masks, self._upload.fill(), strict=True)):
+            self.key.fill(host.as_strided(mask.view.shape, mask.view.stride()), layer, self.probability)
+        self._upload.send()
 
     def drop(self, layer: int, source: ShardBuffer) -> Operation:
-        """Return the operation that draws the mask of a layer and applies it."""
+        """Return the operation that applies the mask of a layer."""
         mask, dropped = self.masks[layer], self.outputs[layer]
-
-        def apply() -> None:
-            self.key.fill(mask.view, layer, self.probability)
-            torch.mul(source.flat, mask.flat, out=dropped.flat)
-
-        return apply
+        return lambda: torch.mul(source.flat, mask.flat, out=dropped.flat)
 
 
 @dataclass(frozen=True, kw_only=True)

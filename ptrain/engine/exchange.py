@@ -1,5 +1,6 @@
 """From the sums of each rank's shards to the mean gradient that all ranks see: by messages, or in shared memory."""
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from ptrain import native
 from ptrain.comm.base import Communicator
 from ptrain.comm.ordered import Node, OrderedSum, plan_additions
 from ptrain.comm.window import open_window
+from ptrain.engine.guard import Guard
 from ptrain.engine.mlp import ALIGNMENT
 from ptrain.engine.workers import Workers, spins
 
@@ -49,11 +51,11 @@ class Mean:
     gradient: torch.Tensor
     """(length,): the mean over the rows of the global batch. Valid until the next exchange; not to be written to."""
     loss: float
-    """Sum of the row losses."""
+    """Sum of the row losses; not a number where it is not known on the host."""
     stops: float
     """Number of ranks that asked to stop."""
     finite: bool
-    """Whether loss and gradient are finite."""
+    """Whether loss and gradient are finite; true, and no stops, where a guard has to be asked."""
 
 
 class Exchange(Protocol):
@@ -67,12 +69,18 @@ class Exchange(Protocol):
 
 
 class Messages:
-    """Through the communicator: the ordered sum, or with ``allreduce`` the backend's own."""
+    """Through the communicator: the ordered sum, or with ``allreduce`` the backend's own.
+
+    With a guard nothing is read on the host: the guard is told, and may be asked later.
+    """
 
     name = "messages"
 
-    def __init__(self, plan: Plan, comm: Communicator, device: torch.device, reduction: str):
+    def __init__(
+        self, plan: Plan, comm: Communicator, device: torch.device, reduction: str, guard: Guard | None = None
+    ):
         self._comm = comm
+        self._guard = guard
         length = self._length = plan.length
         ordered = reduction == "ordered"
         self._ordered = OrderedSum(comm, plan.owners, length + CONTROL, device=device) if ordered else None
@@ -82,17 +90,25 @@ class Messages:
         additions, rest = plan_additions([node for node, _ in plan.nodes], plan.num_shards)
         self._additions = [(self.workspace[rows[left]], self.workspace[rows[right]]) for left, right in additions]
         self._partials = [(start, size, self.workspace[rows[index]]) for (start, size), index in rest]
-        self._mean = torch.zeros(length, device=device)
+        # And, behind the gradient, of the losses.
+        self._mean = torch.zeros(length + 1, device=device)
+        self._zeros = torch.zeros_like(self._mean)
 
     def __call__(self, valid_rows: int) -> Mean:
         """Return the mean over all ranks' sums."""
         for left, right in self._additions:
             left.add_(right)
         total = self._total()
-        loss, stops = total[self._length : self._length + 2].tolist()
-        torch.div(total[: self._length], float(valid_rows), out=self._mean)
-        finite = loss - loss == 0.0 and bool(self._mean.isfinite().all())
-        return Mean(gradient=self._mean, loss=loss, stops=stops, finite=finite)
+        loss, stops = self._length, self._length + 1
+        torch.div(total[:stops], float(valid_rows), out=self._mean)
+        gradient = self._mean[:loss]
+        # 0, or not a number where an element is not finite: many times as fast as to ask each of them.
+        zero = torch.dot(self._mean, self._zeros)
+        if self._guard is not None:
+            self._guard.judge(zero, total[stops])
+            return Mean(gradient=gradient, loss=math.nan, stops=0.0, finite=True)
+        control = total[loss : stops + 1].tolist()
+        return Mean(gradient=gradient, loss=control[0], stops=control[1], finite=zero.item() == 0.0)
 
     def _total(self) -> torch.Tensor:
         if self._ordered is not None:
@@ -185,14 +201,20 @@ def shared_bytes(length: int, places: int, vectors: int) -> int:
 
 
 def make_exchange(
-    kind: str, plan: Plan, comm: Communicator, workers: Workers, device: torch.device, reduction: str
+    kind: str,
+    plan: Plan,
+    comm: Communicator,
+    workers: Workers,
+    device: torch.device,
+    reduction: str,
+    guard: Guard | None = None,
 ) -> tuple[Exchange, str]:
     """Return the exchange, and why it is not shared memory where that was to be tried. Every rank calls it.
 
-    kind: auto (shared memory where all ranks can have it), or messages.
+    kind: auto (shared memory where all ranks can have it and there is no guard), or messages.
     """
-    if device.type != "cpu" or reduction != "ordered" or kind == "messages":
-        return Messages(plan, comm, device, reduction), ""
+    if device.type != "cpu" or reduction != "ordered" or kind == "messages" or guard is not None:
+        return Messages(plan, comm, device, reduction, guard), ""
     if native.instruction_set() is None:
         return Messages(plan, comm, device, reduction), "the kernels are not compiled"
     size = comm.info.size

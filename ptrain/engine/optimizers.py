@@ -77,7 +77,8 @@ def update_(config: OptimizerConfig, learning_rate: float, step: int, part: Slic
 class Update:
     """The update of a run's vectors, slice by slice: compiled where that is possible, with the same bits as torch's.
 
-    parameters, the vectors of the optimizer's ``state`` and ``decay``: (length,); ``slices`` cut them.
+    parameters, the vectors of the optimizer's ``state`` and ``decay``: (length,); ``slices`` cut them. With ``ok``, a
+    bool scalar on their device, an update changes nothing where it is false, and the host does not wait for it.
     """
 
     def __init__(
@@ -87,24 +88,40 @@ class Update:
         state: Mapping[str, torch.Tensor],
         decay: torch.Tensor | None,
         slices: Sequence[slice],
+        ok: torch.Tensor | None = None,
     ):
         self._config = config
         self._parameters, self._state, self._decay, self._slices = parameters, state, decay, slices
         self._compiled = parameters.device.type == "cpu" and native.instruction_set() is not None
-        self._scratch = torch.empty(0) if self._compiled else torch.zeros_like(parameters)
+        self._scratch, self._own = (
+            torch.empty(0) if self._compiled else torch.zeros_like(parameters) for _ in ("scratch", "gradient")
+        )
+        self._ok = torch.empty(0) if ok is None else ok
+        # With what each was before the update.
+        self._kept = [] if ok is None else [(v, torch.empty_like(v)) for v in (parameters, *state.values())]
         self._calls: dict[tuple[int, int], native.Call] = {}
 
-    def __call__(self, index: int, gradient: torch.Tensor, factor: float, rate: float, step: int) -> None:
+    def __call__(
+        self, index: int, gradient: torch.Tensor, factor: float | torch.Tensor, rate: float, step: int
+    ) -> None:
         """Update slice ``index`` with ``factor`` times the mean gradient (length,), which is left as it is."""
+        part = self._slices[index]
+        for vector, kept in self._kept:
+            kept[part].copy_(vector[part])
+        self._apply(index, gradient, factor, rate, step)
+        for vector, kept in self._kept:
+            torch.where(self._ok, vector[part], kept[part], out=vector[part])
+
+    def _apply(self, index: int, gradient: torch.Tensor, factor: float | torch.Tensor, rate: float, step: int) -> None:
         if self._compiled:
             key = (index, native.address(gradient))
             if key not in self._calls:
                 self._calls[key] = self.bind(index, gradient)
-            self.aim([self._calls[key]], factor, rate, step)
+            self.aim([self._calls[key]], float(factor), rate, step)
             self._calls[key]()
             return
         part = self._slices[index]
-        own = gradient[part].clone() if factor == 1.0 else gradient[part] * factor
+        own = torch.mul(gradient[part], factor, out=self._own[part])
         vectors = Slice(
             parameters=self._parameters[part],
             gradient=own,

@@ -1,6 +1,7 @@
 """One training step: local shards, ordered sum over all ranks, update. The same bits on any number of ranks."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
@@ -8,6 +9,8 @@ from ptrain.comm.base import Communicator
 from ptrain.config import Config
 from ptrain.engine.block import Block, DropoutKey, Loader, Training, parameters_for
 from ptrain.engine.exchange import CONTROL, Plan, make_exchange
+from ptrain.engine.graph import Task, recorded
+from ptrain.engine.guard import EVERY, Guard, clip_factor
 from ptrain.engine.kernels import resolve
 from ptrain.engine.mlp import ALIGNMENT, Layout
 from ptrain.engine.optimizers import Update, learning_rate
@@ -37,6 +40,8 @@ class TrainingStep:
         threads: threads of this rank.
         device: where to compute.
         beat: told what the step does next, and whether it then waits for other ranks.
+        look_every: steps after which the host learns how they went; by default 1 on the CPU and EVERY on a GPU. With
+            1 on the CPU the host takes part in every step; else it only says what is to be done.
     """
 
     def __init__(
@@ -54,6 +59,7 @@ class TrainingStep:
         threads: int,
         device: torch.device,
         beat: Callable[[str, bool], None] = lambda doing, waits: None,
+        look_every: int | None = None,
     ):
         self.beat = beat
         self.config = config
@@ -63,15 +69,18 @@ class TrainingStep:
         self.shards = owners[comm.info.rank]
         self.steps_per_epoch = steps_per_epoch
         self.class_weights = class_weights
-        self.workers = Workers(max(1, min(threads, len(self.shards))))
-        length = layout.length
+        every = look_every or (1 if device.type == "cpu" else EVERY)
+        self._guard = Guard(every, device) if every > 1 or device.type != "cpu" else None
         self.kernels = resolve(config.train.kernels, config.train.precision, device)
+        self._records = self._guard is not None and self.kernels == "torch"
+        self.workers = Workers(1 if self._records else max(1, min(threads, len(self.shards))))
+        length = layout.length
         decay = config.optimizer.weight_decay
         self._decay = layout.weight_mask(device).mul_(decay) if decay else None
         self._rows, self._device, self._make_loader = rows, device, make_loader
         self.slices, self.why_messages = None, ""
         ordered = config.train.reduction == "ordered"
-        if self.kernels == "native" and config.run.exchange == "auto" and ordered:
+        if self._guard is None and self.kernels == "native" and config.run.exchange == "auto" and ordered:
             self.slices, self.why_messages = make_slices(
                 config, layout, state, comm, self.workers, owners, rows, self._decay, class_weights, make_loader
             )
@@ -82,36 +91,40 @@ class TrainingStep:
         self._plan = self._planned(device, length)
         local = Plan(owners=owners, length=length, num_rows=self._plan.num_rows, nodes=self._plan.nodes)
         self._exchange, self.why_messages = make_exchange(
-            config.run.exchange, local, comm, self.workers, device, config.train.reduction
+            config.run.exchange, local, comm, self.workers, device, config.train.reduction, self._guard
         )
         self.exchange = self._exchange.name
         """How gradients travel: messages, or shared memory."""
         self._workspace = self._exchange.workspace
+        # Not a scalar: to set one on a GPU the host waits.
+        self._stop = self._workspace[self._plan.nodes[0][1], length + 1 : length + 2]
         self._columns = [slice(p.start, p.stop) for p in self._slices(length + CONTROL)]
         self._blocks = {part.shards: self._block(part) for group in self._plan.groups for part in group.parts}
-        self._loaders: dict[range, Loader] = {shards: make_loader(shards) for shards in self._blocks}
+        shared_out = [self.shards] if self._records else self._blocks
+        self._loaders: dict[range, Loader] = {shards: make_loader(shards) for shards in shared_out}
         self._update = Update(
             config.optimizer,
             state.parameters,
             state.optimizer,
             self._decay,
             [slice(p.start, p.stop) for p in self._slices(layout.length)],
+            None if self._guard is None else self._guard.ok,
         )
+        self._recorded = recorded(self._stages(), device) if self._records else None
 
     def _planned(self, device: torch.device, length: int) -> LocalSum:
         """Return who computes which shards and what is added to what."""
         if self.kernels == "native":
             parts = [self.workers.part(self.shards, index) for index in range(self.workers.count)]
             return plan_merged_sum([part for part in parts if len(part)], self.config.train.shards)
-        group_size = len(self.shards)
-        if device.type != "cpu":
-            # A batched product on a GPU may choose its kernel by the number of matrices, so shards run one by one.
-            group_size = 1
-        elif group_size * length * 4 > WORKSPACE_LIMIT:
-            group_size = self.workers.count
+        fits = len(self.shards) * length * 4 <= WORKSPACE_LIMIT
+        group_size = len(self.shards) if fits else self.workers.count
         return plan_local_sum(self.shards, self.config.train.shards, group_size, self._split)
 
     def _split(self, shards: range) -> list[range]:
+        if self._records:
+            # A batched product on a GPU may choose its kernel by the number of matrices, so each shard is on its own.
+            return [range(shard, shard + 1) for shard in shards]
         parts = [self.workers.part(shards, index) for index in range(self.workers.count)]
         return [part for part in parts if len(part)]
 
@@ -144,13 +157,15 @@ class TrainingStep:
     def run(self, epoch: int, step: int, valid_rows: int, stop: bool = False) -> bool:
         """Do step ``step`` of ``epoch`` (both from 0), whose global batch has ``valid_rows`` rows.
 
-        Returns whether any rank passed ``stop``: the same answer on every rank, without a further exchange.
+        Returns whether any rank passed ``stop``: the same answer on every rank, without a further exchange. Where the
+        host does not look at every step, this is False until it looks, and then the answer for all steps since it did.
 
         Raises:
-            DivergedError: the loss or the gradient is not finite; the parameters are as before the step.
+            DivergedError: the loss or the gradient is not finite; the state is as before the step where that was so.
         """
         state = self.state
-        self.beat(f"computing step {state.step}", False)
+        # Where the device is behind, the host waits for it, and so for the other ranks that it waits for.
+        self.beat(f"computing step {state.step}", self._records)
         rate = learning_rate(self.config.optimizer, state.step, self.steps_per_epoch, self.config.train.epochs)
         if self.slices is not None:
             stops, finite = self.slices(epoch, step, valid_rows, stop, rate, self.beat)
@@ -159,23 +174,47 @@ class TrainingStep:
             state.step += 1
             return stops
         self._local(epoch, step)
-        self._workspace[self._plan.nodes[0][1], self.layout.length + 1] = float(stop)
+        self._stop.fill_(float(stop))
         self.beat(f"exchanging the gradient of step {state.step}", True)
         mean = self._exchange(valid_rows)
         if not mean.finite:
             self._diverged(epoch, step)
-        factor = 1.0
         clip = self.config.optimizer.clip_norm
-        if clip is not None:
-            norm = torch.linalg.vector_norm(mean.gradient).item()
-            factor = clip / norm if norm > clip else 1.0
+        factor = 1.0 if clip is None else clip_factor(mean.gradient, clip)
         self.workers.run(lambda index: self._update(index, mean.gradient, factor, rate, state.step))
         self._parameters.refresh()
         state.step += 1
-        return mean.stops > 0
+        if self._guard is None:
+            return mean.stops > 0
+        self._guard.places.append((epoch, step))
+        return len(self._guard.places) == self._guard.every and self.look()
+
+    def look(self) -> bool:
+        """Wait for the steps that the host has not looked at yet; return whether any rank passed ``stop`` in them.
+
+        Every rank calls it after the same step. Where the host looks at every step there are none left.
+
+        Raises:
+            DivergedError: one of them had a loss or a gradient that is not finite; the state is as before that step.
+        """
+        if self._guard is None:
+            return False
+        steps = len(self._guard.places)
+        bad, good, stopping = self._guard.look()
+        if bad is not None:
+            self.state.step -= steps - good
+            self._diverged(*bad)
+        return stopping
 
     def _local(self, epoch: int, step: int) -> None:
         """Compute all local shards into the workspace and add up complete subtrees."""
+        if self._recorded is not None:
+            self._loaders[self.shards].send(epoch, step)
+            for shards, block in self._blocks.items():
+                block.set_key(DropoutKey(seed=self.config.train.seed, step=self.state.step, shards=shards))
+                block.draw()
+            self._recorded()
+            return
         for group in self._plan.groups:
 
             def compute(index: int, parts: list[Part] = group.parts) -> None:
@@ -183,16 +222,38 @@ class TrainingStep:
                     self._compute(epoch, step, parts[index].shards)
 
             def add_up(index: int, operations: list[tuple[str, int, int]] = group.operations) -> None:
-                columns = self._workspace[:, self._columns[index]]
-                for operation, row, other in operations:
-                    if operation == "add":
-                        columns[row].add_(columns[other])
-                    else:
-                        columns[row].copy_(columns[other])
+                self._add_up(operations, self._columns[index])
 
             self.workers.run(compute)
             if group.operations:
                 self.workers.run(add_up)
+
+    def _stages(self) -> list[list[Task]]:
+        """Return the device's part of ``_local`` for any step, of which ``recorded`` says more."""
+        loader = self._loaders[self.shards]
+
+        def task(shards: range, block: Block) -> Task:
+            def compute() -> None:
+                loader.take(shards, block.features, block.labels, block.weights)
+                for operation in block.recordable:
+                    operation()
+
+            return compute
+
+        stages: list[list[Task]] = [[loader.collect]]
+        for group in self._plan.groups:
+            stages.append([task(part.shards, self._blocks[part.shards]) for part in group.parts])
+            stages.append([partial(self._add_up, group.operations, slice(None))])
+        return stages
+
+    def _add_up(self, operations: Sequence[tuple[str, int, int]], columns: slice) -> None:
+        """Do a group's operations on some of the workspace's columns."""
+        rows = self._workspace[:, columns]
+        for operation, row, other in operations:
+            if operation == "add":
+                rows[row].add_(rows[other])
+            else:
+                rows[row].copy_(rows[other])
 
     def _compute(self, epoch: int, step: int, shards: range) -> None:
         """Compute the gradients of a part and count its losses and hits."""

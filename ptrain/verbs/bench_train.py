@@ -63,6 +63,7 @@ def measure(job: Job, step: TrainingStep, steps: int, seconds: float, progress: 
             samples += valid_rows
             moments.append(time.perf_counter())
             progress.update(next(done))
+        step.look()
         settle()
         moments[-1] = time.perf_counter()
         return samples, moments

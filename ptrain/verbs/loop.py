@@ -71,7 +71,7 @@ class Loop:
 
             def step(epoch: int, index: int) -> bool:
                 at_limit = run.max_steps is not None and state.step + 1 >= run.max_steps
-                stop = self._step(epoch, index, at_limit or stop_requested())
+                stop = self._step(epoch, index, at_limit or stop_requested(), at_limit)
                 progress.update(state.step, f"epoch {epoch + 1} of {epochs}")
                 return stop and state.step < total
 
@@ -88,7 +88,6 @@ class Loop:
     def _epoch(self, epoch: int, step: Callable[[int, int], bool]) -> None:
         """Do what is left of an epoch."""
         state, plan = self.state, self.job.plan
-        every = self.job.config.run.checkpoint_every
         first = state.step - epoch * plan.steps_per_epoch
         if first == 0:
             state.start_epoch()
@@ -100,16 +99,24 @@ class Loop:
             if stop:
                 state.progress.seconds += time.perf_counter() - start
                 self._stop()
-            if every and state.step % every == 0:
+            if self._saves_at(state.step):
                 self.checkpoints.save(state)
         samples = plan.num_samples - first * plan.batch_size
         self._end_epoch(epoch, samples, time.perf_counter() - start)
         if stop:
             self._stop()
 
-    def _step(self, epoch: int, index: int, stop: bool) -> bool:
+    def _saves_at(self, step: int) -> bool:
+        every = self.job.config.run.checkpoint_every
+        return every is not None and step % every == 0
+
+    def _step(self, epoch: int, index: int, stop: bool, at_limit: bool) -> bool:
+        """Do a step; return whether any rank asked to stop, as soon as that is known: by the next boundary."""
+        ends_epoch = index + 1 == self.job.plan.steps_per_epoch
         try:
             stopping = self.step.run(epoch, index, self.job.plan.valid_rows(index), stop)
+            if at_limit or ends_epoch or self.trace is not None or self._saves_at(self.state.step):
+                stopping = self.step.look() or stopping
         except DivergedError as error:
             last = self.checkpoints.last
             kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint before it"

@@ -32,12 +32,24 @@ def samples(num_samples: int, features: int = 9, classes: int = 3) -> Split:
     return Split(Samples(values, labels), 0, num_samples)
 
 
-def training(config: Config, num_samples: int = 50, threads: int = 1) -> tuple[TrainingStep, State, BatchPlan]:
+def training(
+    config: Config,
+    num_samples: int = 50,
+    threads: int = 1,
+    *,
+    look_every: int | None = None,
+    bad: int | None = None,
+    device: torch.device = CPU,
+) -> tuple[TrainingStep, State, BatchPlan]:
+    """Return a step, its state and its plan; sample ``bad`` has a feature that is infinite."""
     split = samples(num_samples)
+    if bad is not None:
+        split.samples.features[bad, 0] = np.inf
     batch = num_samples if config.train.batch_size == "all" else config.train.batch_size
     plan = BatchPlan(num_samples=num_samples, batch_size=batch, shards=config.train.shards)
     layout = layout_of(config.model, 9, 3)
-    state = new_state(initialise(layout, config.model, 0), config.optimizer.optimizer, config.train.shards, plan.rows)
+    parameters = initialise(layout, config.model, 0).to(device)
+    state = new_state(parameters, config.optimizer.optimizer, config.train.shards, plan.rows)
     step = TrainingStep(
         config=config,
         layout=layout,
@@ -46,10 +58,11 @@ def training(config: Config, num_samples: int = 50, threads: int = 1) -> tuple[T
         owners=[range(config.train.shards)],
         rows=plan.rows,
         steps_per_epoch=plan.steps_per_epoch,
-        make_loader=lambda shards: ShardLoader(split, plan, shards, 0, Normalization.identity(), CPU),
+        make_loader=lambda shards: ShardLoader(split, plan, shards, 0, Normalization.identity(), device),
         class_weights=None,
         threads=threads,
-        device=CPU,
+        device=device,
+        look_every=look_every,
     )
     return step, state, plan
 
