@@ -96,9 +96,8 @@ static void NAME(pack_transposed)(const float *from, long length, long depth, lo
 }
 
 /* ``count`` sums of a row on their way to out, gate and bias: see struct linear. */
-static inline __attribute__((always_inline)) void NAME(epilogue)(const struct linear *task, const float *restrict sum,
-                                                                 const float *restrict bias, const float *restrict gate,
-                                                                 float *restrict out, long count)
+static inline void NAME(epilogue)(const struct linear *task, const float *restrict sum, const float *restrict bias,
+                                  const float *restrict gate, float *restrict out, long count)
 {
     if (bias && task->relu)
         for (long j = 0; j < count; j++) {
@@ -158,10 +157,7 @@ static int NAME(linear)(const struct linear *task)
                 if (start + block < depth) continue;
                 for (long i = 0; i < height; i++) {
                     const float *gate = task->gate ? task->gate + place[i] : 0;
-                    if (count == PANEL)
-                        NAME(epilogue)(task, own + i * PANEL, bias, gate, task->out + place[i], PANEL);
-                    else
-                        NAME(epilogue)(task, own + i * PANEL, bias, gate, task->out + place[i], count);
+                    NAME(epilogue)(task, own + i * PANEL, bias, gate, task->out + place[i], count);
                 }
             }
         }
