@@ -75,7 +75,9 @@ def update_(config: OptimizerConfig, learning_rate: float, step: int, part: Slic
 
 
 class Update:
-    """The update of a run's vectors, slice by slice: compiled where that is possible, with the same bits as torch's.
+    """The update of a run's vectors, slice by slice, by the compiled kernel or by torch.
+
+    Their bits differ for adam and adamw: torch's square root is not always the nearest number.
 
     parameters, the vectors of the optimizer's ``state`` and ``decay``: (length,); ``slices`` cut them. With ``ok``, a
     bool scalar on their device, an update changes nothing where it is false, and the host does not wait for it.
@@ -88,13 +90,15 @@ class Update:
         state: Mapping[str, torch.Tensor],
         decay: torch.Tensor | None,
         slices: Sequence[slice],
+        *,
+        compiled: bool,
         ok: torch.Tensor | None = None,
     ):
         self._config = config
         self._parameters, self._state, self._decay, self._slices = parameters, state, decay, slices
-        self._compiled = parameters.device.type == "cpu" and native.instruction_set() is not None
+        self._compiled = compiled
         self._scratch, self._own = (
-            torch.empty(0) if self._compiled else torch.zeros_like(parameters) for _ in ("scratch", "gradient")
+            torch.empty(0) if compiled else torch.zeros_like(parameters) for _ in ("scratch", "gradient")
         )
         self._ok = torch.empty(0) if ok is None else ok
         # With what each was before the update.

@@ -24,6 +24,7 @@ from ptrain.comm.window import open_window
 from ptrain.config import Config
 from ptrain.engine.block import Block, DropoutKey, Loader, Memory, Operation, Training, buffer_widths, parameters_for
 from ptrain.engine.buffers import ShardBuffer, shard_stride
+from ptrain.engine.guard import clip_factor
 from ptrain.engine.mlp import Layout
 from ptrain.engine.optimizers import Update
 from ptrain.engine.state import State
@@ -74,8 +75,12 @@ def cut(layout: Layout, places: int) -> list[range]:
 
 
 def pays(layout: Layout, batch_rows: int, places: int) -> bool:
-    """Return whether the derivatives that a place reads are fewer than the gradients that it would exchange."""
-    return places == 1 or batch_rows * sum(layout.widths[1:]) <= layout.length
+    """Return whether slices are likely to be no slower than an exchange of gradients.
+
+    Every place reads the derivatives of all rows by all layers' sums, which with many rows and places costs more than
+    a gradient does. The factor: on 2 places both were as fast for 784-128-128-10 and 4,096 rows.
+    """
+    return batch_rows * sum(layout.widths[1:]) * (places - 1) <= 8 * layout.length
 
 
 class Slices:
@@ -139,11 +144,15 @@ class Slices:
         self._means: list[native.Call] = []
         self._divisor = 1
         slices = cut(layout, places)
-        update = Update(
-            config.optimizer, state.parameters, state.optimizer, decay, [slice(s.start, s.stop) for s in slices]
+        self._update = Update(
+            config.optimizer,
+            state.parameters,
+            state.optimizer,
+            decay,
+            [slice(s.start, s.stop) for s in slices],
+            compiled=True,
         )
-        self._update = update
-        self._updates = [update.bind(place, self._mean, flags) for place in own]
+        self._updates = [self._update.bind(place, self._mean, flags) for place in own]
         self._loaders: list[BoundLoader] = []
         self._blocks: list[tuple[range, Block]] = []
         self._parts: list[Parts] = []
@@ -261,13 +270,14 @@ class Slices:
         # Two sets, in turn: a rank may be a step ahead when another reads those of this step.
         stops = self._stops[number % 2]
         stops[self._rank] = stop
+        clip = self._config.optimizer.clip_norm
         self._update.aim(self._updates, 1.0, rate, number)
         self._let_go()
         self._do(self._phases[0])
         beat(f"exchanging the gradient of step {number}", True)
         self._do(self._phases[1])
-        if self._clips:
-            self._update.aim(self._updates, self._clipped(), rate, number)
+        if clip is not None:
+            self._update.aim(self._updates, float(clip_factor(self._mean, clip)), rate, number)
             self._let_go()
             self._do(self._phases[2])
         return bool(stops.any()), bool(self._flags.all())
@@ -294,12 +304,6 @@ class Slices:
         """Let nobody wait for this rank any more: not its other threads, and not the other ranks."""
         for words in self._barriers:
             native.give_up(words)
-
-    def _clipped(self) -> float:
-        """Return the factor that brings the gradient's norm down to the limit."""
-        clip, norm = self._config.optimizer.clip_norm, torch.linalg.vector_norm(self._mean).item()
-        assert clip is not None
-        return clip / norm if norm > clip else 1.0
 
     def close(self) -> None:
         """End the threads' work."""

@@ -108,7 +108,8 @@ class TrainingStep:
             state.optimizer,
             self._decay,
             [slice(p.start, p.stop) for p in self._slices(layout.length)],
-            None if self._guard is None else self._guard.ok,
+            compiled=self.kernels == "native",
+            ok=None if self._guard is None else self._guard.ok,
         )
         self._recorded = recorded(self._stages(), device) if self._records else None
 
