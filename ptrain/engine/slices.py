@@ -123,9 +123,10 @@ class Slices:
         places, num_shards = sum(threads), owners[-1].stop
         own = range(sum(threads[:rank]), sum(threads[: rank + 1]))
         memory = _cut_window(window, _sizes(layout, len(state.optimizer), places, len(owners), num_shards, rows))
-        meet = native.barrier(memory["barrier"], places, spins(places, os.cpu_count() or 1))
+        self._given_up = np.zeros(1, dtype=np.int32)
+        """Not 0 once a thread of this rank will not come to a barrier any more."""
+        meet = native.barrier(memory["barrier"], places, spins(places, os.cpu_count() or 1), self._given_up)
         self._meet = [meet] if places > 1 else []
-        self._barriers = [memory["barrier"]]
         flags = memory["flags"].view(places, -1).numpy()
         flags[own.start : own.stop] = 1
         self._flags = flags
@@ -240,11 +241,10 @@ class Slices:
     def _start(self, workers: Workers) -> "_Team":
         """Return the threads behind the first, at work."""
         words = torch.zeros(native.BARRIER_WORDS, dtype=torch.int32)
-        self._barriers.append(words)
-        meet = native.barrier(words, workers.count, spins(workers.count, os.cpu_count() or 1))
+        meet = native.barrier(words, workers.count, spins(workers.count, os.cpu_count() or 1), self._given_up)
         pause: list[Operation] = [meet] if self._clips else []
         work = [[*_operations(parts[: UPDATE.start]), *pause, *_operations(parts[UPDATE])] for parts in self._parts[1:]]
-        return _Team(workers, work, meet, self._give_up)
+        return _Team(workers, work, meet, self._given_up)
 
     def measure(self, clock: dict[str, float]) -> None:
         """From now on add the seconds of each part of the first thread's work to ``clock``."""
@@ -295,15 +295,10 @@ class Slices:
                 for operation in operations:
                     operation()
             except BaseException:
-                self._give_up()
+                self._given_up[0] = 1
                 raise
             if self._clock is not None:
                 self._clock[name] = self._clock.get(name, 0.0) + time.perf_counter() - start
-
-    def _give_up(self) -> None:
-        """Let nobody wait for this rank any more: not its other threads, and not the other ranks."""
-        for words in self._barriers:
-            native.give_up(words)
 
     def close(self) -> None:
         """End the threads' work."""
@@ -327,10 +322,10 @@ class _Team:
         workers: Workers,
         work: Sequence[Sequence[Operation]],
         meet: native.Call,
-        give_up: Callable[[], None],
+        given_up: NDArray[np.int32],
     ):
         self.meet = meet
-        self._workers, self._work, self._give_up = workers, work, give_up
+        self._workers, self._work, self._given_up = workers, work, given_up
         self._stop = np.zeros(1, dtype=np.int32)
         workers.begin(self._serve)
 
@@ -348,7 +343,7 @@ class _Team:
                     operation()
                 self.meet()
         except BaseException:
-            self._give_up()
+            self._given_up[0] = 1
             raise
 
     def close(self) -> None:

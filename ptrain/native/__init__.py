@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 VARIABLE = "PTRAIN_INSTRUCTION_SET"
 """Environment variable that names the instruction set to use: avx512, avx2, neon or plain."""
-LAYOUT = 3
+LAYOUT = 4
 """Layout of the kernels' structs, as in kernels.c."""
 NAMES = ("linear", "gradient", "column_sums", "cross_entropy", "reduce", "update", "gather", "barrier")
 """The kernels, in the order of their numbers."""
@@ -31,7 +31,7 @@ except ImportError:
 _kernels: Any = _compiled
 _chosen: str | None = None
 GivenUpError: type[RuntimeError] = RuntimeError if _kernels is None else _kernels.GivenUpError
-"""What a barrier raises that somebody gave up."""
+"""What a barrier raises that another thread of this process will not come to."""
 
 
 def instruction_set(environ: Mapping[str, str] = os.environ) -> str | None:
@@ -329,14 +329,10 @@ def set_indices(call: Call, indices: NDArray[np.int64], count: int, ahead: int =
     call.words[5:8] = address(indices) if place is None else place, count, ahead
 
 
-def barrier(words: torch.Tensor, size: int, spins: int) -> Call:
-    """Return the call that waits until ``size`` processes have made it on the same shared memory.
+def barrier(words: torch.Tensor, size: int, spins: int, given_up: NDArray[np.int32] | None = None) -> Call:
+    """Return the call that waits until ``size`` processes or threads have made it on the same memory.
 
-    words: BARRIER_WORDS of 4 bytes, zeros at first. ``spins``: how often to look before sleeping.
+    words: BARRIER_WORDS of 4 bytes, zeros at first. ``spins``: how often to look before sleeping. The call raises
+    GivenUpError once ``given_up``, one int32, is not 0.
     """
-    return Call("barrier", [words, size, spins])
-
-
-def give_up(words: torch.Tensor) -> None:
-    """Let all who wait at a barrier, now or later, raise GivenUpError."""
-    words.view(torch.int32)[BARRIER_WORDS // 2 + 1] = 1
+    return Call("barrier", [words, size, spins, given_up])

@@ -31,7 +31,7 @@
 #define STRIPS 16 /* of TILE_ROWS rows of a weight gradient, whose tiles are worked on together */
 #define EXPONENT 0x7f800000u
 
-#define LAYOUT 3 /* of the structs below: raise it here and in __init__.py with every change */
+#define LAYOUT 4 /* of the structs below: raise it here and in __init__.py with every change */
 
 enum { NO_MEMORY = -1, GIVEN_UP = -2 }; /* what a kernel returns instead of 0 */
 
@@ -131,11 +131,12 @@ struct gather {
     float *weights_out;
 };
 
-/* Waits for size processes or threads. words[0] counts arrivals, words[16] the rounds, words[17] says that one of them will
- * not come any more. */
+/* Waits for size processes or threads. words[0] counts arrivals, words[16] the rounds. given_up: null, or a word that is not 0
+ * once a thread of this process will not come any more. */
 struct barrier {
     uint32_t *words;
     long size, spins;
+    const uint32_t *given_up;
 };
 
 struct kernels {
@@ -325,7 +326,7 @@ static int barrier(const struct barrier *task)
 {
     const long size = task->size, spins = task->spins;
     _Atomic uint32_t *arrived = (_Atomic uint32_t *)task->words, *round = (_Atomic uint32_t *)(task->words + 16);
-    _Atomic uint32_t *given_up = round + 1;
+    const _Atomic uint32_t *given_up = (const _Atomic uint32_t *)task->given_up;
     const uint32_t mine = atomic_load_explicit(round, memory_order_acquire);
     if (atomic_fetch_add_explicit(arrived, 1, memory_order_acq_rel) + 1 == (uint32_t)size) {
         atomic_store_explicit(arrived, 0, memory_order_relaxed);
@@ -335,14 +336,14 @@ static int barrier(const struct barrier *task)
     }
     for (long i = 0; i < spins; i++) {
         if (atomic_load_explicit(round, memory_order_acquire) != mine) return 0;
-        if (atomic_load_explicit(given_up, memory_order_relaxed)) return GIVEN_UP;
+        if (given_up && atomic_load_explicit(given_up, memory_order_relaxed)) return GIVEN_UP;
 #if defined(__x86_64__)
         _mm_pause();
 #endif
     }
     const struct timespec limit = {1, 0};
     while (atomic_load_explicit(round, memory_order_acquire) == mine) {
-        if (atomic_load_explicit(given_up, memory_order_relaxed)) return GIVEN_UP;
+        if (given_up && atomic_load_explicit(given_up, memory_order_relaxed)) return GIVEN_UP;
         if (syscall(SYS_futex, round, FUTEX_WAIT, mine, &limit, NULL, 0) < 0 && errno == ENOSYS) return NO_MEMORY;
     }
     return 0;
@@ -433,7 +434,7 @@ static PyObject *outcome(int result)
 {
     if (result == NO_MEMORY) return PyErr_NoMemory();
     if (result == GIVEN_UP) {
-        PyErr_SetString(given_up_error, "another thread or rank gave up");
+        PyErr_SetString(given_up_error, "another thread gave up");
         return NULL;
     }
     Py_RETURN_NONE;

@@ -96,7 +96,8 @@ def stopped_run(run_dir: Path, command: list[str], number: int) -> subprocess.Co
         deadline = time.monotonic() + 60
         while not (run_dir / "metrics.jsonl").exists():
             assert time.monotonic() < deadline
-            assert process.poll() is None
+            if process.poll() is not None:
+                pytest.fail(f"it ended before its first epoch, with {process.returncode}: {process.communicate()}")
             time.sleep(0.01)
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=60)

@@ -124,15 +124,15 @@ def test_a_killed_rank_ends_the_job_and_is_named(tmp_path: Path, backend: str) -
 FAILING = """
 import sys
 from ptrain.cli import main
-from ptrain.engine.step import TrainingStep
+from ptrain.data.loader import ShardLoader
 from ptrain.launch.env import detect
 import os
-whole = TrainingStep._compute
-def failing(self, epoch, step, shards):
-    if self.state.step == 5 and detect(os.environ).rank == 1:
+whole = ShardLoader.aim
+def failing(self, epoch, step):
+    if step == 5 and detect(os.environ).rank == 1:
         raise ZeroDivisionError("made to fail")
-    whole(self, epoch, step, shards)
-TrainingStep._compute = failing
+    whole(self, epoch, step)
+ShardLoader.aim = failing
 sys.exit(main())
 """
 
