@@ -29,7 +29,7 @@ from ptrain.engine.mlp import Layout
 from ptrain.engine.optimizers import Update
 from ptrain.engine.state import State
 from ptrain.engine.tree import merges_of
-from ptrain.engine.workers import Workers, spins
+from ptrain.engine.workers import Workers, spins, thread_barrier
 
 STRIP = 6
 """Rows of a weight's gradient that the kernel computes at once: slices end at multiples of it."""
@@ -240,8 +240,7 @@ class Slices:
 
     def _start(self, workers: Workers) -> "_Team":
         """Return the threads behind the first, at work."""
-        words = torch.zeros(native.BARRIER_WORDS, dtype=torch.int32)
-        meet = native.barrier(words, workers.count, spins(workers.count, os.cpu_count() or 1), self._given_up)
+        meet = thread_barrier(workers.count, self._given_up)
         pause: list[Operation] = [meet] if self._clips else []
         work = [[*_operations(parts[: UPDATE.start]), *pause, *_operations(parts[UPDATE])] for parts in self._parts[1:]]
         return _Team(workers, work, meet, self._given_up)

@@ -8,7 +8,9 @@ import os
 import threading
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from ptrain import native
 
@@ -89,7 +91,10 @@ def spins(sharing: int, cores: int) -> int:
 
 def _meeting(count: int) -> Callable[[], object]:
     """Return what ``count`` threads call to wait for each other."""
-    if native.instruction_set() is None:
-        return threading.Barrier(count).wait
+    return threading.Barrier(count).wait if native.instruction_set() is None else thread_barrier(count)
+
+
+def thread_barrier(count: int, given_up: NDArray[np.int32] | None = None) -> native.Call:
+    """Return the compiled barrier of ``count`` threads; see ``native.barrier``."""
     words = torch.zeros(native.BARRIER_WORDS, dtype=torch.int32)
-    return native.barrier(words, count, spins(count, len(os.sched_getaffinity(0))))
+    return native.barrier(words, count, spins(count, len(os.sched_getaffinity(0))), given_up)

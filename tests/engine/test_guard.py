@@ -96,19 +96,25 @@ def test_a_divergence_between_two_looks_leaves_the_state_before_it(
     config = with_kernels(config, kernels)
     order = KeyedPermutation(50, derive_key(0, "order", 0))(np.arange(50))
     bad = int(order[27])
+    state, message = diverge(config, bad, (1, 4), CPU)
+    assert message.startswith("step 5 (epoch 1), shard ")
+    assert state.step == 5
+
+
+def diverge(config: Config, bad: int, looks: tuple[int, int], device: torch.device) -> tuple[State, str]:
+    """Diverge at the sample ``bad`` with a look every so many steps; check that both ways end alike, and return how."""
     states, messages = [], []
-    for every in (1, 4):
-        step, state, plan = training(config, bad=bad, look_every=every)
+    for every in looks:
+        step, state, plan = training(config, bad=bad, look_every=every, device=device)
         with pytest.raises(DivergedError) as caught:
             epoch(step, plan)
         step.close()
         states.append(state)
         messages.append(str(caught.value))
     assert messages[0] == messages[1]
-    assert messages[0].startswith("step 5 (epoch 1), shard ")
     assert states[0].parameters.isfinite().all()
-    assert states[0].step == 5
     assert_same_state(*states)
+    return states[0], messages[0]
 
 
 @pytest.mark.parametrize("kernels", ["auto", "torch"])
