@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ptrain import arguments, bench_flags, config, data_flags, failures
-from ptrain.arguments import Command
-from ptrain.config import Config
+from ptrain import config, failures
+from ptrain.config import Config, arguments
+from ptrain.config.arguments import Command
 from ptrain.errors import ConfigError, LaunchError, RunDirectoryError
+from ptrain.verbs.bench import flags as bench_flags
+from ptrain.verbs.data import flags as data_flags
 
 _SPLITS = ["test", "validation", "train"]
 _MANY_SHARDS = 2**31  # verbs that do not train have no gradient shards that would limit the ranks

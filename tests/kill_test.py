@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptrain.errors import PtrainError
-from ptrain.verbs.interrupt import Case, last_step, train, train_with_kills
+from ptrain.verbs.verify.interrupt import Case, last_step, train, train_with_kills
 
 FLAGS = ["--hidden", "24", "--batch-size", "32", "--epochs", "12", "--validation", "0.1", "--dropout", "0.1"]
 FLAGS += ["--optimizer", "adam", "--checkpoint-every", "3", "--trace", "--no-report"]

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from ptrain import arguments, cli, config, failures, flags
-from ptrain.arguments import Command
-from ptrain.config import Config
+from ptrain import cli, config, failures
+from ptrain.config import Config, arguments, flags
+from ptrain.config.arguments import Command
 from ptrain.errors import ConfigError, DataError, DivergedError, PtrainError, StopRequested
 from tests.ranks import clean_environment, run_group, run_ranks
 

@@ -22,28 +22,36 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "errors": (),
     "console": (),
     "keys": (),
-    "upload": (),
-    "values": ("errors",),
-    "config": ("errors", "values"),
-    "data.permutation": (),
-    "data.plan": (),
-    "native": ("native",),
-    "data": (*BASE, "native", "upload", "data"),
+    "config": ("errors", "config"),
+    "config.flags": ("errors", "config", "verbs.bench.flags", "verbs.data.flags", "verbs.slurm.flags"),
+    "native": ("errors", "native"),
     "launch.env": ("errors",),
     "launch": ("errors", "launch"),
-    "comm": ("launch.env", "errors", "comm.base", "comm.ordered"),
+    "comm": ("launch.env", "errors", "comm.base"),
     "comm.select": ("launch.env", "errors", "comm"),
-    "engine": (*BASE, "native", "upload", "launch.env", "comm", "engine"),
-    "evaluation": (*BASE, "data", "evaluation"),
+    "sums": ("comm.base", "sums"),
+    "optimizers": ("config", "native", "optimizers"),
+    "models": (*BASE, "native", "sums", "models"),
+    "steps": (*BASE, "native", "comm", "sums", "optimizers", "models", "steps"),
+    "data.permutation": (),
+    "data.plan": (),
+    "data": (*BASE, "native", "data"),
+    "evaluation": ("errors", "evaluation"),
     "report": (*BASE, "console", "evaluation", "report"),
-    "verbs": (*BASE, "console", "launch", "comm", "data", "engine", "evaluation", "native", "report", "verbs"),
-    "slurm_flags": (),
-    "data_flags": (),
-    "bench_flags": (),
-    "flags": ("errors", "config", "bench_flags", "data_flags", "slurm_flags"),
-    "arguments": ("errors", "config", "flags"),
+    "slurm": ("errors", "slurm"),
+    "run": (
+        *(*BASE, "console", "launch.env", "native", "comm", "sums", "optimizers", "models", "steps", "data"),
+        *("evaluation", "report.images", "run"),
+    ),
+    "verbs": (
+        *(*BASE, "console", "launch", "native", "comm", "sums", "models", "steps", "data", "evaluation", "report"),
+        *("slurm", "run", "verbs"),
+    ),
+    "verbs.slurm.flags": (),
+    "verbs.data.flags": (),
+    "verbs.bench.flags": (),
     "failures": ("errors", "launch.env"),
-    "cli": ("errors", "config", "arguments", "bench_flags", "data_flags", "failures", "launch", "verbs"),
+    "cli": ("errors", "config", "failures", "launch", "verbs"),
     "__main__": ("cli", "launch.orphans"),
 }
 """Module or package and what of ptrain it may import; the longest name that fits a module counts."""
@@ -129,7 +137,7 @@ NOT_FOR_A_STEP = (
 )
 ONE_STEP = """
 import sys
-from ptrain.engine.step import TrainingStep
+from ptrain.steps.step import TrainingStep
 do = TrainingStep.run
 def run(*arguments):
     print("modules", len(sys.modules), *(name for name in sys.argv[2:] if name in sys.modules))

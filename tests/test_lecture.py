@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ptrain.config import build
-from ptrain.engine.losses import squared_error_
-from ptrain.engine.optimizers import Slice, update_
+from ptrain.models.losses import squared_error_
+from ptrain.optimizers import Slice, update_
 from ptrain.verbs import train
 
 

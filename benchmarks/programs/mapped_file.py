@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from ptrain import config as configuration
-from ptrain.verbs.bench_train import measure
-from ptrain.verbs.job import load_job, start_state, training_step
-from ptrain.verbs.session import Session, open_session
+from ptrain.run.job import load_job, start_state, training_step
+from ptrain.run.session import Session, open_session
+from ptrain.verbs.bench.train import measure
 
 
 def drop(session: Session, array: Any, path: Path) -> None:

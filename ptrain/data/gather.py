@@ -11,7 +11,7 @@ from torch import Tensor
 from ptrain import native
 from ptrain.data.normalization import Normalization, normalize_
 from ptrain.data.samples import Samples
-from ptrain.upload import Upload
+from ptrain.native.upload import Upload
 
 _UPLOAD_BYTES = 64 * 2**20
 _SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data import cache
 from ptrain.data.permutation import KeyedPermutation
 from ptrain.data.samples import Samples
+from ptrain.data.store import cache
 from ptrain.errors import DataError
 from ptrain.keys import derive_key
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from ptrain.data import cache
 from ptrain.data.samples import DataSet, Samples, Split
+from ptrain.data.store import cache
 from ptrain.errors import DataError
 
 _BLOCK_BYTES = 8 * 2**20

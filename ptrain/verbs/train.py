@@ -3,19 +3,19 @@
 from typing import Any
 
 from ptrain.config import Config
-from ptrain.engine.inference import Inference
-from ptrain.engine.mlp import parameters_sha256
-from ptrain.engine.state import State
 from ptrain.errors import EXIT_DONE
+from ptrain.models.inference import Inference
+from ptrain.models.mlp import parameters_sha256
+from ptrain.run import directory as files
+from ptrain.run.details import evaluate_split
+from ptrain.run.job import Job, checkpoints_of, prepare, start_state, training_step
+from ptrain.run.live import live_log
+from ptrain.run.loop import Loop
+from ptrain.run.session import open_session
+from ptrain.run.signals import stop_on_signals
+from ptrain.run.tables import show
+from ptrain.steps.state import State
 from ptrain.verbs import report
-from ptrain.verbs import run_directory as files
-from ptrain.verbs.details import evaluate_split
-from ptrain.verbs.job import Job, checkpoints_of, prepare, start_state, training_step
-from ptrain.verbs.live import live_log
-from ptrain.verbs.loop import Loop
-from ptrain.verbs.session import open_session
-from ptrain.verbs.signals import stop_on_signals
-from ptrain.verbs.tables import show
 
 
 def run(config: Config, *, resume: bool = False, force_resume: bool = False) -> int:

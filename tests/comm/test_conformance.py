@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from ptrain.comm.ordered import merge_
+from ptrain.sums.ordered import merge_
 from tests.comm.conformance_program import DTYPES, OPS, SHARDS, leaf
 from tests.ranks import run_group, run_ranks
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ptrain.config import DataConfig
 from ptrain.data.samples import DataSet, Source
-from ptrain.data.sources.stream import Request, Stream
+from ptrain.data.store.stream import Request, Stream
 
 Pack = Callable[[bytes], bytes]
 
@@ -310,7 +310,7 @@ def _converted_seeds(_: Path) -> list[Seed]:
 
 
 def _read_converted(spec: str, _: str | None) -> None:
-    from ptrain.data import converted
+    from ptrain.data.store import converted
 
     drain_source(converted.load(Path(spec)))
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptrain import native
-from ptrain.comm.ordered import plan_additions
-from ptrain.engine.tree import merges_of
+from ptrain.sums.ordered import plan_additions
+from ptrain.sums.tree import merges_of
 
 HERE = native._kernels.instruction_sets()
 

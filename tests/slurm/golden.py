@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from ptrain import cli
-from ptrain.launch import slurm_site
+from ptrain.slurm import site as slurm_site
 
 FOLDER = Path(__file__).parent / "golden"
 TRAIN = ["--data", "data/train.npz", "--hidden", "256", "128", "--epochs", "50", "--run-dir", "runs/first"]

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from ptrain import cli
 from ptrain.errors import ConfigError
-from ptrain.launch import slurm_site, slurm_sweep, slurm_words
+from ptrain.slurm import site as slurm_site
+from ptrain.slurm import sweep as slurm_sweep
+from ptrain.slurm import words as slurm_words
 from tests.slurm import golden
 
 BASE = ["--site", "generic-cpu", "--venv", "/env"]

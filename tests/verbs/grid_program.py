@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from ptrain.config import RunConfig, build
-from ptrain.engine.inference import Inference
-from ptrain.verbs.job import checkpoints_of, prepare, start_state, training_step
-from ptrain.verbs.loop import Loop
-from ptrain.verbs.session import Session, open_session
+from ptrain.models.inference import Inference
+from ptrain.run.job import checkpoints_of, prepare, start_state, training_step
+from ptrain.run.loop import Loop
+from ptrain.run.session import Session, open_session
 from ptrain.verbs.train import finish
 
 

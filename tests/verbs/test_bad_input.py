@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ptrain.cli import main
-from ptrain.engine import checkpoint
+from ptrain.run import checkpoint
 from tests.ranks import run_ranks
 
 RANDOM = np.random.default_rng(0)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptrain.verbs.bench_comm import recommend
-from ptrain.verbs.bench_scaling import default_ranks, evaluate, verdict
-from ptrain.verbs.bench_split import PARTS, Times, slowest, split
+from ptrain.verbs.bench.comm import recommend
+from ptrain.verbs.bench.scaling import default_ranks, evaluate, verdict
+from ptrain.verbs.bench.split import PARTS, Times, slowest, split
 from tests.ranks import run_group, run_ranks
 
 BENCH = [sys.executable, "-m", "ptrain", "bench"]

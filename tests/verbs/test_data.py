@@ -15,7 +15,7 @@ from pyarrow import parquet
 from sklearn.datasets import load_breast_cancer, load_iris
 
 from ptrain.cli import main
-from ptrain.data import convert
+from ptrain.data.store import convert
 from tests.ranks import clean_environment, kill_tree, run_group, run_ranks
 
 PTRAIN = [sys.executable, "-m", "ptrain"]

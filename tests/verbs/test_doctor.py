@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptrain.launch.env import detect
-from ptrain.verbs import doctor_checks as checks
-from ptrain.verbs.doctor_child import ask, last_cause, last_json, run_limited, without_launcher
-from ptrain.verbs.doctor_cores import cgroup_quota, crowded, expanded, short_list
+from ptrain.verbs.doctor import checks as checks
+from ptrain.verbs.doctor.child import ask, last_cause, last_json, run_limited, without_launcher
+from ptrain.verbs.doctor.cores import cgroup_quota, crowded, expanded, short_list
 from tests.ranks import run_group, run_ranks
 
 DOCTOR = [sys.executable, "-m", "ptrain", "doctor"]

@@ -14,7 +14,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ptrain import cli
 from ptrain.errors import DataError
-from ptrain.verbs import details, evaluate, predict
+from ptrain.run import details
+from ptrain.verbs import evaluate, predict
 from tests.ranks import ROOT, run_group, run_ranks
 
 PTRAIN = [sys.executable, "-m", "ptrain"]
@@ -63,7 +64,7 @@ def test_every_sample_of_a_split_counts_once(trained: Path, tmp_path: Path, spli
 def test_a_sample_that_is_counted_twice_is_a_defect(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ptrain.verbs import scoring
+    from ptrain.run import scoring
 
     monkeypatch.setattr(scoring, "owned_chunks", lambda session, split: range(1))  # the second chunk is forgotten
     with pytest.raises(RuntimeError, match="256 samples counted in a split of 359"):

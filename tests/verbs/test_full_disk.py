@@ -11,7 +11,7 @@ FLAGS = '--hidden 128 128 --epochs 30 --checkpoint-every 6 --threads 1 --no-repo
 READ = """
 import sys
 from pathlib import Path
-from ptrain.engine import checkpoint
+from ptrain.run import checkpoint
 found = checkpoint.newest(Path(sys.argv[1]), print)
 left = [path.name for path in Path(sys.argv[1]).iterdir() if ".tmp" in path.name]
 print("newest", found.path.name, found.record["step"], left)

@@ -20,7 +20,8 @@ from rasterio.errors import NotGeoreferencedWarning
 from ptrain import cli
 from ptrain.data.scenes.generate import Scene
 from ptrain.data.scenes.sidecar import read_category_names
-from ptrain.verbs import predict, predict_map
+from ptrain.verbs import predict
+from ptrain.verbs.predict import scene_map as predict_map
 from tests.data.scenes.files import UTM, write
 from tests.ranks import ROOT, clean_environment, kill_tree, run_group, run_ranks
 from tests.verbs.test_full_disk import on_tmpfs

@@ -9,7 +9,7 @@ import pytest
 
 from ptrain.errors import LaunchError
 from ptrain.launch.env import RankInfo
-from ptrain.verbs.preflight import check_first_host, check_world_size, find_problems
+from ptrain.verbs.doctor.preflight import check_first_host, check_world_size, find_problems
 from tests.ranks import run_group, run_ranks
 
 DOCTOR = [sys.executable, "-m", "ptrain", "doctor", "--preflight", "--backend", "mpi", "--device", "cpu"]

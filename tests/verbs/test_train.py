@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from ptrain.config import build
+from ptrain.run.job import class_weights
+from ptrain.run.session import load_data, open_session
 from ptrain.verbs import train
-from ptrain.verbs.job import class_weights
-from ptrain.verbs.session import load_data, open_session
 from tests.ranks import clean_environment, find_mpirun, oversubscribe, run_group, run_ranks
 
 PTRAIN = [sys.executable, "-m", "ptrain"]

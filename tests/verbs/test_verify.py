@@ -11,8 +11,8 @@ import pytest
 
 from ptrain.config import build
 from ptrain.errors import ConfigError
-from ptrain.verbs.interrupt import Case
 from ptrain.verbs.verify import choose_cases, first_difference
+from ptrain.verbs.verify.interrupt import Case
 from tests.ranks import run_group
 
 PTRAIN = [sys.executable, "-m", "ptrain"]

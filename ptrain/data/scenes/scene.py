@@ -20,7 +20,7 @@ from ptrain.data.scenes.windows import (
     windows,
     without_value,
 )
-from ptrain.data.sources.stream import Block, Request, Stream
+from ptrain.data.store.stream import Block, Request, Stream
 from ptrain.errors import DataError
 
 WINDOW_BYTES = 16 * 2**20

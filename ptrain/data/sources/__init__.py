@@ -10,8 +10,6 @@ from typing import Any
 import numpy as np
 
 from ptrain.config import DataConfig
-from ptrain.data import converted
-from ptrain.data.converted import Watch
 from ptrain.data.missing import filled
 from ptrain.data.samples import DataSet, Samples, Source
 from ptrain.data.sources import (
@@ -29,8 +27,10 @@ from ptrain.data.sources import (
     torchvision_sets,
     zarr_arrays,
 )
-from ptrain.data.sources.stream import Format, Request, Stream
 from ptrain.data.splits import cut, make_samples
+from ptrain.data.store import converted
+from ptrain.data.store.converted import Watch
+from ptrain.data.store.stream import Format, Request, Stream
 from ptrain.errors import DataError
 
 FIXED: dict[str, Callable[[], Source]] = {"digits": digits.load, "fashion-mnist": fashion_mnist.load}

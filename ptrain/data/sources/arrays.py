@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.sources.stream import Block, Stream
 from ptrain.data.splits import check_feature_type, whole_numbers
+from ptrain.data.store.stream import Block, Stream
 from ptrain.errors import DataError
 
 Rows = Callable[[int, int], NDArray[np.generic]]

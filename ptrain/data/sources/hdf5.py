@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ptrain.data.sources import arrays
 from ptrain.data.sources.arrays import READ_BYTES, Array, Rows, find_features, find_names, partner, split_inner
 from ptrain.data.sources.files import check_expansion, decoding, need_content, need_package, reading
-from ptrain.data.sources.stream import Request, Stream
+from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
 
 KIND = "an HDF5 file"

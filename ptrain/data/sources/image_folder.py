@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.data.sources.files import decoding, need_content, need_folder, need_package, quiet_stderr, reading
-from ptrain.data.sources.stream import Block, Request, Stream
+from ptrain.data.store.stream import Block, Request, Stream
 from ptrain.errors import DataError
 
 KIND = "a folder with a folder of images for each class"

@@ -1,7 +1,7 @@
 """Scenes as a line of the table of formats; what reads them is loaded when one is opened."""
 
 from ptrain.data.sources import mat
-from ptrain.data.sources.stream import Request, Stream
+from ptrain.data.store.stream import Request, Stream
 
 EXTENSIONS = (".tif", ".tiff", ".hdr", ".bsq", ".bil", ".bip")
 """What is a scene by its name; scene:PATH says it of other names, such as ENVI's .img and .dat."""

@@ -15,9 +15,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.config import DataConfig
-from ptrain.data import cache
-from ptrain.data.convert import smallest_type
-from ptrain.data.sources.stream import Block, Request, Stream
 from ptrain.data.sources.table_columns import (
     Choice,
     Place,
@@ -30,6 +27,9 @@ from ptrain.data.sources.table_columns import (
     trimmed,
 )
 from ptrain.data.sources.table_files import Table, open_parquet_file, open_text
+from ptrain.data.store import cache
+from ptrain.data.store.convert import smallest_type
+from ptrain.data.store.stream import Block, Request, Stream
 from ptrain.errors import DataError
 
 KINDS = ("csv", "tsv", "parquet")

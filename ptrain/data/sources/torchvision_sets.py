@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ptrain.data import converted
 from ptrain.data.samples import Source
 from ptrain.data.sources.fashion_mnist import cache_folder
-from ptrain.data.sources.stream import Block, Stream
+from ptrain.data.store import converted
+from ptrain.data.store.stream import Block, Stream
 from ptrain.errors import DataError
 
 _TRAIN: Mapping[str, Any] = {"train": True}
@@ -99,7 +99,7 @@ def fetch(
     place = _converted(root, _label(dataset, variant))
     if converted.is_converted(place):
         return place
-    from ptrain.data import cache, convert
+    from ptrain.data.store import cache, convert
 
     def make(place: Path, alone: bool) -> None:
         if alone:  # the lock's holder; without locks each has its own name

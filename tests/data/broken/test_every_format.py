@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from ptrain.cli import main
-from ptrain.data import convert
 from ptrain.data.sources import FORMATS as TABLE
 from ptrain.data.sources import KINDS
-from ptrain.data.sources.stream import Block
+from ptrain.data.store import convert
+from ptrain.data.store.stream import Block
 from ptrain.errors import DataError
 from tests.data.fuzz_formats import FORMATS, Seed
 from tests.data.sources.streams import X, Y, opened

@@ -12,7 +12,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from ptrain.config import DataConfig
 from ptrain.data.scenes.scene import open_scene
-from ptrain.data.sources.stream import Request, Stream
+from ptrain.data.store.stream import Request, Stream
 
 UTM: dict[str, Any] = {"crs": "EPSG:32632", "transform": Affine(10, 0, 500_000, 0, -10, 5_400_000)}
 

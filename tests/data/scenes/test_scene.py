@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ptrain.config import DataConfig
 from ptrain.data.scenes.scene import open_scene
 from ptrain.data.scenes.sidecar import category_names_xml, sidecar_of
-from ptrain.data.sources.stream import Request
+from ptrain.data.store.stream import Request
 from ptrain.errors import DataError
 
 from .files import UTM, numbered, samples, stream, write

@@ -11,7 +11,7 @@ import pytest
 
 from ptrain.config import DataConfig
 from ptrain.data.sources import open_stream
-from ptrain.data.sources.stream import Block, Stream
+from ptrain.data.store.stream import Block, Stream
 from ptrain.errors import DataError
 
 X = np.arange(60, dtype=np.float64).reshape(20, 3)

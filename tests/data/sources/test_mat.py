@@ -11,7 +11,7 @@ import scipy.sparse
 
 from ptrain.config import DataConfig
 from ptrain.data.sources import mat
-from ptrain.data.sources.stream import Request
+from ptrain.data.store.stream import Request
 from tests.data.sources.streams import X, Y, is_array, memory_growth, opened, refused, test, train
 
 CUBES = (np.arange(2 * 3 * 20) % 250).astype(np.uint8).reshape(2, 3, 20)

@@ -1,0 +1,382 @@
+"""The configuration of a run: frozen dataclasses, one a TOML section, with validation and TOML in and out.
+
+Field names are unique over all sections: a field is at once a TOML key and a flag (``batch_size``, ``--batch-size``).
+"""
+
+import dataclasses
+import math
+import time
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ptrain.config.values import convert, given
+from ptrain.config.values import nearest as nearest
+from ptrain.errors import ConfigError
+
+Activation = Literal["identity", "sigmoid", "tanh", "relu", "softplus", "leaky_relu", "elu", "gelu"]
+
+
+def _require(condition: bool, name: str, value: object, expected: str) -> None:
+    if not condition:
+        raise ConfigError(f"{given(name, value)}: expected {expected}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What to train and to evaluate on."""
+
+    data: str = "digits"
+    """Source of the data: a name such as digits or fashion-mnist, a file or folder of a format that is known by its
+    extension or given as KIND:PATH, or a synthetic set such as xor, spirals:samples=2000,classes=3 or blobs:seed=1."""
+    labels: str | None = None
+    """File of labels for a FEATURES.npy, or the reference of a scene."""
+    test_data: str | None = None
+    """Test samples of the same format as --data, where the source has no test split of its own."""
+    test_labels: str | None = None
+    """File of labels for --test-data."""
+    test_fraction: float = 0.2
+    """Share of the samples held out for the test, where the source has no test split of its own and none is given."""
+    validation: float = 0.0
+    """Share of the training samples held out for validation."""
+    split: Literal["random", "stratified", "groups", "blocks"] = "random"
+    """How samples are held out: random; stratified, the same share of every class; groups, whole groups of --group; or
+    blocks, whole squares of a scene."""
+    group: str | None = None
+    """Column of a table whose equal values belong together: --split groups keeps them on one side."""
+    block_size: int | None = None
+    """Pixels on a side of the squares of --split blocks; by default a twentieth of the scene's longer side, at least 16
+    and at least 4 neighborhoods."""
+    neighborhood: int = 1
+    """Pixels on a side of the square around a pixel of a scene whose values are its features; odd."""
+    target: str | None = None
+    """Column of a table that holds the classes."""
+    features: str | None = None
+    """Columns of a table to learn from, separated by commas; by default all but the target and the group."""
+    drop: str | None = None
+    """Columns of a table to leave out, separated by commas."""
+    missing: Literal["error", "mean", "drop"] = "error"
+    """Missing values of a table: an error, the mean of the column over the training split, or drop the row."""
+    normalize: Literal["auto", "none", "unit", "standard"] = "auto"
+    """How features are scaled: unit maps the type's or the source's range to 0..1, standard gives each feature mean 0
+    and deviation 1 over the training split, auto is standard for tables, unit for integers and none for floats."""
+
+    def __post_init__(self) -> None:
+        _require(0.0 <= self.test_fraction < 1.0, "test_fraction", self.test_fraction, "a number from 0 to below 1")
+        _require(0.0 <= self.validation < 1.0, "validation", self.validation, "a number from 0 to below 1")
+        if self.test_labels is not None and self.test_data is None:
+            raise ConfigError(f"--test-labels {self.test_labels} without --test-data: give the test features as well")
+        if self.features is not None and self.drop is not None:
+            raise ConfigError(f"--features {self.features} with --drop {self.drop}: expected one of the two")
+        if self.group is not None and self.split != "groups":
+            raise ConfigError(f"--group {self.group} with --split {self.split}: add --split groups, or leave it out")
+        _require(
+            self.neighborhood >= 1 and self.neighborhood % 2 == 1, "neighborhood", self.neighborhood, "1, 3, 5, ..."
+        )
+        if self.block_size is not None:
+            _require(self.block_size >= 1, "block_size", self.block_size, "1 or more pixels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The network and its loss."""
+
+    hidden: tuple[int, ...] = (128, 128)
+    """Widths of the hidden layers; none makes a multi-output perceptron (--hidden none)."""
+    activation: Activation = "relu"
+    """Activation of the hidden layers."""
+    output_activation: Activation = "identity"
+    """Activation of the output layer; cross_entropy wants identity, since it contains the softmax."""
+    bias: bool = True
+    """Whether the layers have a bias."""
+    init: Literal["auto", "normal", "glorot", "he"] = "auto"
+    """Initial weights: normal with --init-sigma, glorot (uniform), he (normal); auto is he for relu, leaky_relu, elu,
+    gelu and softplus, and glorot for the others."""
+    init_sigma: float = 0.01
+    """Standard deviation of --init normal."""
+    dropout: float = 0.0
+    """Probability that an output of a hidden layer is dropped during training."""
+    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    """cross_entropy, or mse: the mean over samples of the sum of squares on one-hot targets."""
+    class_weights: Literal["none", "balanced"] | tuple[float, ...] = "none"
+    """Weight of each class in the loss: none, balanced (N / (classes * count of the class)), or a number a class."""
+
+    def __post_init__(self) -> None:
+        _require(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "widths of 1 or more")
+        _require(0.0 <= self.dropout < 1.0, "dropout", self.dropout, "a probability from 0 to below 1")
+        _require(self.init_sigma > 0 and math.isfinite(self.init_sigma), "init_sigma", self.init_sigma, "above 0")
+        if not isinstance(self.class_weights, str):
+            positive = all(weight > 0 and math.isfinite(weight) for weight in self.class_weights)
+            expected = "finite numbers above 0, one a class, or none, or balanced"
+            _require(positive and len(self.class_weights) > 0, "class_weights", self.class_weights, expected)
+        if self.loss == "cross_entropy" and self.output_activation != "identity":
+            raise ConfigError(
+                f"--output-activation {self.output_activation} with --loss cross_entropy, which contains the softmax: "
+                "expected identity, or --loss mse"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How the parameters follow the gradient."""
+
+    optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw"] = "sgd"
+    """The update rule."""
+    lr: float | None = None
+    """Learning rate; by default 0.1 for sgd, 0.01 for momentum and nesterov, 0.001 for adam and adamw. It is never
+    scaled with the number of ranks."""
+    momentum: float = 0.9
+    """Momentum of momentum and nesterov."""
+    beta1: float = 0.9
+    """Decay of the first moment of adam and adamw."""
+    beta2: float = 0.999
+    """Decay of the second moment of adam and adamw."""
+    epsilon: float = 1e-8
+    """Added to the denominator of adam and adamw."""
+    weight_decay: float = 0.0
+    """L2 penalty on weights, not on biases (decoupled from the gradient for adamw)."""
+    schedule: Literal["constant", "step", "cosine"] = "constant"
+    """Course of the learning rate: constant, step (times --step-factor every --step-epochs), or cosine (falls to 0)."""
+    step_epochs: int = 10
+    """Epochs between two reductions of --schedule step."""
+    step_factor: float = 0.1
+    """Factor of --schedule step."""
+    warmup_epochs: float = 0.0
+    """Epochs over which the learning rate rises linearly from near 0 to --lr."""
+    clip_norm: float | None = None
+    """Largest Euclidean norm of the gradient; a longer one is scaled down to it."""
+
+    def __post_init__(self) -> None:
+        if self.lr is not None:
+            _require(self.lr > 0 and math.isfinite(self.lr), "lr", self.lr, "a number above 0")
+        for name in ("momentum", "beta1", "beta2"):
+            _require(0.0 <= getattr(self, name) < 1.0, name, getattr(self, name), "a number from 0 to below 1")
+        _require(0 < self.epsilon < math.inf, "epsilon", self.epsilon, "a number above 0")
+        _require(
+            self.weight_decay >= 0 and math.isfinite(self.weight_decay), "weight_decay", self.weight_decay, "0 or more"
+        )
+        _require(self.step_epochs >= 1, "step_epochs", self.step_epochs, "1 or more")
+        _require(0 < self.step_factor <= 1, "step_factor", self.step_factor, "a number above 0 and at most 1")
+        _require(0 <= self.warmup_epochs < math.inf, "warmup_epochs", self.warmup_epochs, "0 or more")
+        if self.clip_norm is not None:
+            _require(0 < self.clip_norm < math.inf, "clip_norm", self.clip_norm, "a number above 0")
+
+    @property
+    def learning_rate(self) -> float:
+        """The base learning rate, with the optimizer's default where none is given."""
+        if self.lr is not None:
+            return self.lr
+        return {"sgd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adam": 0.001, "adamw": 0.001}[self.optimizer]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """How long, in which batches and in which arithmetic to train."""
+
+    epochs: int = 20
+    """Passes over the training split."""
+    batch_size: int | Literal["all"] = 128
+    """Global batch: samples a step over all ranks together; 1 is stochastic, all is batch gradient descent."""
+    shards: int = 8
+    """Gradient shards a global batch is cut into: the largest useful number of ranks. Part of the arithmetic."""
+    seed: int = 0
+    """Seed of everything that is random: initial weights, order, dropout, splits."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the matrix products; parameters and sums are always fp32."""
+    reduction: Literal["ordered", "allreduce"] = "ordered"
+    """How gradients are summed: ordered gives the same bits on any number of ranks, allreduce is the backend's own."""
+    kernels: Literal["auto", "native", "torch"] = "auto"
+    """Who computes: native is ptrain's own compiled kernels (CPU, fp32), with the same bits on every processor; torch
+    is torch's. Part of the arithmetic. auto takes native where it can."""
+    early_stopping: int | None = None
+    """Stop after this many epochs without a lower validation loss; needs --validation."""
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "epochs", self.epochs, "1 or more")
+        if isinstance(self.batch_size, int):
+            _require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more, or all")
+        _require(self.shards >= 1, "shards", self.shards, "1 or more")
+        _require(0 <= self.seed < 2**63, "seed", self.seed, "0 to 2^63 - 1")
+        if self.early_stopping is not None:
+            _require(self.early_stopping >= 1, "early_stopping", self.early_stopping, "1 or more epochs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Where and on what to run. Nothing here changes the result."""
+
+    run_dir: str | None = None
+    """Run directory; by default runs/NAME-TIME."""
+    ranks: int | None = None
+    """Start this many ranks on this machine with mpirun; not needed under srun, mpirun or torchrun."""
+    backend: Literal["auto", "single", "mpi", "horovod", "torch"] = "auto"
+    """What carries the gradients between ranks."""
+    exchange: Literal["auto", "messages"] = "auto"
+    """How gradients reach the other ranks: auto is memory that they share, where all ranks are on one machine and
+    compute on the CPU; messages always goes through the backend."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; with cuda each rank takes the GPU of its local rank."""
+    threads: int | None = None
+    """Threads a rank, at most its number of shards; by default the cores of the machine shared out over its ranks."""
+    checkpoint_every: int | None = None
+    """Steps between checkpoints; by default one at the end of every epoch."""
+    report: bool = True
+    """Write report.html and plots/ when the run is finished; ptrain report does it later."""
+    log: Literal["none", "tensorboard", "mlflow"] = "none"
+    """Live view besides metrics.jsonl: tensorboard writes event files into RUN/tensorboard, mlflow into the store
+    that MLFLOW_TRACKING_URI names or else into mlruns beside the run directory."""
+    keep: int = 3
+    """Newest checkpoints kept, besides the best one."""
+    max_steps: int | None = None
+    """Stop after this many steps in all, as if asked to: with a checkpoint and exit code 75."""
+    step_timeout: float | None = None
+    """Seconds without progress after which the rank that hangs is named and the job ends; by default 100 times the
+    longest step so far, and at least 300."""
+    restarts: int = 0
+    """With --ranks: start again from the last checkpoint up to this many times after a crash of any rank."""
+    trace: bool = False
+    """Write the SHA-256 of every parameter after every step to trace.jsonl, to compare runs by; costs time."""
+
+    def __post_init__(self) -> None:
+        for name in ("ranks", "threads", "checkpoint_every", "keep", "max_steps"):
+            if getattr(self, name) is not None:
+                _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        if self.step_timeout is not None:
+            _require(self.step_timeout > 0, "step_timeout", self.step_timeout, "seconds above 0")
+        _require(self.restarts >= 0, "restarts", self.restarts, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything that a training run is told, one field a TOML section."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        if self.train.early_stopping is not None and self.data.validation == 0.0:
+            raise ConfigError(
+                f"--early-stopping {self.train.early_stopping} without a validation split: add --validation 0.1"
+            )
+        ranks = self.run.ranks
+        if ranks is not None and ranks > 1 and self.run.backend == "single":
+            raise ConfigError(f"--ranks {ranks} with --backend single, which is for one rank: expected another backend")
+        if ranks is not None and ranks > self.train.shards:
+            raise ConfigError(
+                f"--ranks {ranks} with --shards {self.train.shards}: expected at most one rank a gradient shard; "
+                f"use --shards {ranks} or more, or fewer ranks"
+            )
+
+
+Section = DataConfig | ModelConfig | OptimizerConfig | TrainConfig | RunConfig
+SECTIONS: dict[str, type[Section]] = {
+    "data": DataConfig,
+    "model": ModelConfig,
+    "optimizer": OptimizerConfig,
+    "train": TrainConfig,
+    "run": RunConfig,
+}
+"""Name of each TOML section and its dataclass."""
+
+
+def fields() -> dict[str, str]:
+    """Return the section of every field, by field name."""
+    return {f.name: name for name, section in SECTIONS.items() for f in dataclasses.fields(section)}
+
+
+def build(values: dict[str, Any]) -> Config:
+    """Build a Config from flat field names and values as TOML gives them (lists become tuples).
+
+    Raises ConfigError for an unknown name, naming the nearest valid one, and for a value of the wrong type.
+    """
+    section_of = fields()
+    sorted_values: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    for name, value in values.items():
+        if name not in section_of:
+            raise ConfigError(f"unknown configuration key {name}: {nearest(name, list(section_of))}")
+        section = section_of[name]
+        expected = typing.get_type_hints(SECTIONS[section])[name]
+        sorted_values[section][name] = convert(name, value, expected)
+    return Config(**{name: SECTIONS[name](**part) for name, part in sorted_values.items()})  # type: ignore[arg-type]
+
+
+def to_dict(config: Config) -> dict[str, dict[str, Any]]:
+    """Return sections and values; fields that are None are left out, since TOML has no null."""
+    return {
+        name: {key: value for key, value in section.items() if value is not None}
+        for name, section in dataclasses.asdict(config).items()
+    }
+
+
+def from_dict(content: dict[str, dict[str, Any]]) -> Config:
+    """Build a Config from sections and values, as ``to_dict`` gives them."""
+    return build({key: value for section in content.values() for key, value in section.items()})
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the flat values of a TOML file with the sections of Config.
+
+    Raises ConfigError where the file is missing or not TOML, and for an unknown section or key.
+    """
+    import tomllib
+
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path}: cannot be read ({error.strerror}); expected a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path}: not a TOML file ({error})") from None
+    values: dict[str, Any] = {}
+    section_of = fields()
+    for section, content in document.items():
+        if section in section_of and not isinstance(content, dict):
+            raise ConfigError(f"{path}: {section} outside of a section: it belongs in [{section_of[section]}]")
+        if section not in SECTIONS:
+            raise ConfigError(f"{path}: unknown section [{section}]: {nearest(section, list(SECTIONS))}")
+        if not isinstance(content, dict):
+            raise ConfigError(f"{path}: {section} is not a section: expected [{section}] and its keys below it")
+        for key, value in content.items():
+            if section_of.get(key) != section:
+                keys = [name for name, owner in section_of.items() if owner == section]
+                hint = f"it belongs in [{section_of[key]}]" if key in section_of else nearest(key, keys)
+                raise ConfigError(f"{path}: unknown key {key} in [{section}]: {hint}")
+            values[key] = value
+    return values
+
+
+def write_toml(config: Config, path: Path) -> None:
+    """Write the whole configuration, defaults included."""
+    import tomli_w
+
+    path.write_text(tomli_w.dumps(to_dict(config)), encoding="utf-8")
+
+
+def default_run_dir(data: str) -> str:
+    """Return runs/NAME-TIME for a source of data, for a run without ``--run-dir``."""
+    name = Path(data.partition(":")[2] or data).stem if "/" in data else Path(data.partition(":")[0]).stem
+    return str(Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """Return what changed between two configurations, result-changing sections only, as ``lr: 0.1 -> 0.2``."""
+    changed = []
+    for section in ("data", "model", "optimizer", "train"):
+        before, after = getattr(old, section), getattr(new, section)
+        for item in dataclasses.fields(before):
+            a, b = getattr(before, item.name), getattr(after, item.name)
+            if a != b:
+                changed.append(f"{item.name}: {a} -> {b}")
+    return changed
+
+
+def sha256(config: Config) -> str:
+    """Return the hash of everything in the configuration that can change the result (all but [run])."""
+    import hashlib
+    import json
+
+    content = {name: section for name, section in to_dict(config).items() if name != "run"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

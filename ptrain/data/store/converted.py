@@ -1,0 +1,125 @@
+"""Data in the converted form: memory-mapped, so that the ranks of a node share them through the page cache."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ptrain.data.samples import Samples, Source
+from ptrain.data.splits import make_samples
+from ptrain.data.store import cache
+from ptrain.data.store.convert import DESCRIPTION, Report, convert, described, stream_key
+from ptrain.errors import DataError
+
+if TYPE_CHECKING:  # the sources use this module
+    from ptrain.data.store.stream import Block, Stream
+
+Watch = Callable[["Stream"], AbstractContextManager[Report | None]]
+"""Shows how far the conversion of a stream is."""
+_BLOCK_BYTES = 8 * 2**20
+
+
+def is_converted(folder: Path) -> bool:
+    """Return whether a folder holds converted data."""
+    return (folder / DESCRIPTION).is_file()
+
+
+def cached(stream: Stream, watch: Watch | None = None) -> Source:
+    """Return the samples of a stream, converted into the cache by the first process that asks for them.
+
+    ``watch`` opens a context for the conversion, in the process that does it, and is told how far it is.
+    """
+    key, _ = stream_key(stream)
+
+    def make(place: Path, alone: bool) -> None:
+        with contextlib.nullcontext() if watch is None else watch(stream) as report:
+            convert(stream, place, report, alone=alone)
+
+    source = load(cache.made("converted", key, make))
+    # the cache knows contents: the same ones may lie under another name now
+    return replace(
+        source,
+        name=stream.name,
+        description=stream.description,
+        train=replace(source.train, origin=stream.name, labels_origin=None),
+        test=None if source.test is None else replace(source.test, origin=f"{stream.name}, test split"),
+    )
+
+
+def stream_of(source: Source) -> Stream:
+    """Return the samples of a source that is no stream as one, to convert them."""
+    from ptrain.data.store.stream import Stream  # the sources use this module
+
+    def blocks(samples: Samples) -> Iterator[Block]:
+        rows = max(1, _BLOCK_BYTES // (samples.features.shape[1] * samples.features.itemsize))
+        for start in range(0, len(samples), rows):
+            part = slice(start, start + rows)
+            groups = None if samples.groups is None else samples.groups[part]
+            yield samples.features[part], samples.labels[part], groups
+
+    parts = [one for one in (source.train, source.test) if one is not None]
+    content = [[cache.array_sha256(one.features), cache.array_sha256(one.labels)] for one in parts]
+    test = source.test
+    return Stream(
+        name=source.name,
+        description=source.description,
+        files=(),
+        options={"content": content},
+        dtype=source.train.features.dtype.newbyteorder("<"),
+        num_features=source.train.features.shape[1],
+        image_shape=source.image_shape,
+        feature_range=source.feature_range,
+        feature_names=source.feature_names,
+        class_names=source.class_names,
+        schema=source.schema,
+        num_samples=len(source.train),
+        train=lambda: blocks(source.train),
+        test=None if test is None else lambda: blocks(test),
+    )
+
+
+def load(folder: Path) -> Source:
+    """Return the samples of a converted data set, memory-mapped. Raises DataError where it is damaged."""
+    content = described(folder)
+    try:
+        return Source(
+            name=content["name"],
+            description=content["description"],
+            train=_samples(folder, "", content),
+            test=None if content["num_test"] is None else _samples(folder, "test_", content),
+            image_shape=_tuple(content["image_shape"]),
+            feature_range=_tuple(content["feature_range"]),
+            class_names=_tuple(content["class_names"]),
+            feature_names=_tuple(content["feature_names"]),
+            schema=content["schema"],
+        )
+    except (KeyError, TypeError, AttributeError):
+        raise DataError(
+            f"{folder / DESCRIPTION}: is damaged; expected what ptrain data convert writes: convert the data again"
+        ) from None
+
+
+def _samples(folder: Path, prefix: str, content: Mapping[str, Any]) -> Samples:
+    from ptrain.data.sources import npy  # the sources use this module
+
+    origin = str(folder / f"{prefix}features.npy")
+    samples, _ = make_samples(
+        npy.read(folder / f"{prefix}features.npy"), npy.read(folder / f"{prefix}labels.npy"), origin
+    )
+    groups = folder / f"{prefix}groups.npy"
+    if not groups.exists():
+        return samples
+    found = npy.read(groups)
+    if found.shape != samples.labels.shape or found.dtype.kind not in "iu":
+        raise DataError(f"{groups}: is damaged; expected one number a sample: convert the data again")
+    return replace(samples, groups=found.view(np.ndarray))
+
+
+def _tuple(values: Any) -> Any:
+    return None if values is None else tuple(values)

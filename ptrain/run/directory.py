@@ -1,0 +1,180 @@
+"""The run directory: who may use it, and the files that describe the run."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+
+import ptrain
+from ptrain import config as configuration
+from ptrain.config import Config
+from ptrain.errors import RunDirectoryError
+from ptrain.models.mlp import Layout
+from ptrain.run.checkpoint import write_atomically
+from ptrain.run.session import Session
+
+CONFIG, ENVIRONMENT, METRICS, MODEL = "config.toml", "environment.json", "metrics.jsonl", "model.safetensors"
+CHECKPOINTS, TRACE = "checkpoints", "trace.jsonl"
+
+
+def claim(config: Config, *, resume: bool) -> Path:
+    """Make the run directory of a new run, or check the one to continue, and return it. Called on rank 0.
+
+    Raises:
+        RunDirectoryError: it holds another run, or cannot be made or written to.
+    """
+    path = Path(config.run.run_dir or configuration.default_run_dir(config.data.data))
+    number = 1
+    while config.run.run_dir is None and path.exists():
+        number += 1
+        path = path.with_name(f"{path.name.removesuffix(f'-{number - 1}')}-{number}")
+    if path.exists() and not path.is_dir():
+        raise RunDirectoryError(f"--run-dir {path}: is a file; expected a folder, or a name that is free")
+    holds_run = (path / CONFIG).exists()
+    if holds_run and not resume:
+        raise RunDirectoryError(
+            f"--run-dir {path}: already holds a run; expected a free name, or --resume to continue that run"
+        )
+    try:
+        (path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        if not holds_run:
+            # A limit on the steps is for one sitting: the run that is continued must not stop there again.
+            stored = replace(config.run, run_dir=str(path), max_steps=None)
+            configuration.write_toml(replace(config, run=stored), path / CONFIG)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"--run-dir {path}: cannot be written ({error.strerror}); expected a folder you can write to"
+        ) from None
+    return path
+
+
+def environment(session: Session) -> dict[str, Any]:
+    """Return what the run runs on: versions, hosts, git commit, launcher, backend. Every rank calls it."""
+    processes = session.comm.all_gather_object({"host": session.comm.info.host, "pid": os.getpid()})
+    return {
+        "ptrain": ptrain.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+        "git_commit": _git_commit(),
+        "command": sys.argv,
+        "launcher": session.comm.info.launcher,
+        "backend": session.comm.name,
+        "device": torch.cuda.get_device_name(session.device) if session.device.type == "cuda" else "cpu",
+        "world_size": session.comm.info.size,
+        "threads": session.threads,
+        "processes": processes,
+        "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON atomically."""
+    _writing(path, lambda: write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()))
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run directory.
+
+    Raises:
+        RunDirectoryError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise RunDirectoryError(f"{path}: cannot be read ({error.strerror}); expected a run of ptrain train") from None
+    except ValueError:
+        raise RunDirectoryError(f"{path}: is damaged (not JSON)") from None
+
+
+def keep_records(path: Path, key: str, last: int) -> None:
+    """Drop the records whose ``key`` is above ``last``, which a continued run will write again."""
+    if path.exists():
+        lines = [line for line in path.read_text().splitlines() if _number(line, key) <= last]
+        _writing(path, lambda: write_atomically(path, "".join(line + "\n" for line in lines).encode()))
+
+
+def _number(line: str, key: str) -> float:
+    """Return the number under ``key``; infinity for a line that a crash left incomplete."""
+    try:
+        return float(json.loads(line)[key])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
+
+
+def append_record(path: Path, record: dict[str, Any]) -> None:
+    """Append a record to a file of JSON lines.
+
+    Raises:
+        RunDirectoryError: the disk is full or the folder cannot be written to.
+    """
+
+    def append() -> None:
+        with path.open("a") as file:
+            file.write(json.dumps(record, allow_nan=False) + "\n")
+
+    _writing(path, append)
+
+
+def _writing(path: Path, task: Callable[[], None]) -> None:
+    try:
+        task()
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{path}: cannot be written ({error.strerror}); free space or make the folder writable, then continue with "
+            f"ptrain train --resume --run-dir {path.parent}"
+        ) from None
+
+
+def write_model(path: Path, layout: Layout, parameters: torch.Tensor, description: dict[str, Any]) -> None:
+    """Write the parameters with everything that is needed to use them: widths, class names, normalization."""
+    tensors = {name: view.cpu().clone() for name, view in layout.views(parameters).items()}
+    content = save(tensors, metadata={"ptrain": json.dumps(description)})
+    _writing(path, lambda: write_atomically(path, content))
+
+
+def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Return the parameters by name and the description that write_model stored.
+
+    Raises:
+        RunDirectoryError: the file is missing, damaged, or not one of ptrain's.
+    """
+    try:
+        content = path.read_bytes()
+        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+        return load(content), json.loads(header["__metadata__"]["ptrain"])
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{path}: cannot be read ({error.strerror}); expected a finished run of ptrain train; "
+            "continue an unfinished one with ptrain train --resume"
+        ) from None
+    except Exception as error:  # safetensors raises its own type for a damaged file
+        raise RunDirectoryError(f"{path}: is not a model of ptrain, or is damaged ({type(error).__name__})") from None
+
+
+def _git_commit() -> str | None:
+    """Return the commit of ptrain's own source where it runs from a checkout."""
+    try:
+        folder = str(Path(ptrain.__file__).parent)
+        found = subprocess.run(
+            ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

@@ -1,0 +1,185 @@
+"""A training job before its first step: data, plan, run directory, network, checkpoints."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ptrain import config as configuration
+from ptrain import native
+from ptrain.config import Config
+from ptrain.data.checks import class_counts
+from ptrain.data.loader import Normalization, ShardLoader, fit_normalization
+from ptrain.data.plan import BatchPlan, owned_shards
+from ptrain.data.samples import DataSet
+from ptrain.errors import ConfigError
+from ptrain.models.mlp import Layout, initialise, layout_of
+from ptrain.native.choice import resolve
+from ptrain.run import directory as files
+from ptrain.run.header import print_header
+from ptrain.run.saving import Checkpoints
+from ptrain.run.session import Session, load_data
+from ptrain.steps.state import State, new_state
+from ptrain.steps.step import TrainingStep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What one rank needs to train, the same on every rank but for the session."""
+
+    session: Session
+    config: Config
+    """With the resolved run directory."""
+    folder: Path
+    """The run directory; the current one for a job without."""
+    dataset: DataSet
+    data_sha256: str
+    plan: BatchPlan
+    normalization: Normalization
+    layout: Layout
+    environment: dict[str, Any]
+    """What environment.json says, without the hashes."""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """Return what is needed besides the parameters to use the network."""
+        return {
+            "widths": self.layout.widths,
+            "class_names": self.dataset.class_names,
+            "normalization": self.normalization.to_dict(),
+            "schema": self.dataset.schema,
+        }
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Return the hashes of data and configuration."""
+        return {"data_sha256": self.data_sha256, "config_sha256": configuration.sha256(self.config)}
+
+    @property
+    def owners(self) -> list[range]:
+        """Return the gradient shards of every rank, in rank order."""
+        size = self.session.comm.info.size
+        return [owned_shards(self.config.train.shards, size, rank) for rank in range(size)]
+
+
+def prepare(session: Session, config: Config, *, resume: bool) -> Job:
+    """Load the data, claim the run directory, print the configuration and return the job.
+
+    Raises:
+        InputError: the configuration, the data or the run directory is at fault; on every rank alike.
+    """
+    job = load_job(session, config)
+    folder: Path = session.from_root(lambda: files.claim(job.config, resume=resume))
+    job = replace(job, folder=folder, config=replace(job.config, run=replace(job.config.run, run_dir=str(folder))))
+    print_header(session.console, job.config, job.dataset, job.layout, job.plan, job.environment, folder)
+    session.from_root(lambda: files.write_json(folder / files.ENVIRONMENT, job.environment | job.hashes))
+    return job
+
+
+def load_job(session: Session, config: Config) -> Job:
+    """Load the data and return the job, as yet without a run directory.
+
+    Raises:
+        InputError: the configuration or the data is at fault; on every rank alike.
+    """
+    size = session.comm.info.size
+    if size > config.train.shards:
+        error = ConfigError(
+            f"{size} ranks with --shards {config.train.shards}: expected at most one rank a gradient shard; "
+            f"use --shards {size} or more, or fewer ranks"
+        )
+        error.agreed = True
+        raise error
+    dataset, data_sha256 = load_data(session, config.data, config.train.seed)
+    session.agreed(lambda: check_class_weights(config, dataset))
+    train = config.train
+    kernels = session.agreed(lambda: resolve(train.kernels, train.precision, session.device))
+    optimizer = replace(config.optimizer, lr=config.optimizer.learning_rate)
+    config = replace(config, optimizer=optimizer, train=replace(train, kernels=kernels))
+    num_samples = dataset.train.size
+    batch = num_samples if config.train.batch_size == "all" else min(config.train.batch_size, num_samples)
+    return Job(
+        session=session,
+        config=config,
+        folder=Path(),
+        dataset=dataset,
+        data_sha256=data_sha256,
+        plan=BatchPlan(num_samples=num_samples, batch_size=batch, shards=config.train.shards),
+        normalization=fit_normalization(
+            config.data.normalize, dataset, session.comm.all_gather_object, session.comm.info.rank, size
+        ),
+        layout=layout_of(config.model, dataset.num_features, dataset.num_classes),
+        environment=files.environment(session)
+        | {"split_sha256": dataset.split_sha256}
+        | {"instruction_set": native.instruction_set() if kernels == "native" else None},
+    )
+
+
+def start_state(job: Job) -> State:
+    """Return the state before the first step, on this rank's device."""
+    parameters = initialise(job.layout, job.config.model, job.config.train.seed).to(job.session.device)
+    num_shards = len(job.owners[job.session.comm.info.rank])
+    return new_state(parameters, job.config.optimizer.optimizer, num_shards, job.plan.rows)
+
+
+def checkpoints_of(job: Job) -> Checkpoints:
+    """Return the checkpoints of the run."""
+    return Checkpoints(
+        session=job.session,
+        folder=job.folder / files.CHECKPOINTS,
+        config=job.config,
+        layout=job.layout,
+        shards=job.owners[job.session.comm.info.rank],
+        data_sha256=job.data_sha256,
+        description=job.description,
+    )
+
+
+def training_step(job: Job, state: State) -> TrainingStep:
+    """Return the step of the job with all its buffers. Every rank calls it."""
+
+    def loader(shards: range) -> ShardLoader:
+        seed, device = job.config.train.seed, job.session.device
+        return ShardLoader(job.dataset.train, job.plan, shards, seed, job.normalization, device)
+
+    step = TrainingStep(
+        config=job.config,
+        layout=job.layout,
+        state=state,
+        comm=job.session.comm,
+        owners=job.owners,
+        rows=job.plan.rows,
+        steps_per_epoch=job.plan.steps_per_epoch,
+        make_loader=loader,
+        class_weights=class_weights(job.session, job.config, job.dataset),
+        threads=job.session.threads,
+        device=job.session.device,
+    )
+    why = f": {step.why_messages}" if step.why_messages else ""
+    if job.session.comm.info.size > 1:
+        job.session.console.say(f"{'exchange':<12} {step.exchange}{why}")
+    return step
+
+
+def check_class_weights(config: Config, dataset: DataSet) -> None:
+    """Raise ConfigError where another number of class weights is given than there are classes."""
+    choice = config.model.class_weights
+    if not isinstance(choice, str) and len(choice) != dataset.num_classes:
+        raise ConfigError(
+            f"--class-weights with {len(choice)} numbers: expected {dataset.num_classes}, one a class of the data"
+        )
+
+
+def class_weights(session: Session, config: Config, dataset: DataSet) -> torch.Tensor | None:
+    """Return the weight of each class in the loss: (classes,), counted over all ranks where balanced, or None."""
+    choice = config.model.class_weights
+    if choice == "none":
+        return None
+    if choice == "balanced":
+        info, num_classes = session.comm.info, dataset.num_classes
+        counts = torch.from_numpy(class_counts(dataset.train, num_classes, info.rank, info.size)).to(session.device)
+        session.comm.all_reduce_(counts)
+        # A class without training samples has no rows that a weight could matter for.
+        return (dataset.train.size / (num_classes * counts.clamp_min(1).double())).float()
+    return torch.tensor(choice, dtype=torch.float32, device=session.device)

@@ -1,0 +1,189 @@
+"""The training loop: steps, epochs, their records, and the boundaries at which a run may stop."""
+
+import shutil
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ptrain.errors import DivergedError, StopRequested
+from ptrain.evaluation.mergeable import summarise_counts
+from ptrain.models.inference import Inference
+from ptrain.optimizers import learning_rate
+from ptrain.run import directory as files
+from ptrain.run.job import Job
+from ptrain.run.saving import Checkpoints
+from ptrain.run.scoring import score
+from ptrain.run.trace import Trace
+from ptrain.run.watchdog import HANG, watching
+from ptrain.steps.state import State
+from ptrain.steps.step import TrainingStep
+
+COLUMNS = {
+    "epoch": "epoch",
+    "train_loss": "train loss",
+    "train_accuracy": "train acc",
+    "validation_loss": "val loss",
+    "validation_accuracy": "val acc",
+    "learning_rate": "lr",
+    "samples_per_second": "samples/s",
+    "seconds": "seconds",
+}
+"""Fields of a record of metrics.jsonl and the headings of the table of epochs."""
+
+
+class Loop:
+    """Takes a state from where it is to the end of the training."""
+
+    def __init__(
+        self,
+        job: Job,
+        state: State,
+        step: TrainingStep,
+        inference: Inference,
+        checkpoints: Checkpoints,
+        live: Callable[[dict[str, Any]], None],
+    ):
+        self.job = job
+        self.state = state
+        self.step = step
+        self.inference = inference
+        self.checkpoints = checkpoints
+        self.live = live
+        self.trace = Trace(job, state) if job.config.run.trace else None
+        self._table = job.session.console.growing_table(list(COLUMNS.values()))
+
+    def run(self, stop_requested: Callable[[], bool]) -> None:
+        """Train to the last epoch or until early stopping.
+
+        Raises:
+            DivergedError: the loss or a gradient is not finite.
+            StopRequested: a rank was asked to stop, or ``--max-steps`` is reached; a checkpoint is written.
+        """
+        run, epochs, state = self.job.config.run, self.job.config.train.epochs, self.state
+        total = epochs * self.job.plan.steps_per_epoch
+        self.job.session.from_root(self._clear)
+        console, processes = self.job.session.console, self.job.environment["processes"]
+        rank = self.job.session.comm.info.rank
+        with (
+            watching(self.job.folder / HANG, rank, processes, run.step_timeout) as self.step.beat,
+            console.progress(total, "training", completed=state.step) as progress,
+        ):
+
+            def step(epoch: int, index: int) -> bool:
+                at_limit = run.max_steps is not None and state.step + 1 >= run.max_steps
+                stop = self._step(epoch, index, at_limit or stop_requested(), at_limit)
+                progress.update(state.step, f"epoch {epoch + 1} of {epochs}")
+                return stop and state.step < total
+
+            while state.step < total and not self._stopped_early():
+                self._epoch(state.step // self.job.plan.steps_per_epoch, step)
+
+    def _clear(self) -> None:
+        """Drop what an earlier, interrupted run left behind after this step."""
+        shutil.rmtree(self.job.folder / HANG, ignore_errors=True)
+        steps = self.job.plan.steps_per_epoch
+        files.keep_records(self.job.folder / files.METRICS, "epoch", self.state.step // steps)
+        files.keep_records(self.job.folder / files.TRACE, "step", self.state.step)
+
+    def _epoch(self, epoch: int, step: Callable[[int, int], bool]) -> None:
+        """Do what is left of an epoch."""
+        state, plan = self.state, self.job.plan
+        first = state.step - epoch * plan.steps_per_epoch
+        if first == 0:
+            state.start_epoch()
+        start = time.perf_counter()
+        for index in range(first, plan.steps_per_epoch):
+            stop = step(epoch, index)
+            if index + 1 == plan.steps_per_epoch:
+                break
+            if stop:
+                state.progress.seconds += time.perf_counter() - start
+                self._stop()
+            if self._saves_at(state.step):
+                self.checkpoints.save(state)
+        samples = plan.num_samples - first * plan.batch_size
+        self._end_epoch(epoch, samples, time.perf_counter() - start)
+        if stop:
+            self._stop()
+
+    def _saves_at(self, step: int) -> bool:
+        every = self.job.config.run.checkpoint_every
+        return every is not None and step % every == 0
+
+    def _step(self, epoch: int, index: int, stop: bool, at_limit: bool) -> bool:
+        """Do a step; return whether any rank asked to stop, as soon as that is known: by the next boundary."""
+        ends_epoch = index + 1 == self.job.plan.steps_per_epoch
+        try:
+            stopping = self.step.run(epoch, index, self.job.plan.valid_rows(index), stop)
+            if at_limit or ends_epoch or self.trace is not None or self._saves_at(self.state.step):
+                stopping = self.step.look() or stopping
+        except DivergedError as error:
+            last = self.checkpoints.last
+            kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint before it"
+            diverged = DivergedError(f"{error}; {kept}; try a lower --lr, --clip-norm or --normalize standard")
+            diverged.agreed = True
+            raise diverged from None
+        if self.trace is not None:
+            self.trace.record()
+        return stopping
+
+    def _stop(self) -> None:
+        """Write a checkpoint at this step boundary and raise StopRequested on all ranks."""
+        path = self.checkpoints.save(self.state)
+        error = StopRequested(
+            f"stopped on request after step {self.state.step}, checkpoint {path}; "
+            f"continue with: ptrain train --resume --run-dir {self.job.folder}"
+        )
+        error.agreed = True
+        raise error
+
+    def _end_epoch(self, epoch: int, samples: int, seconds: float) -> None:
+        """Validate, record the epoch and write the checkpoint that is due."""
+        state, config, plan = self.state, self.job.config, self.job.plan
+        state.progress.seconds += seconds
+        self.step.beat(f"ending epoch {epoch + 1}", True)
+        losses, hits = self.checkpoints.gathered_sums(state)
+        record: dict[str, Any] = {
+            "epoch": epoch + 1,
+            "step": state.step,
+            "train_loss": losses / plan.num_samples,
+            "train_accuracy": hits / plan.num_samples,
+            "validation_loss": None,
+            "validation_accuracy": None,
+            "learning_rate": learning_rate(config.optimizer, state.step - 1, plan.steps_per_epoch, config.train.epochs),
+            "seconds": round(seconds, 6),
+            "samples_per_second": round(samples / seconds, 3),
+        }
+        state.start_epoch()
+        improved = self._validate(record)
+        self.job.session.from_root(lambda: files.append_record(self.job.folder / files.METRICS, record))
+        self.live(record)
+        last = epoch + 1 == config.train.epochs or self._stopped_early()
+        self.checkpoints.after_epoch(state, improved=improved, last=last)
+        self._table.add([record[name] for name in COLUMNS])
+
+    def _validate(self, record: dict[str, Any]) -> bool:
+        """Put the validation's results into the record and return whether they are the best so far."""
+        split, names = self.job.dataset.validation, self.job.dataset.class_names
+        if split is None:
+            return False
+        beat = self.step.beat
+
+        def alive(_: object) -> None:
+            beat("validating", False)
+
+        counts = score(self.job.session, self.inference, split, self.job.normalization, names, alive)
+        summary = summarise_counts(counts, names)
+        loss = record["validation_loss"] = summary["loss"]
+        record["validation_accuracy"] = summary["overall_accuracy"]
+        progress = self.state.progress
+        if loss is None or (progress.best_loss is not None and loss >= progress.best_loss):
+            return False
+        progress.best_loss, progress.best_epoch, progress.best_step = loss, record["epoch"], self.state.step
+        return True
+
+    def _stopped_early(self) -> bool:
+        patience, progress = self.job.config.train.early_stopping, self.state.progress
+        if patience is None or progress.best_epoch is None:
+            return False
+        return self.state.step // self.job.plan.steps_per_epoch - progress.best_epoch >= patience

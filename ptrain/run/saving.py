@@ -1,0 +1,151 @@
+"""When a run writes its checkpoints, and how it finds its way back to one."""
+
+import math
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ptrain import config as configuration
+from ptrain.config import Config
+from ptrain.errors import ConfigError, RunDirectoryError
+from ptrain.models.mlp import Layout
+from ptrain.run import checkpoint
+from ptrain.run.checkpoint import Checkpoint
+from ptrain.run.session import Session
+from ptrain.steps.state import Progress, State, from_tensors, to_tensors
+
+MIN_SECONDS = 5.0
+"""Least time between two checkpoints at the end of an epoch, so that very short epochs are not all spent in fsync."""
+
+
+class Checkpoints:
+    """The checkpoints of one run; rank 0 writes and reads them, the others follow."""
+
+    def __init__(
+        self,
+        *,
+        session: Session,
+        folder: Path,
+        config: Config,
+        layout: Layout,
+        shards: range,
+        data_sha256: str,
+        description: dict[str, Any],
+    ):
+        self.session = session
+        self.folder = folder
+        self.config = config
+        self.layout = layout
+        self.shards = shards
+        self.data_sha256 = data_sha256
+        self.description = description
+        self.last: Path | None = None
+        """The newest checkpoint, on rank 0."""
+        self._written = -math.inf
+
+    def gathered_sums(self, state: State) -> tuple[float, int]:
+        """Return the sum of losses and the number of hits of this epoch over all ranks, exactly, on every rank."""
+        rows = self._gathered_rows(state)
+        losses = math.fsum(rows["row_losses"].numpy().ravel().tolist())
+        return losses, int(rows["row_hits"].sum())
+
+    def _gathered_rows(self, state: State) -> dict[str, torch.Tensor]:
+        """Return row_losses and row_hits of all shards, (shards, rows), on every rank."""
+        parts = self.session.comm.all_gather_object((state.row_losses.cpu().numpy(), state.row_hits.cpu().numpy()))
+        return {
+            name: torch.from_numpy(np.concatenate([part[index] for part in parts]))
+            for index, name in enumerate(("row_losses", "row_hits"))
+        }
+
+    def save(self, state: State) -> Path:
+        """Write a checkpoint of the state at this step boundary; every rank calls it and gets its path."""
+        rows = self._gathered_rows(state)
+
+        def write() -> Path:
+            tensors = to_tensors(state, self.layout, rows)
+            record: dict[str, Any] = {
+                "step": state.step,
+                "progress": asdict(state.progress),
+                "data_sha256": self.data_sha256,
+                "model": self.description,
+                "config": configuration.to_dict(self.config),
+                "libraries": _libraries(),
+            }
+            path = checkpoint.write(self.folder, state.step, tensors, record)
+            checkpoint.prune(self.folder, self.config.run.keep, state.progress.best_step)
+            return path
+
+        self.last = self.session.from_root(write)
+        self._written = time.monotonic()
+        return self.last
+
+    def after_epoch(self, state: State, *, improved: bool, last: bool) -> None:
+        """Write the checkpoint that is due at the end of an epoch: the best so far, the last, or MIN_SECONDS later."""
+        every = self.config.run.checkpoint_every
+        due = state.step % every == 0 if every else time.monotonic() - self._written >= MIN_SECONDS
+        # The clock of rank 0 decides for all.
+        if improved or last or self.session.comm.broadcast_object(due):
+            self.save(state)
+
+    def restore(self, state: State, *, force: bool) -> None:
+        """Continue from the newest good checkpoint, or from the beginning where there is none.
+
+        Raises:
+            RunDirectoryError: configuration, data or libraries are not those of the run, and ``force`` is off.
+        """
+        found = self.session.from_root(lambda: checkpoint.newest(self.folder, self.session.console.warn))
+        if found is None:
+            self.session.console.say("resume     no checkpoint yet: training starts at the beginning")
+            return
+        self.session.agreed(lambda: self._compare(found, force))
+        self._load(state, found)
+        self.last = found.path
+        self.session.console.say(f"resume     {found.path}, step {state.step}")
+
+    def restore_best(self, state: State) -> None:
+        """Go back to the parameters of the epoch with the lowest validation loss."""
+        best = state.progress.best_step
+        found = self.session.from_root(lambda: checkpoint.read(self.folder / f"step-{best:08d}"))
+        for name, view in self.layout.views(state.parameters).items():
+            view.copy_(found.tensors[f"model.{name}"])
+
+    def _compare(self, found: Checkpoint, force: bool) -> None:
+        try:
+            stored = configuration.from_dict(found.record["config"])
+        except ConfigError as error:
+            raise RunDirectoryError(f"checkpoint {found.path}: {error}") from None
+        changed = configuration.differences(stored, self.config)
+        if found.record["data_sha256"] != self.data_sha256:
+            changed.append(f"data: sha256 {found.record['data_sha256'][:12]} -> {self.data_sha256[:12]}")
+        changed += [
+            f"{name}: {found.record['libraries'].get(name)} -> {version}"
+            for name, version in _libraries().items()
+            if found.record["libraries"].get(name) != version
+        ]
+        if changed and not force:
+            raise RunDirectoryError(
+                f"--resume: changed since checkpoint {found.path}: {'; '.join(changed)}; "
+                "expected what the run was started with; undo the change, or add --force-resume to go on all the same"
+            )
+
+    def _load(self, state: State, found: Checkpoint) -> None:
+        try:
+            from_tensors(state, self.layout, found.tensors, self.shards)
+        except (KeyError, RuntimeError) as error:
+            failure = RunDirectoryError(
+                f"--resume: checkpoint {found.path} does not fit this configuration ({error}); "
+                "expected the same --hidden, --optimizer, --batch-size and --shards as before"
+            )
+            failure.agreed = True
+            raise failure from None
+        state.step = int(found.record["step"])
+        state.progress = Progress(**found.record["progress"])
+
+
+def _libraries() -> dict[str, str]:
+    """Return what the bits of a result depend on besides the configuration and the data."""
+    return {"torch": torch.__version__, "numpy": np.__version__}

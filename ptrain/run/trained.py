@@ -1,0 +1,94 @@
+"""A trained network read back from a run directory."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ptrain import config as configuration
+from ptrain.config import Config
+from ptrain.data.normalization import Normalization
+from ptrain.errors import ConfigError, RunDirectoryError
+from ptrain.models.mlp import Layout, parameters_sha256
+from ptrain.run import checkpoint as checkpoints
+from ptrain.run import directory as files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A network with everything that is needed to use it."""
+
+    config: Config
+    layout: Layout
+    parameters: torch.Tensor
+    """(layout.length,) on the CPU."""
+    normalization: Normalization
+    class_names: tuple[str, ...]
+    schema: dict[str, Any] | None
+    """How a table becomes features, where the network was trained on one."""
+    hashes: dict[str, str]
+    """parameters_sha256, data_sha256 and config_sha256, as in evaluation.json."""
+
+
+def load_trained(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) -> Trained:
+    """Return the network of a run: ``last`` is its model or, before it is finished, its newest checkpoint.
+
+    ``best`` is the checkpoint with the lowest validation loss; a name such as step-00000469 is that checkpoint.
+
+    Raises:
+        RunDirectoryError: there is no such run or checkpoint, or it is damaged.
+    """
+    try:
+        config = configuration.build(configuration.read_toml(run_dir / files.CONFIG))
+    except ConfigError as error:
+        raise RunDirectoryError(f"{run_dir}: is not a run of ptrain train: {error}") from None
+    if checkpoint == "last" and (run_dir / files.MODEL).exists():
+        tensors, description = files.read_model(run_dir / files.MODEL)
+    else:
+        found = _find(run_dir / files.CHECKPOINTS, checkpoint, warn)
+        prefix = "model."
+        tensors = {n.removeprefix(prefix): t for n, t in found.tensors.items() if n.startswith(prefix)}
+        description = found.record["model"] | {"data_sha256": found.record["data_sha256"]}
+    layout = Layout(widths=tuple(description["widths"]), bias=config.model.bias)
+    parameters = torch.zeros(layout.length)
+    for name, view in layout.views(parameters).items():
+        view.copy_(tensors[name])
+    hashes = {
+        "parameters_sha256": parameters_sha256(layout, parameters),
+        "data_sha256": description["data_sha256"],
+        "config_sha256": configuration.sha256(config),
+    }
+    return Trained(
+        config=config,
+        layout=layout,
+        parameters=parameters,
+        normalization=Normalization.from_dict(description["normalization"]),
+        class_names=tuple(description["class_names"]),
+        schema=description.get("schema"),
+        hashes=hashes,
+    )
+
+
+def _find(folder: Path, name: str, warn: Callable[[str], None]) -> Any:
+    if name == "last":
+        found = checkpoints.newest(folder, warn)
+        if found is None:
+            raise RunDirectoryError(
+                f"{folder.parent}: holds neither {files.MODEL} nor a checkpoint; expected a run that trained for a "
+                "while: continue it with ptrain train --resume"
+            )
+        return found
+    if name == "best":
+        newest = checkpoints.newest(folder, warn)
+        step = None if newest is None else newest.record["progress"]["best_step"]
+        if step is None:
+            raise RunDirectoryError(
+                f"{folder.parent}: --checkpoint best needs a run with a validation split (--validation 0.1)"
+            )
+        name = f"step-{step:08d}"
+    if not (folder / name).is_dir():
+        there = ", ".join(path.name for path in checkpoints.paths(folder)) or "none"
+        raise RunDirectoryError(f"{folder.parent}: --checkpoint {name}: expected last, best or one of: {there}")
+    return checkpoints.read(folder / name)

@@ -1,0 +1,143 @@
+"""Job scripts for sbatch: a pure function from a site and a request to the text of the script."""
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from ptrain.errors import ConfigError
+from ptrain.slurm import site as slurm_site
+from ptrain.slurm.directives import directives, positive
+from ptrain.slurm.request import Request, Training, ranks_per_node, requeue
+from ptrain.slurm.site import Site
+from ptrain.slurm.words import directive_value, expandable, grouped, one_line, words
+
+_REFUSED = {
+    "--ranks": "use --nodes and --ranks-per-node before the --",
+    "--resume": "the job starts or continues its run by itself",
+    "--force-resume": "continue such a run once without a job, or start a new one",
+}
+
+
+def render(site: Site, request: Request, training: Training, command: Sequence[str]) -> str:
+    """Return the text of the job script.
+
+    ``command`` is the command line that asked for it, for a comment. Nothing is read but the template. Raises
+    ConfigError for a request that does not fit the site, and for text that could leave its place in the script.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 (every value is a quoted word of the shell; see _context)
+    )
+    template = environment.from_string((slurm_site.files() / "job.sh.j2").read_text(encoding="utf-8"))
+    context = _context(site, request, training, command)
+    text = template.render(context)
+    found = [line for line in text.splitlines() if line.lstrip().startswith("#SBATCH")]
+    assert found == [f"#SBATCH {directive}" for directive in context["directives"]]
+    return text
+
+
+def _context(site: Site, request: Request, training: Training, command: Sequence[str]) -> dict[str, Any]:
+    """Return what the template may use: numbers, our own texts, and words that are quoted already."""
+    for word in (*command, *training.argv):
+        one_line("the argument", word)
+    _refuse_flags(training.argv)
+    ranks = ranks_per_node(site, request)
+    _check_shards(request.nodes * ranks, training.shards)
+    packed = request.venv is not None and request.venv.endswith((".tar.gz", ".tgz"))
+    modules = (*site.software.modules, *(one_line("--module", name) for name in request.modules))
+    backend = [] if training.backend == "auto" else ["--backend", training.backend]
+    device = [] if training.device == "auto" else ["--device", training.device]
+    launcher = request.launcher or site.launch.launcher
+    with_srun = launcher == "srun"
+    combinations = [
+        {"run_dir": words(str(PurePosixPath(training.run_dir) / one.name)), "flags": words(*one.flags)}
+        for one in training.combinations
+    ]
+    preflight = " ".join(words(word) for word in (*backend, *device))
+    return {
+        "title": one_line("title", site.title),
+        "command": words(*command),
+        "nodes": request.nodes,
+        "ranks_per_node": ranks,
+        "run_dir": words(one_line("--run-dir", training.run_dir)),
+        "directives": directives(site, request, training),
+        "max_restarts": positive("--max-restarts", request.max_restarts),
+        "combinations": combinations,
+        "modules": words(*modules),
+        "modules_text": words(words(*modules)),
+        "packed": words(one_line("--venv", request.venv)) if packed and request.venv else "",
+        "activate": _activate(request.venv) if request.venv and not packed else "",
+        "node_local": expandable("node_local", site.software.node_local),
+        "container": words(*site.software.container, one_line("--image", request.image)) if request.image else "",
+        "environment": [(key, expandable(key, value)) for key, value in site.environment.items()],
+        "rank_environment": _rank_environment(site),
+        "host_suffix": words(site.network.host_suffix) if site.network.host_suffix else "",
+        "launcher": launcher,
+        "start": _srun(site, request) if with_srun else _mpirun(site, ranks),
+        "preflight_options": " --kill-on-bad-exit=1" if with_srun else "",
+        "train_options": " --wait=30" if with_srun else "",
+        "preflight": (" " + preflight if preflight else "") if request.preflight else None,
+        "train": grouped(without_run_dir(training.argv)),
+        "threads": "" if training.threads else ' --threads "$SLURM_CPUS_PER_TASK"',
+        "requeue": requeue(site, request),
+        "successor_array": ' --array="$SLURM_ARRAY_TASK_ID"' if combinations else "",
+    }
+
+
+def without_run_dir(argv: Sequence[str]) -> list[str]:
+    """Return flags of ptrain train without ``--run-dir DIR``, which the job sets."""
+    kept: list[str] = []
+    tokens = iter(argv)
+    for token in tokens:
+        if token in ("--run-dir", "--run_dir"):
+            next(tokens, None)
+        elif not token.startswith(("--run-dir=", "--run_dir=")):
+            kept.append(token)
+    return kept
+
+
+def _activate(venv: str) -> str:
+    path = str(PurePosixPath(one_line("--venv", venv)) / "bin" / "activate")
+    return words(path if "/" in venv else f"./{path}")
+
+
+def _srun(site: Site, request: Request) -> str:
+    options = list(site.launch.options)
+    if ranks_per_node(site, request) == site.node.ranks:
+        options += site.launch.whole_node_options
+    mpi = directive_value("--mpi", request.mpi or site.launch.mpi)
+    sizes = '--ntasks="$SLURM_NTASKS" --cpus-per-task="$SLURM_CPUS_PER_TASK"'
+    return " ".join([f"srun --mpi={mpi} {sizes}", *map(words, options)])
+
+
+def _mpirun(site: Site, ranks: int) -> str:
+    options = [option.replace("{ranks}", str(ranks)) for option in site.launch.mpirun_options]
+    return " ".join(['mpirun -n "$SLURM_NTASKS"', *map(words, options)])
+
+
+def _rank_environment(site: Site) -> str:
+    """Return a program for ``bash -c`` that sets a rank's variables and becomes the command behind it."""
+    if not site.rank_environment:
+        return ""
+    exports = " ".join(f"{key}={expandable(key, value)}" for key, value in site.rank_environment.items())
+    return words(f'export {exports}; exec "$@"')
+
+
+def _refuse_flags(argv: Sequence[str]) -> None:
+    for word in argv:
+        flag = word.partition("=")[0].replace("_", "-")
+        if flag in _REFUSED:
+            raise ConfigError(f"{flag} after the --: {_REFUSED[flag]}")
+
+
+def _check_shards(ranks: int, shards: int) -> None:
+    if ranks > shards:
+        raise ConfigError(
+            f"{ranks} ranks with --shards {shards}: expected at most one rank a gradient shard; "
+            f"add --shards {ranks} after the --, or use fewer ranks"
+        )

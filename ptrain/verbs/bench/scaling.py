@@ -1,0 +1,178 @@
+"""``ptrain bench scaling``: bench train on several numbers of ranks, and which of them pay."""
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ptrain import config as configuration
+from ptrain.config import Config
+from ptrain.console import Console
+from ptrain.errors import EXIT_DONE, ConfigError, LaunchError
+from ptrain.launch.env import detect
+from ptrain.verbs.doctor.child import last_cause, last_json, run_limited
+
+WORTH = 0.05
+"""More ranks pay where they add at least this share to the samples/s."""
+COLUMNS = ["ranks", "samples/s", "lowest", "highest", "speed-up", "efficiency"]
+
+
+def run(
+    config: Config,
+    *,
+    num_ranks: Sequence[int],
+    steps: int,
+    seconds: float,
+    repetitions: int,
+    time_limit: float,
+    out: str,
+    as_json: bool,
+) -> int:
+    """Measure on each number of ranks in turn, print a table, write plot and numbers, and return the exit code.
+
+    Raises:
+        InputError: a flag, the place to write to, or the launcher is at fault, or a job failed.
+    """
+    if detect(os.environ).size > 1:
+        raise LaunchError("ptrain bench scaling starts its ranks itself: expected one process, without mpirun or srun")
+    numbers = sorted(set(num_ranks)) or default_ranks(len(os.sched_getaffinity(0)), config.train.shards)
+    picture = place(out)
+    threads = config.run.threads or 1
+    config = replace(config, run=replace(config.run, ranks=None, threads=threads))
+    console = Console(stream=sys.stderr if as_json else None)
+    measured: dict[int, list[dict[str, Any]]] = {ranks: [] for ranks in numbers}
+    with tempfile.TemporaryDirectory(prefix="ptrain-bench-") as folder:
+        path = Path(folder) / "job.toml"
+        configuration.write_toml(config, path)
+        with console.progress(repetitions * len(numbers), "measuring", "jobs") as progress:
+            for turn in range(repetitions * len(numbers)):
+                # Interleaved, so that what else the machine does falls on all of them.
+                ranks = numbers[turn % len(numbers)]
+                progress.update(turn, f"{ranks} ranks")
+                measured[ranks].append(_job(path, ranks, steps, seconds, time_limit))
+    report = evaluate({ranks: [job["samples_per_second"] for job in jobs] for ranks, jobs in measured.items()})
+    first = measured[numbers[0]][0]
+    kept = ("data", "widths", "parameters", "batch_size", "shards", "precision", "kernels", "device")
+    report |= {"threads": threads, "cores": len(os.sched_getaffinity(0)), **{name: first[name] for name in kept}}
+    report["exchange"] = {str(ranks): jobs[0]["exchange"] for ranks, jobs in measured.items()}
+    _draw(report, picture)
+    picture.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    if as_json:
+        Console().say(json.dumps(report))
+    else:
+        _show(console, report, picture)
+    return EXIT_DONE
+
+
+def default_ranks(cores: int, shards: int) -> list[int]:
+    """Return 1, 2, 4 and so on, up to the cores and the gradient shards."""
+    most = max(1, min(cores, shards))
+    return [2**power for power in range(most.bit_length())]
+
+
+def place(out: str) -> Path:
+    """Return where the plot goes.
+
+    Raises:
+        ConfigError: it cannot be written there.
+    """
+    path = Path(out)
+    if path.suffix != ".png":
+        raise ConfigError(f"--out {out}: expected a name that ends in .png")
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK) or path.is_dir():
+        raise ConfigError(f"--out {out}: cannot be written; expected a file in a folder that is there and yours")
+    return path
+
+
+def _job(path: Path, ranks: int, steps: int, seconds: float, time_limit: float) -> dict[str, Any]:
+    flags = ["--config", str(path), "--ranks", str(ranks), "--steps", str(steps), "--seconds", str(seconds), "--json"]
+    command = [sys.executable, "-m", "ptrain", "bench", "train", *flags]
+    code, out, err = run_limited(command, time_limit)
+    found = last_json(out)
+    if code == 0 and found is not None:
+        return found
+    cause = f"no answer within {time_limit:g} s" if code is None else last_cause(err) or f"exit code {code}"
+    raise LaunchError(f"{ranks} ranks: {cause}; ptrain bench train --ranks {ranks} shows all of its output")
+
+
+def evaluate(rates: Mapping[int, Sequence[float]]) -> dict[str, Any]:
+    """Return speed-up and efficiency against the fewest ranks, and the number beyond which more do not pay.
+
+    rates: samples/s of every measurement, by ranks. That number is the smallest that no larger one beats by WORTH.
+    """
+    medians = {ranks: statistics.median(values) for ranks, values in sorted(rates.items())}
+    fewest = min(medians)
+    rows = [
+        {
+            "ranks": ranks,
+            "samples_per_second": rate,
+            "lowest": min(rates[ranks]),
+            "highest": max(rates[ranks]),
+            "speed_up": rate / medians[fewest],
+            "efficiency": rate / medians[fewest] * fewest / ranks,
+        }
+        for ranks, rate in medians.items()
+    ]
+    enough = next(ranks for ranks in medians if all(rate < medians[ranks] * (1 + WORTH) for rate in medians.values()))
+    return {"ranks": rows, "enough": enough, "tried": max(medians)}
+
+
+def verdict(report: Mapping[str, Any]) -> str:
+    """Return the sentence that names the number of ranks to use."""
+    enough, tried = report["enough"], report["tried"]
+    if enough == tried:
+        return f"up to {tried} ranks every step paid; more were not tried" if len(report["ranks"]) > 1 else ""
+    return f"more than {enough} rank{'s' if enough > 1 else ''} do not pay for this job on this machine"
+
+
+def _show(console: Console, report: Mapping[str, Any], picture: Path) -> None:
+    threads = report["threads"]
+    console.say(
+        f"{report['data']}: {'-'.join(map(str, report['widths']))}, global batch {report['batch_size']:,} in "
+        f"{report['shards']} shards, {report['kernels']} kernels, {threads} thread{'s' if threads > 1 else ''} a rank, "
+        f"{report['cores']} cores, device {report['device']}"
+    )
+    rows = [
+        [
+            row["ranks"],
+            *(f"{row[name]:,.0f}" for name in ("samples_per_second", "lowest", "highest")),
+            f"{row['speed_up']:.2f}",
+            f"{100 * row['efficiency']:.0f} %",
+        ]
+        for row in report["ranks"]
+    ]
+    console.table(COLUMNS, rows)
+    if text := verdict(report):
+        console.say(text)
+    console.say(f"plot {picture}, numbers {picture.with_suffix('.json')}")
+
+
+def _draw(report: Mapping[str, Any], picture: Path) -> None:
+    """Draw samples/s over ranks, with the line that perfect scaling would follow."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import FuncFormatter
+
+    rows = report["ranks"]
+    ranks = [row["ranks"] for row in rows]
+    rates = [row["samples_per_second"] for row in rows]
+    spread = [[row["samples_per_second"] - row["lowest"] for row in rows]]
+    spread.append([row["highest"] - row["samples_per_second"] for row in rows])
+    figure = Figure(figsize=(5.2, 3.6), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    ideal = [rates[0] * number / ranks[0] for number in ranks]
+    axes.plot(ranks, ideal, color="#555555", linestyle="--", linewidth=1, label="every rank as good as the first")
+    axes.errorbar(ranks, rates, spread, color="#0072B2", marker="o", capsize=3, label="measured: median, range")
+    axes.axvline(report["enough"], color="#D55E00", linestyle=":", label=f"enough: {report['enough']}")
+    axes.set(xlabel="ranks", ylabel="samples/s", xticks=ranks, title=f"{report['data']}, batch {report['batch_size']}")
+    axes.set_ylim(0, 1.08 * max(*rates, *ideal, *(row["highest"] for row in rows)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.grid(color="#dddddd")
+    axes.legend(frameon=False, fontsize=8)
+    FigureCanvasAgg(figure)
+    figure.savefig(picture)

@@ -1,0 +1,118 @@
+"""``ptrain data convert``: any source as memory-mapped arrays, on any number of ranks, restartable."""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ptrain.config import Config
+from ptrain.console import Console
+from ptrain.data import sources
+from ptrain.data.store import convert
+from ptrain.data.store.cache import Stamp
+from ptrain.data.store.converted import stream_of
+from ptrain.data.store.stream import Stream
+from ptrain.errors import EXIT_DONE, DataError, InputError
+from ptrain.launch import env
+
+
+def run(config: Config, out: str) -> int:
+    """Write the data as memory-mapped arrays into the folder ``out`` and return the exit code.
+
+    Where the rows come in pieces (Parquet, HDF5, Zarr) the ranks share them; else rank 0 does it all. An interrupted
+    conversion goes on where it was, also on another number of ranks.
+
+    Raises:
+        InputError: the data or the folder is at fault; on every rank alike.
+    """
+    folder = Path(out).expanduser()
+    if env.detect(os.environ).size == 1:
+        _alone(config, folder)
+        return EXIT_DONE
+    from ptrain.run.session import open_session  # loads torch
+
+    with open_session(config.run) as session:
+        info = session.comm.info
+
+        def begin() -> tuple[Stream, str, list[Stamp]]:
+            stream = _open(config)
+            return (stream, *convert.stream_key(stream))
+
+        stream, key, stamps = session.agreed(begin)
+        if session.from_root(lambda: _is_done(folder, key)):
+            session.console.say(f"{folder} holds these data already")
+            return EXIT_DONE
+        partial = convert.partial_of(folder)
+        session.from_root(lambda: _writing(folder, lambda: convert.prepare(partial, key)))
+        shares = stream.pieces is not None
+        ranks = f"{info.size} ranks" if shares else "rank 0"
+        session.console.say(f"converting {stream.name} on {ranks}")
+        with _shown(session.console, stream, info.size if shares else 1) as report:
+            session.agreed(
+                lambda: _writing(folder, lambda: convert.write_part(stream, key, partial, report, info.rank, info.size))
+            )
+        session.from_root(lambda: _writing(folder, lambda: convert.finish(stream, key, stamps, partial, folder)))
+        _say_done(session.console, folder)
+    return EXIT_DONE
+
+
+def _alone(config: Config, folder: Path) -> None:
+    console = Console()
+    stream = _open(config)
+    key, _ = convert.stream_key(stream)
+    if _is_done(folder, key):
+        console.say(f"{folder} holds these data already")
+        return
+    console.say(f"converting {stream.name}")
+    with _shown(console, stream, 1) as report:
+        _writing(folder, lambda: convert.convert(stream, folder, report))
+    _say_done(console, folder)
+
+
+def _open(config: Config) -> Stream:
+    if sources.parse(config.data.data)[0] in sources.FORMATS:
+        return sources.open_stream(config.data)
+    return stream_of(sources.read(config.data))
+
+
+def _is_done(folder: Path, key: str) -> bool:
+    """Return whether the folder holds just these data; raises DataError where it holds anything else."""
+    if not folder.exists():
+        return False
+    if (folder / convert.DESCRIPTION).is_file() and convert.described(folder)["key"] == key:
+        return True
+    raise DataError(f"{folder}: exists and holds something else; expected a folder that is not there yet")
+
+
+def _writing(folder: Path, task: Callable[[], None]) -> None:
+    try:
+        folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+        task()
+    except InputError:
+        raise
+    except OSError as error:
+        raise DataError(
+            f"{folder}: cannot be written ({error.strerror or error}); expected a place with room: free space, "
+            "and start again, it goes on where it was"
+        ) from None
+
+
+@contextmanager
+def _shown(console: Console, stream: Stream, parts: int) -> Iterator[convert.Report | None]:
+    """Show how many rows are written; with several ranks those of rank 0, which has its share of them."""
+    total = (stream.num_samples or 0) // parts
+    if total == 0:
+        yield None
+        return
+    with console.progress(total, "converting", "samples") as progress:
+        yield progress.update
+
+
+def _say_done(console: Console, folder: Path) -> None:
+    content = convert.described(folder)
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    test = "" if content["num_test"] is None else f" and {content['num_test']:,} for the test"
+    console.say(
+        f"{folder}: {content['num_samples']:,} samples{test} of {content['num_features']:,} features, "
+        f"{size / 2**20:,.1f} MiB; train with --data {folder}"
+    )

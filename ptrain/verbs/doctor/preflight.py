@@ -1,0 +1,203 @@
+"""``ptrain doctor --preflight``: is every rank of the job where it should be, and do all of them hear each other?
+
+What one rank finds wrong by itself ends the job at once with that rank and its host named; what shows only in
+comparison is told by rank 0, a line a rank.
+"""
+
+import contextlib
+import os
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ptrain.console import Console
+from ptrain.errors import EXIT_DONE, EXIT_INPUT, LaunchError
+from ptrain.launch import env
+from ptrain.launch.env import RankInfo
+from ptrain.verbs.doctor.cores import crowded, short_list
+
+PATIENCE = 10.0  # seconds; a network file system may show a new file late
+
+
+def run(*, backend: str, device: str, shared_folder: str | None, expect_ranks: int | None, time_limit: float) -> int:
+    """Check this job and return the exit code: 0 where training can start.
+
+    ``time_limit``: seconds that the start of the backend may take.
+
+    Raises:
+        LaunchError: this rank is not where it should be.
+    """
+    info = env.detect(os.environ)
+    check_world_size(info, expect_ranks)
+    check_first_host(info, os.environ)
+    import torch
+
+    from ptrain.comm.select import create
+    from ptrain.run.session import pick_device
+
+    console = Console(info.rank)
+    started = time.perf_counter()
+    chosen = pick_device(device, info)
+    with _limited(info, backend, time_limit):
+        comm = create(backend, info, chosen, console.say)
+        number = torch.tensor([float(info.rank + 1)], device=chosen)
+        total = float(comm.all_reduce_(number).item())
+    seconds = time.perf_counter() - started
+    expected = info.size * (info.size + 1) / 2
+    token = comm.broadcast_object(secrets.token_hex(8))
+    problem = "" if shared_folder is None else _shared(Path(shared_folder), token, info, comm.barrier)
+    mine = {
+        "rank": info.rank,
+        "host": info.host,
+        "cores": short_list(sorted(os.sched_getaffinity(0))),
+        "gpu": _gpu(chosen),
+        "sum": total,
+        "problem": problem,
+    }
+    ranks: list[dict[str, Any]] = comm.all_gather_object(mine)
+    problems = find_problems(ranks, expected)
+    comm.close()
+    if info.rank == 0:
+        for problem in problems:
+            print(f"ptrain: error: preflight: {problem}", file=sys.stderr, flush=True)
+    if not problems:
+        hosts = len({row["host"] for row in ranks})
+        folder = "" if shared_folder is None else f", {shared_folder} is shared"
+        console.say(
+            f"preflight: {info.size} ranks on {hosts} {'host' if hosts == 1 else 'hosts'} started by {info.launcher}, "
+            f"sum over {comm.name} {total:g} as expected{folder}, {seconds:.1f} s"
+        )
+    return EXIT_INPUT if problems else EXIT_DONE
+
+
+def check_world_size(info: RankInfo, expected: int | None) -> None:
+    """Raise LaunchError where the world has another number of ranks than the job has tasks."""
+    if expected is not None and expected != info.size:
+        started = f"{info.launcher} started {info.size} ranks" if info.launcher != "none" else "no launcher was found"
+        raise LaunchError(
+            f"preflight: {_me(info)}the job has {expected} tasks, but {started}; expected a rank a task: "
+            f"start ptrain through srun, or mpirun -n {expected}"
+        )
+
+
+def check_first_host(info: RankInfo, environ: Mapping[str, str]) -> None:
+    """Raise LaunchError where the host of rank 0 cannot be resolved, or is localhost in a job of several hosts."""
+    host = environ.get("MASTER_ADDR", "")
+    if not host and info.launcher == "slurm":
+        host = env.first_host(environ.get("SLURM_STEP_NODELIST") or environ.get("SLURM_JOB_NODELIST", ""))
+    if not host:
+        return
+    where = f"preflight: {_me(info)}the first host, {host},"
+    if info.size > info.local_size and host.split(".")[0] in ("localhost", "127", "ip6-localhost"):
+        raise LaunchError(f"{where} is this host on every host; set MASTER_ADDR to the name of the first node")
+    try:
+        socket.getaddrinfo(host, None)
+    except OSError as error:
+        raise LaunchError(
+            f"{where} cannot be resolved ({error.strerror}); set MASTER_ADDR, or host_suffix in the site's file, to a "
+            "name that every node knows"
+        ) from None
+
+
+def _me(info: RankInfo) -> str:
+    """Return the name of rank 0; where another rank fails, its name is put before the message."""
+    return f"rank 0 on {info.host}: " if info.rank == 0 else ""
+
+
+def find_problems(ranks: list[dict[str, Any]], expected_sum: float) -> list[str]:
+    """Return what the ranks' reports say is wrong, a line each, with ranks and hosts."""
+    problems = [f"rank {row['rank']} on {row['host']}: {row['problem']}" for row in ranks if row["problem"]]
+    problems += [
+        f"rank {row['rank']} on {row['host']}: the sum over all ranks is {row['sum']:g}, expected {expected_sum:g}; "
+        "choose another --backend, or look for two MPI libraries with ptrain doctor"
+        for row in ranks
+        if row["sum"] != expected_sum
+    ]
+    taken: dict[tuple[str, str], int] = {}
+    for row in ranks:
+        if row["gpu"] is None:
+            continue
+        first = taken.setdefault((row["host"], row["gpu"]), row["rank"])
+        if first != row["rank"]:
+            problems.append(
+                f"rank {row['rank']} on {row['host']}: has the same GPU as rank {first} ({row['gpu']}); expected one a "
+                "rank: ask for as many GPUs as ranks a node"
+            )
+    for host, count, cores in crowded(ranks):
+        here = ", ".join(str(row["rank"]) for row in ranks if row["host"] == host)
+        problems.append(
+            f"ranks {here} on {host}: {count} ranks share {cores} cores; expected at least one each: "
+            "start fewer ranks a node, or restate --cpus-per-task on srun"
+        )
+    return problems
+
+
+def _gpu(device: Any) -> str | None:
+    """Return what tells a GPU from all others, or None on a CPU."""
+    import torch
+
+    if device.type != "cuda":
+        return None
+    properties = torch.cuda.get_device_properties(device)
+    return str(getattr(properties, "uuid", None) or device.index)
+
+
+def _shared(folder: Path, token: str, info: RankInfo, barrier: Callable[[], None]) -> str:
+    """Return what is wrong with the folder on this rank: rank 0 writes a file, every rank must see it."""
+    path = folder / f".preflight-{token}"
+    problem = ""
+    if info.rank == 0:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            path.write_text(token, encoding="utf-8")
+        except OSError as error:
+            problem = f"cannot write to {folder} ({error.strerror}); choose a --run-dir that you can write to"
+    barrier()
+    deadline = time.monotonic() + PATIENCE
+    while not problem and not _reads(path, token):
+        if time.monotonic() > deadline:
+            problem = (
+                f"does not see what rank 0 wrote to {folder}; choose a --run-dir on a file system that all nodes share"
+            )
+        time.sleep(0.1)
+    barrier()
+    if info.rank == 0:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    return problem
+
+
+def _reads(path: Path, token: str) -> bool:
+    try:
+        return path.read_text(encoding="utf-8") == token
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def _limited(info: RankInfo, backend: str, seconds: float) -> Any:
+    """End this process with a message where the block takes longer: a backend that waits for a peer cannot be asked."""
+
+    def give_up() -> None:
+        os.write(
+            2,
+            (
+                f"ptrain: error: preflight: rank {info.rank} on {info.host}: --backend {backend} did not start within "
+                f"{seconds:g} s; a rank is missing, or the network interface is the wrong one (NCCL_SOCKET_IFNAME, "
+                "GLOO_SOCKET_IFNAME)\n"
+            ).encode(),
+        )
+        os._exit(EXIT_INPUT)
+
+    timer = threading.Timer(seconds, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

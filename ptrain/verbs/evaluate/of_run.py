@@ -1,0 +1,108 @@
+"""``ptrain evaluate RUN``: exact evaluation of a trained network on any number of ranks."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from ptrain.config import DataConfig, RunConfig
+from ptrain.data.samples import DataSet, Split
+from ptrain.errors import EXIT_DONE, DataError, RunDirectoryError
+from ptrain.evaluation.area import add_areas
+from ptrain.evaluation.files import read_areas
+from ptrain.evaluation.ratios import Absent
+from ptrain.models.inference import Inference
+from ptrain.run.details import Evaluation, evaluate_split
+from ptrain.run.session import Session, load_data, open_session
+from ptrain.run.tables import show
+from ptrain.run.trained import Trained, load_trained
+
+
+def run(
+    run_dir: str,
+    *,
+    split: str,
+    data: str | None,
+    labels: str | None,
+    checkpoint: str,
+    absent: Absent,
+    areas: str | None,
+    out: str | None,
+    as_json: bool,
+    settings: RunConfig,
+) -> int:
+    """Evaluate the run on a split of its own data, or on other data, and return the exit code.
+
+    The evaluation of the run's test split is written into the run directory itself, any other into a folder below it,
+    unless ``out`` names a folder.
+
+    Raises:
+        InputError: the run, the data or the split is at fault; on every rank alike.
+    """
+    with open_session(settings, quiet=as_json) as session:
+        folder = Path(run_dir)
+        trained: Trained = session.agreed(lambda: load_trained(folder, checkpoint, session.console.warn))
+        mapped = None if areas is None else session.agreed(lambda: read_areas(Path(areas), trained.class_names))
+        config = trained.config.data if data is None else _other(data, labels, trained.config.data)
+        schema = None if data is None else trained.schema
+        dataset, data_sha256 = load_data(session, config, trained.config.train.seed, trained.class_names, schema)
+        chosen = session.agreed(lambda: _choose(dataset, trained, split, data, data_sha256))
+        inference = Inference(
+            config=trained.config,
+            layout=trained.layout,
+            parameters=trained.parameters.to(session.device),
+            threads=session.threads,
+        )
+        found = evaluate_split(
+            session, inference, dataset, chosen, trained.normalization, trained.class_names, absent=absent
+        )
+        inference.close()
+        found.summary.update({"split": split, "data": config.data} | trained.hashes | {"data_sha256": data_sha256})
+        if mapped is not None:
+            session.agreed(lambda: add_areas(found.summary, mapped))
+        if session.is_root:
+            own = data is None and split == "test" and checkpoint == "last"
+            name = "-".join(
+                [split if data is None else Path(data).stem, *([] if checkpoint == "last" else [checkpoint])]
+            )
+            place = Path(out) if out is not None else folder if own else folder / "evaluations" / name
+            _write(session, found, place, as_json)
+    return EXIT_DONE
+
+
+def _other(data: str, labels: str | None, own: DataConfig) -> DataConfig:
+    """Return other data, read as the run's own were."""
+    return DataConfig(data=data, labels=labels, test_fraction=0.0, neighborhood=own.neighborhood)
+
+
+def _choose(dataset: DataSet, trained: Trained, split: str, data: str | None, data_sha256: str) -> Split:
+    """Return the split to evaluate; its data must fit the network, and be the run's where they are not given."""
+    if data is None and data_sha256 != trained.hashes["data_sha256"]:
+        raise DataError(
+            f"{dataset.name}: the data changed since the run (sha256 {trained.hashes['data_sha256'][:12]} -> "
+            f"{data_sha256[:12]}); expected the same files: bring them back, or evaluate on these with --data"
+        )
+    if dataset.num_features != trained.layout.widths[0]:
+        raise DataError(
+            f"{dataset.name}: {dataset.num_features} features a sample; expected {trained.layout.widths[0]}, "
+            "those of the training data"
+        )
+    if data is not None and dataset.test is None:
+        return replace(dataset.train)
+    found = dataset.splits.get(split)
+    if found is None:
+        have = ", ".join(dataset.splits)
+        raise DataError(f"--split {split}: {dataset.name} has no such split here; expected one of {have}")
+    return found
+
+
+def _write(session: Session, found: Evaluation, folder: Path, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(found.summary, indent=1))
+    else:
+        show(session.console, found.summary)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        found.write(folder)
+        session.console.say(f"written to {folder}")
+    except (OSError, RunDirectoryError) as error:
+        session.console.warn(f"{folder} cannot be written ({error}): the evaluation is shown here only")

@@ -1,0 +1,242 @@
+"""``ptrain predict`` of a scene: the class of every pixel as a GeoTIFF with colours and a PNG with a legend.
+
+Every rank classifies some of the rows of a round, rank 0 writes them. A row of the image is cut into chunks from its
+left edge, so what a pixel is computed with depends neither on the ranks nor on the windows that are read.
+"""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ptrain.data.normalization import Normalization, normalize_
+from ptrain.data.plan import owned_shards
+from ptrain.data.scenes.classes import Classes
+from ptrain.data.scenes.open import open_grid
+from ptrain.data.scenes.raster import Raster
+from ptrain.data.scenes.scene import WINDOW_BYTES, check_schema, read_padded
+from ptrain.data.scenes.windows import neighborhoods, spread, windows, without_value
+from ptrain.data.scenes.writing import TILE, TiffWriter, write_category_names, write_file
+from ptrain.errors import DataError
+from ptrain.models.inference import CHUNK_ROWS, ChunkResult, Inference
+from ptrain.run.session import Session
+from ptrain.run.trained import Trained
+
+NODATA = 0
+"""Value of a pixel without a class."""
+ROUND_BYTES = 64 * 2**20
+"""Classes that rank 0 takes in at a time, unless a single row of tiles is larger."""
+
+
+def predict_map(session: Session, trained: Trained, inference: Inference, spec: str, out: Path) -> None:
+    """Write the map of a scene to ``out``, its legend beside it, and say how much of it each class covers.
+
+    Memory: on every rank one window of WINDOW_BYTES and what GDAL keeps, on rank 0 also one round.
+
+    Raises:
+        InputError: scene or output are at fault; on every rank alike.
+    """
+    info = session.comm.info
+    with ExitStack() as stack:
+        stack.enter_context(_ended_by_sigterm())
+        scene: Raster = session.agreed(lambda: stack.enter_context(open_grid(spec)))
+        session.agreed(lambda: check_schema(scene, trained.schema or {}))
+        assert trained.schema is not None
+        classes, side = Classes.from_schema(trained.schema), int(trained.schema["neighborhood"])
+        session.agreed(lambda: _check_fit(scene, out, side))
+        dtype = np.dtype(np.uint8 if max(classes.values) < 256 else np.uint16)
+        drawing = session.agreed(lambda: _Drawing(scene, out, classes, dtype) if session.is_root else None)
+        if drawing is not None:
+            stack.callback(drawing.close)
+        tiles = max(1, min(info.size, ROUND_BYTES // (TILE * scene.width * dtype.itemsize)))
+        with session.console.progress(scene.height, "predicting", "rows") as progress:
+            for top in range(0, scene.height, tiles * TILE):
+                rows = range(top, min(top + tiles * TILE, scene.height))
+                part = owned_shards(len(rows), info.size, info.rank)
+                own = rows[part.start : part.stop]
+                found = session.agreed(
+                    partial(_classify, scene, own, side, trained, classes, inference, dtype, session.device)
+                )
+                gathered = session.comm.gather_object(found)
+                session.agreed(partial(_add, drawing, top, gathered))
+                progress.update(rows.stop)
+        session.agreed(lambda: drawing.finish() if drawing else None)
+        if drawing is not None:
+            _tell(session, drawing, scene)
+
+
+def _add(drawing: "_Drawing | None", top: int, gathered: list[NDArray[Any]] | None) -> None:
+    if drawing is not None and gathered is not None:
+        drawing.add(top, np.concatenate(gathered))
+
+
+def _check_fit(scene: Raster, out: Path, side: int) -> None:
+    if side > min(scene.height, scene.width):
+        raise DataError(
+            f"{scene.origin}: {scene.width} x {scene.height} pixels; expected at least {side} x {side}, the "
+            "neighbourhood that the network was trained with"
+        )
+    for target in (out, out.with_suffix(".png")):
+        if target.exists() and (not target.is_file() or target.samefile(scene.path)):
+            what = "the scene itself" if target.is_file() else "no file"
+            raise DataError(f"--out {out}: {target} is {what}; expected another name")
+
+
+def _classify(
+    scene: Raster,
+    rows: range,
+    side: int,
+    trained: Trained,
+    classes: Classes,
+    inference: Inference,
+    dtype: np.dtype[Any],
+    device: torch.device,
+) -> NDArray[np.unsignedinteger[Any]]:
+    """Return the class values of some rows, NODATA for pixels without a value or near one. (rows, width).
+
+    Chunks in which no pixel has a value are not computed.
+    """
+    result = np.full((len(rows), scene.width), NODATA, dtype)
+    values = np.array(classes.values, dtype)
+    # whole chunks wide, so that windows do not change which pixels are in a chunk
+    wide = -(-scene.width // CHUNK_ROWS)
+    chunk_bytes = CHUNK_ROWS * scene.bands * scene.dtype.itemsize
+    for down, across in windows(len(rows), wide, chunk_bytes, min(scene.block_rows, len(rows)), WINDOW_BYTES):
+        window = rows[down.start : down.stop]
+        columns = range(across.start * CHUNK_ROWS, min(across.stop * CHUNK_ROWS, scene.width))
+        pixels = read_padded(scene, window, columns, side // 2)
+        missing = spread(without_value(pixels, scene.nodata), side)
+        num = len(across)
+        starts = np.arange(0, missing.shape[1], CHUNK_ROWS)
+        chunks = np.flatnonzero(~np.logical_and.reduceat(missing, starts, axis=1))
+        around = neighborhoods(pixels, side)
+        target = result[down.start : down.stop, columns.start : columns.stop]
+
+        def place(index: int, chunks: NDArray[np.int64] = chunks, num: int = num) -> tuple[int, slice]:
+            row, column = divmod(int(chunks[index]), num)
+            return row, slice(column * CHUNK_ROWS, (column + 1) * CHUNK_ROWS)
+
+        def keep(done: ChunkResult, target: Any = target, missing: Any = missing, place: Any = place) -> None:
+            where = place(done.chunk)
+            target[where] = np.where(missing[where], NODATA, values[done.predictions.numpy()])
+
+        def loader(around: Any = around, missing: Any = missing, place: Any = place) -> _RowLoader:
+            return _RowLoader(around, missing, place, trained.normalization, device)
+
+        inference.run(range(len(chunks)), loader, keep)
+    return result
+
+
+class _RowLoader:
+    """Fills chunks with CHUNK_ROWS neighbouring pixels of a row, the last of a row with those that are left."""
+
+    def __init__(
+        self,
+        around: NDArray[np.generic],
+        missing: NDArray[np.bool_],
+        place: Callable[[int], tuple[int, slice]],
+        normalization: Normalization,
+        device: torch.device,
+    ) -> None:
+        """Take neighbourhoods (h, w, side, side, bands), and where a chunk lies: row and columns."""
+        self._around, self._missing, self._place = around, missing, place
+        self._normalization = normalization.on(device)
+
+    def fill(self, chunk: int, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> None:
+        """Fill (CHUNK_ROWS, F), (CHUNK_ROWS,) and (CHUNK_ROWS,); pixels without a value are 0."""
+        where = self._place(chunk)
+        missing = self._missing[where]
+        count = len(missing)
+        # torch lacks some of the types that a file may have, and its byte orders
+        with np.errstate(over="ignore", invalid="ignore"):  # of pixels without a value
+            values = np.array(self._around[where].reshape(count, -1), dtype=np.float32)
+        values[missing] = 0
+        features[:count].copy_(torch.from_numpy(values))
+        normalize_(features[:count], *self._normalization)
+        features[count:] = 0
+        labels.zero_()
+        weights[:count] = 1
+        weights[count:] = 0
+
+
+class _Drawing:
+    """The map while it grows, on rank 0: the file, what the picture shows of it, and the pixels of each class."""
+
+    def __init__(self, scene: Raster, out: Path, classes: Classes, dtype: np.dtype[Any]) -> None:
+        from ptrain.report import scene_picture  # loads matplotlib: only rank 0 needs it
+
+        self._picture, self.out, self.classes = scene_picture, out, classes
+        self._stride = scene_picture.stride_of(scene.height, scene.width)
+        self._shown: list[NDArray[Any]] = []
+        self.counts = np.zeros(int(np.iinfo(dtype).max) + 1, np.int64)
+        self._writer = TiffWriter(
+            out,
+            height=scene.height,
+            width=scene.width,
+            bands=1,
+            dtype=dtype,
+            crs=scene.crs,
+            transform=scene.transform,
+            nodata=NODATA,
+        )
+        try:
+            self._writer.describe(classes)
+        except BaseException:
+            self._writer.close()
+            raise
+
+    def add(self, top: int, values: NDArray[np.unsignedinteger[Any]]) -> None:
+        """Write rows of class values, from ``top`` on."""
+        self._writer.write(top, values)
+        self.counts += np.bincount(values.reshape(-1), minlength=len(self.counts))
+        self._shown.append(values[-top % self._stride :: self._stride, :: self._stride].copy())
+
+    def finish(self) -> None:
+        """Give the map its name and write its legend and its picture beside it."""
+        self._writer.finish()
+        write_category_names(self.out, self.classes)
+        image = self._picture.paint(np.concatenate(self._shown), self.classes.values, self.classes.colors)
+        total = max(1, int(self.counts[1:].sum()))
+        png = self._picture.draw(
+            [(self.out.stem, image)],
+            self.classes.names,
+            self.classes.colors,
+            shares=[self.counts[value] / total for value in self.classes.values],
+            unclassified="no value" if self.counts[NODATA] else None,
+        )
+        write_file(self.out.with_suffix(".png"), png)
+
+    def close(self) -> None:
+        """Remove what was not finished."""
+        self._writer.close()
+
+
+def _tell(session: Session, drawing: _Drawing, scene: Raster) -> None:
+    counts = [int(drawing.counts[value]) for value in drawing.classes.values]
+    total = max(1, sum(counts))
+    rows = [
+        [value, name, count, f"{100 * count / total:.1f}%"]
+        for value, name, count in zip(drawing.classes.values, drawing.classes.names, counts, strict=True)
+    ]
+    session.console.table(["value", "class", "pixels", "share"], rows)
+    without = int(drawing.counts[NODATA])
+    if without:
+        session.console.say(f"{without:,} pixels without a value in the scene are {NODATA}, the map's nodata value")
+    size = f"{scene.width:,} x {scene.height:,} pixels"
+    session.console.say(f"{size} written to {drawing.out}, the picture to {drawing.out.with_suffix('.png')}")
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does, so that what is half written is removed."""
+    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)

@@ -1,0 +1,92 @@
+"""Training whose host looks at the steps now and then, as on a GPU: with real processes, on the CPU."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from ptrain.errors import EXIT_DIVERGED, EXIT_REQUEUE
+from tests.ranks import run_ranks
+from tests.verbs.test_train import FLAGS, PTRAIN, metrics, read
+
+LOOKING = [sys.executable, "-m", "tests.steps.looking_program"]
+WITHOUT_VALIDATION = [flag for flag in FLAGS if flag not in ("--validation", "0.2")]
+"""15 steps an epoch."""
+
+
+def backend_of(ranks: int) -> str:
+    return "single" if ranks == 1 else "mpi"
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the run directory of a rank that looks at every step."""
+    run_dir = tmp_path_factory.mktemp("reference") / "run"
+    command = [*PTRAIN, "train", *FLAGS, "--kernels", "torch", "--trace", "--run-dir", str(run_dir)]
+    done = run_ranks(command, 1, backend="single")
+    assert done.returncode == 0, done.stderr
+    return run_dir
+
+
+def steps_of(run_dir: Path) -> list[str]:
+    return sorted(path.name for path in (run_dir / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("ranks", "backend", "flags"),
+    [
+        (1, "single", []),
+        (1, "single", ["--trace"]),
+        (2, "mpi", ["--checkpoint-every", "6"]),
+        (2, "horovod", []),
+        (3, "torch", []),
+    ],
+)
+def test_the_run_is_the_same(reference: Path, tmp_path: Path, ranks: int, backend: str, flags: list[str]) -> None:
+    run_dir = tmp_path / "run"
+    command = [*LOOKING, "train", *FLAGS, "--kernels", "torch", *flags, "--run-dir", str(run_dir)]
+    done = run_ranks(command, ranks, backend=backend, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert metrics(run_dir) == metrics(reference)
+    assert read(run_dir, "evaluation.json") == read(reference, "evaluation.json")
+    if "--trace" in flags:
+        assert (run_dir / "trace.jsonl").read_text() == (reference / "trace.jsonl").read_text()
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_max_steps_is_exact_and_the_run_goes_on_from_there(reference: Path, tmp_path: Path, ranks: int) -> None:
+    run_dir = tmp_path / "run"
+    command = [*LOOKING, "train", *FLAGS, "--kernels", "torch", "--run-dir", str(run_dir)]
+    done = run_ranks([*command, "--max-steps", "6"], ranks, backend=backend_of(ranks))
+    assert done.returncode == EXIT_REQUEUE, done.stderr
+    assert "stopped on request after step 6," in done.stderr
+    assert steps_of(run_dir) == ["step-00000006"]
+    done = run_ranks([*command, "--resume", "auto"], ranks, backend=backend_of(ranks))
+    assert done.returncode == 0, done.stderr
+    assert read(run_dir, "evaluation.json") == read(reference, "evaluation.json")
+
+
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_all_ranks_stop_at_the_look_after_a_request_of_one(tmp_path: Path, ranks: int) -> None:
+    run_dir = tmp_path / "run"
+    command = [*LOOKING, "train", *WITHOUT_VALIDATION, "--kernels", "torch", "--run-dir", str(run_dir)]
+    done = run_ranks(command, ranks, backend=backend_of(ranks), env={"STOP_AT": "5"})
+    assert done.returncode == EXIT_REQUEUE, done.stderr
+    assert "stopped on request after step 8," in done.stderr
+    assert steps_of(run_dir) == ["step-00000008"]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_a_divergence_is_named_as_if_it_had_been_seen_at_once(tmp_path: Path, ranks: int) -> None:
+    messages = []
+    for name, program in (("one", PTRAIN), ("two", LOOKING)):
+        run_dir = tmp_path / name
+        flags = ["--hidden", "8", "--activation", "identity", "--kernels", "torch", "--threads", "1", "--no-report"]
+        flags += ["--optimizer", "momentum", "--momentum", "0.5", "--lr", "1e4", "--checkpoint-every", "3"]
+        done = run_ranks([*program, "train", *flags, "--run-dir", str(run_dir)], ranks, backend=backend_of(ranks))
+        assert done.returncode == EXIT_DIVERGED, done.stderr
+        said = done.stderr.replace(str(run_dir), "RUN").splitlines()
+        messages.append([line for line in said if line.startswith("ptrain: error: ")])
+        assert "step 5 (epoch 1), shard 0: its loss is not finite" in messages[0][0]
+        assert "step-00000003" in messages[0][0]
+    assert messages[0] == messages[1]
