@@ -345,7 +345,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         if not isinstance(content, dict):
             raise ConfigError(f"{path}: {section} is not a section: expected [{section}] and its keys below it")
         for given_key, value in content.items():
-            key = RENAMED.get(given_key, given_key)
+            key = RENAMED.get(str(given_key), str(given_key))
             if section_of.get(key) != section:
                 keys = [name for name, owner in section_of.items() if owner == section]
                 hint = f"it belongs in [{section_of[key]}]" if key in section_of else nearest(key, keys)

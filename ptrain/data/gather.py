@@ -2,6 +2,8 @@
 
 import threading
 import weakref
+from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from ptrain.data.samples import Samples
 from ptrain.native.upload import Upload
 
 _UPLOAD_BYTES = 64 * 2**20
+# torch has no operations on the wider unsigned types: their bits are moved as signed ones
 _SIGNED = {torch.uint16: torch.int16, torch.uint32: torch.int32, torch.uint64: torch.int64}
 
 _resident_lock = threading.Lock()
@@ -39,71 +42,71 @@ class Gatherer:
 
         By default they are on a GPU that has twice the room for them. Copies are shared by all Gatherers.
         """
+        self._samples, self._groups, self._per_group = samples, groups, rows
         self._offset, self._scale = normalization.on(device)
         total = groups * rows
-        if resident is None:
-            resident = device.type == "cuda" and _fits(samples, device)
-        self._rows = _ResidentRows(samples, total, device) if resident else _HostRows(samples, total, device)
-        self._stored = self._rows.features.view(groups, rows, -1)
-        self._classes = self._rows.labels.view(groups, rows)
-        self._places = torch.arange(total, device=device).view(groups, rows)
+        self._numbers = torch.arange(total, device=device).view(groups, rows)
         self._padding = torch.zeros(groups, rows, dtype=torch.bool, device=device)
         self._total, self._on_cpu, self._full = total, device.type == "cpu", False
-        self._samples = samples
-        self._compiled = device.type == "cpu" and _is_simple(samples) and native.instruction_set() is not None
-        self._call: native.Call | None = None
+        self._calls: list[tuple[range, native.Call]] = []
+        self._indices = np.zeros(0, np.int64)
+        if resident is None:
+            resident = device.type == "cuda" and _fits(samples, device)
+        self._stored: _Stored | None = None
+        if resident:
+            self._stored = _ResidentRows(samples, total, device)
+        elif not (self._on_cpu and _is_simple(samples) and native.instruction_set() is not None):
+            self._stored = _HostRows(samples, total, device)
 
-    def bind(self, features: Tensor, labels: Tensor, weights: Tensor) -> native.Call | None:
-        """Return the compiled call that fills these tensors once it has its indices; None where there is none."""
-        if not self._compiled:
-            return None
-        if self._call is None or self._call.words[-4] != native.address(features):
-            tensors = (self._offset, self._scale, features, labels, weights)
-            self._call = native.gather(self._samples.features, self._samples.labels, *tensors)
-        return self._call
+    def select(self, indices: NDArray[np.int64], ahead: int = 0, address: int | None = None) -> None:
+        """Choose the samples for the first rows, in order; the rest are zeros of weight 0.
 
-    def __call__(
-        self, indices: NDArray[np.int64], features: Tensor, labels: Tensor, weights: Tensor, *, ahead: int = 0
-    ) -> None:
-        """Fill the first rows with these samples, in order, and the rest with zeros of weight 0.
-
-        The last ``ahead`` indices are not of this call: they are samples that are asked for next.
-
-        indices: (n,), n at most groups * rows. features: (groups, rows, F) float32, the stride between groups may be
-        padded. labels: (groups, rows) int64. weights: (groups, rows) float32.
+        indices: (n,), n at most groups * rows, besides the last ``ahead``, which are those that are selected next.
+        ``address``: where they lie, if it is known. On another device than the CPU
+        all that the host has to do is done now, without waiting for the device.
         """
-        call = self.bind(features, labels, weights)
-        if call is not None:
-            native.set_indices(call, indices, len(indices) - ahead, ahead)
-            call()
+        self._indices = indices  # the calls know only its address
+        count = len(indices) - ahead
+        self._full = count == self._total
+        if self._stored is not None:
+            self._stored.select(indices[:count])
             return
-        self.send(indices[: len(indices) - ahead])
-        self.collect()
-        self.take(slice(None), features, labels, weights)
+        first = native.address(indices) if address is None else address
+        for rows, call in self._calls:
+            taken = min(max(count - rows.start, 0), len(rows))
+            # What lies behind a part's own indices is another part's, but for the last part.
+            more = ahead if rows.stop == self._total else 0
+            native.set_indices(call, indices, taken, more, first + indices.itemsize * rows.start)
 
-    def send(self, indices: NDArray[np.int64]) -> None:
-        """Send these indices, or the stored samples themselves, to the device: all that is to be done on the host.
+    def bind(self, groups: range, features: Tensor, labels: Tensor, weights: Tensor) -> Callable[[], object]:
+        """Make the operation that fills these tensors with some of the groups of what was selected: a call if possible.
 
-        It does not wait for the device. ``collect`` and then ``take`` are work of the device alone, on buffers that
-        stay where they are, with the same operations whatever the indices are: a graph can do them.
+        features: (groups, rows, F) float32, the stride between groups may be padded. labels: (groups, rows) int64.
+        weights: (groups, rows) float32. Not on the CPU it is work of the device alone, the same for any indices.
         """
-        self._rows.send(indices)
-        self._full = len(indices) == self._total
+        rows = range(groups.start * self._per_group, groups.stop * self._per_group)
+        if self._stored is None:
+            tensors = (self._offset, self._scale, features, labels, weights)
+            call = native.gather(self._samples.features, self._samples.labels, *tensors)
+            self._calls.append((rows, call))
+            return call
+        part, taken, stored = slice(groups.start, groups.stop), slice(rows.start, rows.stop), self._stored
+        raw = stored.features[taken].view(len(groups), self._per_group, -1)
+        classes, numbers = stored.labels[taken].view(labels.shape), self._numbers[part]
+        padding = self._padding[part]
 
-    def collect(self) -> None:
-        """Bring together the stored samples that were sent for."""
-        self._rows.collect()
-        torch.ge(self._places, self._rows.count, out=self._padding)
+        def fill() -> None:
+            stored.collect(taken)
+            torch.ge(numbers, stored.count, out=padding)
+            normalize_(features.copy_(raw), self._offset, self._scale)
+            labels.copy_(classes)
+            torch.logical_not(padding, out=weights)
+            # On a device the operations are the same at every step, so that a graph can hold them.
+            if not (self._on_cpu and self._full):
+                features.masked_fill_(padding.unsqueeze(-1), 0.0)
+                labels.masked_fill_(padding, 0)
 
-    def take(self, groups: slice, features: Tensor, labels: Tensor, weights: Tensor) -> None:
-        """Fill tensors, as those of a call, with some of the groups that were collected last."""
-        padding = self._padding[groups]
-        normalize_(features.copy_(self._stored[groups]), self._offset, self._scale)
-        labels.copy_(self._classes[groups])
-        torch.logical_not(padding, out=weights)
-        if not (self._on_cpu and self._full):
-            features.masked_fill_(padding.unsqueeze(-1), 0.0)
-            labels.masked_fill_(padding, 0)
+        return fill
 
 
 def _is_simple(samples: Samples) -> bool:
@@ -114,8 +117,25 @@ def _is_simple(samples: Samples) -> bool:
     return all(part.flags.c_contiguous and part.flags.aligned and part.dtype.isnative for part in (features, labels))
 
 
+class _Stored(Protocol):
+    """Takes rows of samples, in their stored type, into buffers on the device."""
+
+    features: Tensor
+    """Stored features (total, F)."""
+    labels: Tensor
+    """int64 (total,)."""
+    count: Tensor
+    """How many of the rows were selected: a scalar."""
+
+    def select(self, indices: NDArray[np.int64]) -> None:
+        """Choose the samples of the first rows: the host's part."""
+
+    def collect(self, rows: slice) -> None:
+        """Bring those of some of the rows into the buffers: on another device than the CPU, its own part."""
+
+
 class _HostRows:
-    """Takes rows from host memory or from a mapped file; on a GPU they are then copied in their stored type."""
+    """Takes rows from host memory or from a mapped file; to a GPU they are then copied in their stored type."""
 
     def __init__(self, samples: Samples, total: int, device: torch.device) -> None:
         self._features, self._labels = samples.features, samples.labels
@@ -124,27 +144,36 @@ class _HostRows:
         self._plain = flags.c_contiguous and flags.aligned and self._features.dtype.isnative
         stored = _torch_type(samples.features.dtype)
         self.features = torch.zeros((total, self._features.shape[1]), dtype=stored, device=device)
-        """Stored features (total, F); the first rows are what was taken last."""
         numbers = torch.zeros(total + 1, dtype=torch.int64, device=device)
         self.labels, self.count = numbers[:total], numbers[total]
-        """Labels (total,) like the features, and how many of the rows that are."""
         self._upload = Upload([self.features, numbers])
+        self._host = [tensor.numpy() for tensor in self._upload.fill()]
+        self._indices = np.zeros(0, np.int64)
 
-    def send(self, indices: NDArray[np.int64]) -> None:
-        """Take these samples into the first rows of ``features`` and ``labels``."""
-        count = len(indices)
-        raw, numbers = (host.numpy() for host in self._upload.fill())
+    def select(self, indices: NDArray[np.int64]) -> None:
+        """Choose these samples; for a device take them now."""
+        self._indices = indices
+        self._host = [tensor.numpy() for tensor in self._upload.fill()]
+        self._host[1][-1] = len(indices)
+        if not self.features.is_cpu:
+            self._take(slice(0, len(self.features)))
+            self._upload.send()
+
+    def collect(self, rows: slice) -> None:
+        """Take them on the CPU: here, and not in ``select``, since several threads do it side by side."""
+        if self.features.is_cpu:
+            self._take(rows)
+
+    def _take(self, rows: slice) -> None:
+        raw, numbers = self._host
+        indices = self._indices[rows]
+        here = slice(rows.start, rows.start + len(indices))
         if self._plain:
             # any mode but "raise" writes straight into out; indices are in range by construction
-            np.take(self._features, indices, 0, raw[:count], "clip")
+            np.take(self._features, indices, 0, raw[here], "clip")
         else:
-            raw[:count] = self._features[indices]
-        numbers[:count] = self._labels[indices]
-        numbers[-1] = count
-        self._upload.send()
-
-    def collect(self) -> None:
-        """Do nothing more: what was sent is on the device."""
+            raw[here] = self._features[indices]
+        numbers[here] = self._labels[indices]
 
 
 class _ResidentRows:
@@ -154,30 +183,27 @@ class _ResidentRows:
         stored, self._all_labels = _copy_to(samples, device)
         numbers = torch.zeros(total + 1, dtype=torch.int64, device=device)
         self._index, self.count = numbers[:total], numbers[total]
-        """Which samples, and how many."""
         self._upload = Upload([numbers])
         self.labels = torch.zeros(total, dtype=torch.int64, device=device)
         self.features = torch.zeros((total, stored.shape[1]), dtype=stored.dtype, device=device)
-        """As in _HostRows."""
-        # index_select does not know the wider unsigned types: it moves their bits as signed ones
         signed = _SIGNED.get(stored.dtype, stored.dtype)
         self._source, self._target = stored.view(signed), self.features.view(signed)
 
-    def send(self, indices: NDArray[np.int64]) -> None:
-        """Ask for these samples."""
+    def select(self, indices: NDArray[np.int64]) -> None:
+        """Send the device these indices."""
         numbers = self._upload.fill()[0].numpy()
         numbers[: len(indices)] = indices
         numbers[-1] = len(indices)
         self._upload.send()
 
-    def collect(self) -> None:
-        """Take them into the first rows of ``features`` and ``labels``."""
-        torch.index_select(self._source, 0, self._index, out=self._target)
-        torch.index_select(self._all_labels, 0, self._index, out=self.labels)
+    def collect(self, rows: slice) -> None:
+        """Take the rows; those behind the selected ones hold samples of an earlier step."""
+        torch.index_select(self._source, 0, self._index[rows], out=self._target[rows])
+        torch.index_select(self._all_labels, 0, self._index[rows], out=self.labels[rows])
 
 
 def _torch_type(dtype: np.dtype[np.generic]) -> torch.dtype:
-    """Return torch's name for what numpy stores, in this machine's byte order."""
+    """Torch's name for what numpy stores, in this machine's byte order."""
     return torch.from_numpy(np.empty(0, dtype.newbyteorder("="))).dtype
 
 
@@ -187,7 +213,7 @@ def _fits(samples: Samples, device: torch.device) -> bool:
 
 
 def _copy_to(samples: Samples, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return stored features and int64 labels on the device; made once for all who ask."""
+    """Copy stored features and int64 labels to the device, once for all who ask."""
     with _resident_lock:
         copies = _resident.setdefault(samples, {})
         if device not in copies:

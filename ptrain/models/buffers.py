@@ -1,4 +1,4 @@
-"""Preallocated buffers of a block of gradient shards, laid out so that a shard's bits do not depend on its place."""
+"""Preallocated buffers of a block of shards, laid out so that a shard's bits do not depend on where in it it lies."""
 
 import torch
 
@@ -8,12 +8,12 @@ elements ever fall to the scalar tail of a vector loop, whose exp and tanh round
 
 
 def shard_stride(rows: int, width: int) -> int:
-    """Return the elements from the start of a shard to that of the next."""
+    """Elements from the start of a shard to that of the next."""
     return -(-rows * width // SHARD_ALIGNMENT) * SHARD_ALIGNMENT
 
 
 class ShardBuffer:
-    """A zeroed (shards, rows, width) tensor whose shards start at aligned places.
+    """A zeroed (shards, rows, width) tensor whose shards start at multiples of SHARD_ALIGNMENT.
 
     ``view`` is the tensor, ``flat`` all of its storage including the padding, for elementwise operations. ``storage``:
     memory to lie in, shards * shard_stride elements long.
@@ -35,16 +35,16 @@ class ShardBuffer:
         """Whether there is no padding between shards; the same for any number of shards."""
 
     def part(self, shards: range) -> "ShardBuffer":
-        """Return these of the shards, in the same memory."""
+        """Cut out some of the shards, in the same memory."""
         _, rows, width = self.view.shape
         stride = shard_stride(rows, width)
         storage = self.flat[shards.start * stride : shards.stop * stride]
         return ShardBuffer(len(shards), rows, width, storage.device, storage.dtype, storage)
 
-    def like(self) -> "ShardBuffer":
-        """Return another zeroed buffer of the same shape."""
-        shards, rows, width = self.view.shape
-        return ShardBuffer(shards, rows, width, self.flat.device, self.flat.dtype)
+    def like(self, width: int | None = None, dtype: torch.dtype | None = None) -> "ShardBuffer":
+        """Make another zeroed buffer for the same shards and rows, by default of the same width and type."""
+        shards, rows, own = self.view.shape
+        return ShardBuffer(shards, rows, width or own, self.flat.device, dtype or self.flat.dtype)
 
 
 class Product:

@@ -54,7 +54,7 @@ LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy_, "mse": mse_}
 
 
 def probabilities(outputs: torch.Tensor, loss: str) -> torch.Tensor:
-    """Return class probabilities: (rows, classes), each row sums to 1.
+    """Class probabilities of a network's outputs: (rows, classes), each row sums to 1.
 
     The softmax for cross_entropy. For mse the outputs estimate the probabilities themselves: they are clipped to 0..1
     and divided by their sum; a row without any positive output gets equal probabilities.

@@ -19,7 +19,7 @@ import ptrain
 from ptrain import config as configuration
 from ptrain.config import Config
 from ptrain.errors import RunDirectoryError
-from ptrain.models.mlp import Layout
+from ptrain.models.base import Layout
 from ptrain.run.checkpoint import write_atomically
 from ptrain.run.session import Session
 

@@ -8,14 +8,14 @@ from ptrain.config import Config
 from ptrain.console import Console
 from ptrain.data.plan import BatchPlan
 from ptrain.data.samples import DataSet
-from ptrain.models.mlp import Layout
+from ptrain.models.base import Model
 
 
 def print_header(
     console: Console,
     config: Config,
     dataset: DataSet,
-    layout: Layout,
+    model: Model,
     plan: BatchPlan,
     environment: dict[str, Any],
     folder: Path,
@@ -30,7 +30,7 @@ def print_header(
         f"backend {environment['backend']}, device {environment['device']}, "
         f"{environment['threads']} thread{'s' if environment['threads'] > 1 else ''} a rank",
         "samples": f"{dataset.name}: {splits}; {dataset.num_features} features, {dataset.num_classes} classes",
-        "network": f"{'-'.join(map(str, layout.widths))}, {layout.num_parameters:,} parameters",
+        "network": f"{model.title}, {model.layout.num_parameters:,} parameters",
         "steps": f"{plan.steps_per_epoch:,} an epoch, global batch {plan.batch_size:,} in {plan.shards} shards of "
         f"{plan.rows} rows",
         "kernels": f"{config.train.kernels}{f' ({instructions})' if instructions else ''}, {config.train.precision}",

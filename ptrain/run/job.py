@@ -14,14 +14,16 @@ from ptrain.data.loader import Normalization, ShardLoader, fit_normalization
 from ptrain.data.plan import BatchPlan, owned_shards
 from ptrain.data.samples import DataSet
 from ptrain.errors import ConfigError
-from ptrain.models.mlp import Layout, initialise, layout_of
+from ptrain.models.base import Model
+from ptrain.models.table import make_model
 from ptrain.native.choice import resolve
 from ptrain.run import directory as files
 from ptrain.run.header import print_header
 from ptrain.run.saving import Checkpoints
 from ptrain.run.session import Session, load_data
+from ptrain.steps.base import Work
+from ptrain.steps.choose import Choice, choose
 from ptrain.steps.state import State, new_state
-from ptrain.steps.step import TrainingStep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,15 +39,14 @@ class Job:
     data_sha256: str
     plan: BatchPlan
     normalization: Normalization
-    layout: Layout
+    model: Model
     environment: dict[str, Any]
     """What environment.json says, without the hashes."""
 
     @property
     def description(self) -> dict[str, Any]:
-        """Return what is needed besides the parameters to use the network."""
-        return {
-            "widths": self.layout.widths,
+        """What is needed besides the parameters to use the network."""
+        return self.model.description | {
             "class_names": self.dataset.class_names,
             "normalization": self.normalization.to_dict(),
             "schema": self.dataset.schema,
@@ -53,12 +54,12 @@ class Job:
 
     @property
     def hashes(self) -> dict[str, str]:
-        """Return the hashes of data and configuration."""
+        """Hashes of data and configuration."""
         return {"data_sha256": self.data_sha256, "config_sha256": configuration.sha256(self.config)}
 
     @property
     def owners(self) -> list[range]:
-        """Return the gradient shards of every rank, in rank order."""
+        """The gradient shards of every rank, in rank order."""
         size = self.session.comm.info.size
         return [owned_shards(self.config.train.shards, size, rank) for rank in range(size)]
 
@@ -72,7 +73,7 @@ def prepare(session: Session, config: Config, *, resume: bool) -> Job:
     job = load_job(session, config)
     folder: Path = session.from_root(lambda: files.claim(job.config, resume=resume))
     job = replace(job, folder=folder, config=replace(job.config, run=replace(job.config.run, run_dir=str(folder))))
-    print_header(session.console, job.config, job.dataset, job.layout, job.plan, job.environment, folder)
+    print_header(session.console, job.config, job.dataset, job.model, job.plan, job.environment, folder)
     session.from_root(lambda: files.write_json(folder / files.ENVIRONMENT, job.environment | job.hashes))
     return job
 
@@ -109,7 +110,7 @@ def load_job(session: Session, config: Config) -> Job:
         normalization=fit_normalization(
             config.data.normalize, dataset, session.comm.all_gather_object, session.comm.info.rank, size
         ),
-        layout=layout_of(config.model, dataset.num_features, dataset.num_classes),
+        model=make_model(config.model, dataset.num_features, dataset.num_classes),
         environment=files.environment(session)
         | {"split_sha256": dataset.split_sha256}
         | {"instruction_set": native.instruction_set() if kernels == "native" else None},
@@ -117,49 +118,51 @@ def load_job(session: Session, config: Config) -> Job:
 
 
 def start_state(job: Job) -> State:
-    """Return the state before the first step, on this rank's device."""
-    parameters = initialise(job.layout, job.config.model, job.config.train.seed).to(job.session.device)
+    """The state before the first step, on this rank's device."""
+    parameters = job.model.initial(job.config.train.seed).to(job.session.device)
     num_shards = len(job.owners[job.session.comm.info.rank])
     return new_state(parameters, job.config.optimizer.optimizer, num_shards, job.plan.rows)
 
 
 def checkpoints_of(job: Job) -> Checkpoints:
-    """Return the checkpoints of the run."""
+    """The checkpoints of the run."""
     return Checkpoints(
         session=job.session,
         folder=job.folder / files.CHECKPOINTS,
         config=job.config,
-        layout=job.layout,
+        layout=job.model.layout,
         shards=job.owners[job.session.comm.info.rank],
         data_sha256=job.data_sha256,
         description=job.description,
     )
 
 
-def training_step(job: Job, state: State) -> TrainingStep:
-    """Return the step of the job with all its buffers. Every rank calls it."""
+def training_step(job: Job, state: State) -> Choice:
+    """Make the step of the job with all its buffers. Every rank calls it.
+
+    Raises:
+        ConfigError: the strategy that --step names cannot be had; on every rank alike.
+    """
+    session, config = job.session, job.config
 
     def loader(shards: range) -> ShardLoader:
-        seed, device = job.config.train.seed, job.session.device
-        return ShardLoader(job.dataset.train, job.plan, shards, seed, job.normalization, device)
+        return ShardLoader(job.dataset.train, job.plan, shards, config.train.seed, job.normalization, session.device)
 
-    step = TrainingStep(
-        config=job.config,
-        layout=job.layout,
+    work = Work(
+        config=config,
+        model=job.model,
+        kernels=resolve(config.train.kernels, config.train.precision, session.device),
         state=state,
-        comm=job.session.comm,
+        comm=session.comm,
         owners=job.owners,
         rows=job.plan.rows,
         steps_per_epoch=job.plan.steps_per_epoch,
         make_loader=loader,
-        class_weights=class_weights(job.session, job.config, job.dataset),
-        threads=job.session.threads,
-        device=job.session.device,
+        class_weights=class_weights(session, config, job.dataset),
+        threads=session.comm.all_gather_object(session.threads),
+        device=session.device,
     )
-    why = f": {step.why_messages}" if step.why_messages else ""
-    if job.session.comm.info.size > 1:
-        job.session.console.say(f"{'exchange':<12} {step.exchange}{why}")
-    return step
+    return choose(work)
 
 
 def check_class_weights(config: Config, dataset: DataSet) -> None:
@@ -172,7 +175,7 @@ def check_class_weights(config: Config, dataset: DataSet) -> None:
 
 
 def class_weights(session: Session, config: Config, dataset: DataSet) -> torch.Tensor | None:
-    """Return the weight of each class in the loss: (classes,), counted over all ranks where balanced, or None."""
+    """The weight of each class in the loss: (classes,), counted over all ranks where balanced, or None."""
     choice = config.model.class_weights
     if choice == "none":
         return None

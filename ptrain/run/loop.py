@@ -8,15 +8,15 @@ from typing import Any
 from ptrain.errors import DivergedError, StopRequested
 from ptrain.evaluation.mergeable import summarise_counts
 from ptrain.models.inference import Inference
-from ptrain.optimizers import learning_rate
+from ptrain.optimizers.schedules import learning_rate
 from ptrain.run import directory as files
 from ptrain.run.job import Job
 from ptrain.run.saving import Checkpoints
 from ptrain.run.scoring import score
 from ptrain.run.trace import Trace
 from ptrain.run.watchdog import HANG, watching
+from ptrain.steps.base import Step
 from ptrain.steps.state import State
-from ptrain.steps.step import TrainingStep
 
 COLUMNS = {
     "epoch": "epoch",
@@ -38,7 +38,7 @@ class Loop:
         self,
         job: Job,
         state: State,
-        step: TrainingStep,
+        step: Step,
         inference: Inference,
         checkpoints: Checkpoints,
         live: Callable[[dict[str, Any]], None],
@@ -65,7 +65,7 @@ class Loop:
         console, processes = self.job.session.console, self.job.environment["processes"]
         rank = self.job.session.comm.info.rank
         with (
-            watching(self.job.folder / HANG, rank, processes, run.step_timeout) as self.step.beat,
+            watching(self.job.folder / HANG, rank, processes, run.step_timeout) as self.step.heartbeat,
             console.progress(total, "training", completed=state.step) as progress,
         ):
 
@@ -116,7 +116,7 @@ class Loop:
         try:
             stopping = self.step.run(epoch, index, self.job.plan.valid_rows(index), stop)
             if at_limit or ends_epoch or self.trace is not None or self._saves_at(self.state.step):
-                stopping = self.step.look() or stopping
+                stopping = self.step.synchronise() or stopping
         except DivergedError as error:
             last = self.checkpoints.last
             kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint before it"
@@ -141,7 +141,7 @@ class Loop:
         """Validate, record the epoch and write the checkpoint that is due."""
         state, config, plan = self.state, self.job.config, self.job.plan
         state.progress.seconds += seconds
-        self.step.beat(f"ending epoch {epoch + 1}", True)
+        self.step.heartbeat(f"ending epoch {epoch + 1}", True)
         losses, hits = self.checkpoints.gathered_sums(state)
         record: dict[str, Any] = {
             "epoch": epoch + 1,
@@ -167,10 +167,10 @@ class Loop:
         split, names = self.job.dataset.validation, self.job.dataset.class_names
         if split is None:
             return False
-        beat = self.step.beat
+        heartbeat = self.step.heartbeat
 
         def alive(_: object) -> None:
-            beat("validating", False)
+            heartbeat("validating", False)
 
         counts = score(self.job.session, self.inference, split, self.job.normalization, names, alive)
         summary = summarise_counts(counts, names)

@@ -12,7 +12,7 @@ import torch
 from ptrain import config as configuration
 from ptrain.config import Config
 from ptrain.errors import ConfigError, RunDirectoryError
-from ptrain.models.mlp import Layout
+from ptrain.models.base import Layout
 from ptrain.run import checkpoint
 from ptrain.run.checkpoint import Checkpoint
 from ptrain.run.session import Session

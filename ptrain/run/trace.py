@@ -2,7 +2,7 @@
 
 import hashlib
 
-from ptrain.models.mlp import parameters_sha256
+from ptrain.models.base import parameters_sha256
 from ptrain.run import directory as files
 from ptrain.run.job import Job
 from ptrain.steps.state import State
@@ -17,7 +17,7 @@ class Trace:
 
     def record(self) -> None:
         """Append the record of the step that was just done. Every rank calls it."""
-        session, layout, state = self.job.session, self.job.layout, self.state
+        session, layout, state = self.job.session, self.job.model.layout, self.state
         everybody = session.comm.all_gather_object(parameters_sha256(layout, state.parameters))
         hashes = {
             name: hashlib.sha256(view.cpu().contiguous().numpy().tobytes()).hexdigest()

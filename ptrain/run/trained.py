@@ -11,7 +11,8 @@ from ptrain import config as configuration
 from ptrain.config import Config
 from ptrain.data.normalization import Normalization
 from ptrain.errors import ConfigError, RunDirectoryError
-from ptrain.models.mlp import Layout, parameters_sha256
+from ptrain.models.base import Model, parameters_sha256
+from ptrain.models.table import model_of
 from ptrain.run import checkpoint as checkpoints
 from ptrain.run import directory as files
 
@@ -21,9 +22,9 @@ class Trained:
     """A network with everything that is needed to use it."""
 
     config: Config
-    layout: Layout
+    model: Model
     parameters: torch.Tensor
-    """(layout.length,) on the CPU."""
+    """(length,) on the CPU."""
     normalization: Normalization
     class_names: tuple[str, ...]
     schema: dict[str, Any] | None
@@ -51,7 +52,8 @@ def load_trained(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) ->
         prefix = "model."
         tensors = {n.removeprefix(prefix): t for n, t in found.tensors.items() if n.startswith(prefix)}
         description = found.record["model"] | {"data_sha256": found.record["data_sha256"]}
-    layout = Layout(widths=tuple(description["widths"]), bias=config.model.bias)
+    model = model_of(config.model, description)
+    layout = model.layout
     parameters = torch.zeros(layout.length)
     for name, view in layout.views(parameters).items():
         view.copy_(tensors[name])
@@ -62,7 +64,7 @@ def load_trained(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) ->
     }
     return Trained(
         config=config,
-        layout=layout,
+        model=model,
         parameters=parameters,
         normalization=Normalization.from_dict(description["normalization"]),
         class_names=tuple(description["class_names"]),

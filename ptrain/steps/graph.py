@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from ptrain.models.base import Operation
+
 BRANCHES = 8
 """Tasks that a GPU may do side by side."""
 
-Task = Callable[[], object]
 
-
-def recorded(stages: Sequence[Sequence[Task]], device: torch.device) -> Callable[[], None]:
-    """Return what does all tasks, stage by stage; the tasks of a stage do not depend on each other.
+def recorded(stages: Sequence[Sequence[Operation]], device: torch.device) -> Callable[[], None]:
+    """Make what does all tasks, stage by stage; the tasks of a stage do not depend on each other.
 
     On a GPU it is a CUDA graph. There every task is done once now, and must neither wait for the device nor depend on
     anything on the host: it may only read and write tensors that stay where they are.
@@ -34,13 +34,13 @@ def recorded(stages: Sequence[Sequence[Task]], device: torch.device) -> Callable
     return graph.replay
 
 
-def _in_turn(stages: Sequence[Sequence[Task]]) -> None:
+def _in_turn(stages: Sequence[Sequence[Operation]]) -> None:
     for stage in stages:
         for task in stage:
             task()
 
 
-def _side_by_side(stages: Sequence[Sequence[Task]], branches: Sequence[torch.cuda.Stream]) -> None:
+def _side_by_side(stages: Sequence[Sequence[Operation]], branches: Sequence[torch.cuda.Stream]) -> None:
     """Put the tasks of each stage on branches of the current stream, and join them."""
     main = torch.cuda.current_stream()
     for stage in stages:

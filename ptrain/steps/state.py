@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
-from ptrain.models.mlp import Layout
-from ptrain.optimizers import STATE_NAMES
+from ptrain.models.base import Layout
+from ptrain.optimizers.rules import OPTIMIZERS
 
 
 @dataclass(kw_only=True)
@@ -49,18 +49,18 @@ class State:
 
 
 def new_state(parameters: torch.Tensor, optimizer: str, shards: int, rows: int) -> State:
-    """Return the state before the first step, on the device of ``parameters``, for a rank that owns ``shards``."""
+    """The state before the first step, on the device of ``parameters``, for a rank that owns ``shards``."""
     device = parameters.device
     return State(
         parameters=parameters,
-        optimizer={name: torch.zeros_like(parameters) for name in STATE_NAMES[optimizer]},
+        optimizer={name: torch.zeros_like(parameters) for name in OPTIMIZERS[optimizer].state},
         row_losses=torch.zeros(shards, rows, dtype=torch.float64, device=device),
         row_hits=torch.zeros(shards, rows, dtype=torch.int64, device=device),
     )
 
 
 def to_tensors(state: State, layout: Layout, row_sums: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return everything a checkpoint stores, by name, on the CPU. row_sums: row_losses and row_hits of all shards."""
+    """Everything a checkpoint stores, by name, on the CPU. row_sums: row_losses and row_hits of all shards."""
     tensors = {f"model.{name}": view.cpu().clone() for name, view in layout.views(state.parameters).items()}
     for vector, flat in state.optimizer.items():
         tensors |= {f"optimizer.{vector}.{name}": view.cpu().clone() for name, view in layout.views(flat).items()}

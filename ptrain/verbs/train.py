@@ -4,8 +4,8 @@ from typing import Any
 
 from ptrain.config import Config
 from ptrain.errors import EXIT_DONE
+from ptrain.models.base import parameters_sha256
 from ptrain.models.inference import Inference
-from ptrain.models.mlp import parameters_sha256
 from ptrain.run import directory as files
 from ptrain.run.details import evaluate_split
 from ptrain.run.job import Job, checkpoints_of, prepare, start_state, training_step
@@ -32,10 +32,10 @@ def run(config: Config, *, resume: bool = False, force_resume: bool = False) -> 
         checkpoints = checkpoints_of(job)
         if resume:
             checkpoints.restore(state, force=force_resume)
-        step = training_step(job, state)
-        inference = Inference(
-            config=job.config, layout=job.layout, parameters=state.parameters, threads=session.threads
-        )
+        choice = training_step(job, state)
+        step = choice.step
+        session.console.say(f"{'step':<12} {choice}")
+        inference = Inference(config=job.config, model=job.model, parameters=state.parameters, threads=session.threads)
         try:
             with live_log(session, job.config, job.folder, state.step) as live:
                 Loop(job, state, step, inference, checkpoints, live).run(signals.requested)
@@ -56,10 +56,10 @@ def run(config: Config, *, resume: bool = False, force_resume: bool = False) -> 
 def finish(job: Job, state: State, inference: Inference) -> dict[str, Any] | None:
     """Write model.safetensors, evaluate the test split and write evaluation.json and its companions."""
     session = job.session
-    hashes = {"parameters_sha256": parameters_sha256(job.layout, state.parameters)} | job.hashes
+    hashes = {"parameters_sha256": parameters_sha256(job.model.layout, state.parameters)} | job.hashes
 
     def write() -> None:
-        files.write_model(job.folder / files.MODEL, job.layout, state.parameters, job.description | hashes)
+        files.write_model(job.folder / files.MODEL, job.model.layout, state.parameters, job.description | hashes)
         files.write_json(job.folder / files.ENVIRONMENT, job.environment | hashes)
 
     session.from_root(write)

@@ -20,11 +20,12 @@ from ptrain.data.plan import owned_shards
 from ptrain.data.sources import load
 from ptrain.errors import EXIT_DONE, ConfigError, LaunchError
 from ptrain.launch.env import detect
-from ptrain.models.mlp import ALIGNMENT, aligned, layout_of
-from ptrain.native.threads import Workers
+from ptrain.models.base import ALIGNMENT, aligned
+from ptrain.models.table import make_model
 from ptrain.run.session import Session, open_session
-from ptrain.steps.exchange import CONTROL, Plan, make_exchange
-from ptrain.sums.tree import plan_merged_sum
+from ptrain.steps.exchange import Exchange
+from ptrain.steps.local import CONTROL
+from ptrain.sums.tree import plan_local_sum
 from ptrain.verbs.bench.split import settler
 from ptrain.verbs.doctor.child import last_cause, last_json, run_limited
 
@@ -65,7 +66,7 @@ def run(config: Config, *, parameters: int | None, steps: int, seconds: float, t
 def gradient_length(config: Config) -> int:
     """Return the elements of the gradient of the configured network on the configured data."""
     dataset = load(config.data, config.train.seed)
-    return layout_of(config.model, dataset.num_features, dataset.num_classes).length
+    return make_model(config.model, dataset.num_features, dataset.num_classes).layout.length
 
 
 def _every_backend(
@@ -93,10 +94,7 @@ def _every_backend(
                     limit = f"no answer within {time_limit:g} s"
                     report["failed"][backend] = limit if code is None else last_cause(err) or f"exit code {code}"
                     continue
-                # Memory that ranks share is the same whatever else carries messages.
-                known = {way["way"] for way in report["ways"] if way["way"] == "shared memory"}
-                report["ways"] += [way for way in found["ways"] if way["way"] not in known]
-                report["why_messages"] = found["why_messages"]
+                report["ways"] += found["ways"]
     if not report["ways"]:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in report["failed"].items())
         raise LaunchError(f"no backend starts for {ranks} ranks ({reasons}); ptrain doctor says what to do")
@@ -104,25 +102,18 @@ def _every_backend(
 
 
 def measure(session: Session, config: Config, parameters: int | None, steps: int, seconds: float) -> dict[str, Any]:
-    """Return the times of this job's backend: the ordered sum, the backend's own sum, and shared memory."""
+    """The times of this job's backend: the ordered sum, and the backend's own sum."""
     size = session.comm.info.size
     if parameters is None:
         parameters = session.agreed(lambda: gradient_length(config))
-    ways: dict[str, tuple[str, str]] = {
-        "ordered sum": ("messages", "ordered"),
-        "allreduce": ("messages", "allreduce"),
-        "shared memory": ("auto", "ordered"),
-    }
+    ways = {"ordered sum": "ordered", "allreduce": "allreduce"}
     lengths = {"0": ALIGNMENT} | {name: max(ALIGNMENT, aligned(round(parameters * x))) for name, x in FACTORS.items()}
     lengths = {name: length for name, length in lengths.items() if 4 * length <= MAX_BYTES}
-    report: dict[str, Any] = {"ranks": size, "elements": parameters, "ways": [], "failed": {}, "why_messages": ""}
+    report: dict[str, Any] = {"ranks": size, "elements": parameters, "ways": [], "failed": {}}
     shards = max(config.train.shards, size)
     with session.console.progress(len(ways) * len(lengths), "measuring", "sizes") as progress:
-        for way, (kind, reduction) in ways.items():
-            sizes = _sizes(session, shards, lengths, kind, reduction, steps, seconds / SHARE, progress)
-            if isinstance(sizes, str):
-                report["why_messages"] = sizes
-                continue
+        for way, reduction in ways.items():
+            sizes = _sizes(session, shards, lengths, reduction, steps, seconds / SHARE, progress)
             latency = sizes.pop(0)["seconds"]
             report["ways"].append(
                 {"backend": session.comm.name, "way": way, "latency_seconds": latency, "sizes": sizes}
@@ -134,25 +125,20 @@ def _sizes(
     session: Session,
     shards: int,
     lengths: dict[str, int],
-    kind: str,
     reduction: str,
     steps: int,
     seconds: float,
     progress: Progress,
-) -> list[dict[str, Any]] | str:
-    """Return the time of an exchange of each length, or why there is no shared memory."""
+) -> list[dict[str, Any]]:
+    """The time of an exchange of each length."""
     comm = session.comm
     owners = [owned_shards(shards, comm.info.size, rank) for rank in range(comm.info.size)]
-    local = plan_merged_sum([owners[comm.info.rank]], shards)
-    workers = Workers(1)
+    local = plan_local_sum(shards, [[owners[comm.info.rank]]], merged=True)
     found = []
     for done, (name, length) in enumerate(lengths.items()):
         progress.update(done, f"{4 * length:,} bytes")
-        plan = Plan(owners=owners, length=length, num_rows=local.num_rows, nodes=local.nodes)
-        exchange, why = make_exchange(kind, plan, comm, workers, session.device, reduction)
-        if kind == "auto" and exchange.name == "messages":
-            return why or f"memory is not shared on device {session.device.type}"
-        median = time_of(session, lambda: exchange(1), steps, seconds)  # noqa: B023, called before the next turn
+        exchange = Exchange(comm, owners, local, length, session.device, reduction)
+        median = time_of(session, lambda: exchange(1, False), steps, seconds)  # noqa: B023, called before the next turn
         bandwidth = 4 * length / median
         found.append({"times": name, "bytes": 4 * length, "seconds": median, "bytes_per_second": bandwidth})
     return found
@@ -180,16 +166,14 @@ def time_of(session: Session, task: Callable[[], object], steps: int, seconds: f
 
 
 def recommend(ways: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the fastest way at the model's size that keeps the bits, and the fastest by messages."""
+    """The fastest way at the model's size that keeps the bits, on this machine and between machines."""
 
     def at_model(way: dict[str, Any]) -> float:
         return float(next((size["seconds"] for size in way["sizes"] if size["times"] == "1"), way["latency_seconds"]))
 
-    found: dict[str, Any] = {}
-    for name, kinds in {"here": ("ordered sum", "shared memory"), "between_machines": ("ordered sum",)}.items():
-        best = min((way for way in ways if way["way"] in kinds), key=at_model)
-        found[name] = {"backend": best["backend"], "way": best["way"], "seconds": at_model(best)}
-    return found
+    best = min((way for way in ways if way["way"] == "ordered sum"), key=at_model)
+    found = {"backend": best["backend"], "way": best["way"], "seconds": at_model(best)}
+    return {"here": found, "between_machines": found}
 
 
 def _print(console: Console, report: dict[str, Any], as_json: bool) -> None:
@@ -211,16 +195,8 @@ def _print(console: Console, report: dict[str, Any], as_json: bool) -> None:
     console.table(columns, rows, "µs an exchange, median")
     for backend, reason in report["failed"].items():
         console.say(f"{backend} did not start: {reason}")
-    if report["why_messages"]:
-        console.say(f"no shared memory: {report['why_messages']}")
-    here, between = report["recommended"]["here"], report["recommended"]["between_machines"]
-    if here["way"] == "shared memory":
-        console.say(
-            f"recommended on this machine: --exchange auto, shared memory, {1e6 * here['seconds']:,.0f} µs; "
-            f"by messages: --backend {between['backend']}, {1e6 * between['seconds']:,.0f} µs"
-        )
-    else:
-        console.say(f"recommended: --backend {here['backend']}, {1e6 * here['seconds']:,.0f} µs")
+    best = report["recommended"]["between_machines"]
+    console.say(f"recommended: --backend {best['backend']}, {1e6 * best['seconds']:,.0f} µs")
 
 
 def _bytes(count: int) -> str:

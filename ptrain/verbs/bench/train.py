@@ -4,7 +4,7 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from ptrain.config import Config
@@ -12,8 +12,8 @@ from ptrain.console import Console, Progress
 from ptrain.errors import EXIT_DONE
 from ptrain.run.job import Job, load_job, start_state, training_step
 from ptrain.run.session import open_session
-from ptrain.steps.step import TrainingStep
-from ptrain.verbs.bench.split import PARTS, StepTimer, settler, slowest, split
+from ptrain.steps.choose import Choice
+from ptrain.verbs.bench.split import PARTS, settler, slowest, split
 
 WARM_UP = 20
 """Steps before the first measurement: buffers are touched, ranks have found each other."""
@@ -28,12 +28,12 @@ def run(config: Config, *, steps: int, seconds: float, as_json: bool) -> int:
     """
     with open_session(config.run, quiet=as_json) as session:
         job = load_job(session, config)
-        step = training_step(job, start_state(job))
+        choice = training_step(job, start_state(job))
         try:
             with session.console.progress(WARM_UP + 2 * steps, "measuring") as progress:
-                report = measure(job, step, steps, seconds, progress)
+                report = measure(job, choice, steps, seconds, progress)
         finally:
-            step.close()
+            choice.step.close()
         if as_json:
             Console(session.comm.info.rank).say(json.dumps(report))
         else:
@@ -41,55 +41,59 @@ def run(config: Config, *, steps: int, seconds: float, as_json: bool) -> int:
     return EXIT_DONE
 
 
-def measure(job: Job, step: TrainingStep, steps: int, seconds: float, progress: Progress) -> dict[str, Any]:
-    """Return the measurements: first of the steps as they are, then of their parts. ``step`` is of no use afterwards.
+def measure(job: Job, choice: Choice, steps: int, seconds: float, progress: Progress) -> dict[str, Any]:
+    """Measure first the steps as they are, then their parts.
 
     steps, seconds: each of the two measurements ends with whichever comes first.
     """
-    session, plan = job.session, job.plan
+    session, plan, step = job.session, job.plan, choice.step
     settle = settler(session.device)
-    places = _places(plan.steps_per_epoch)
+    order = _order(plan.steps_per_epoch)
     done = itertools.count(1)
 
-    def go(run: Callable[[int, int, int, bool], bool], steps: int) -> tuple[int, list[float]]:
-        """Return the samples and the moments before the first step and after each."""
+    def go(steps: int) -> tuple[int, list[float]]:
+        """Do steps; the samples, and the moments before the first step and after each."""
         samples, moments = 0, [time.perf_counter()]
         stop = False
         while len(moments) <= steps and not stop:
-            epoch, index = next(places)
+            epoch, index = next(order)
             valid_rows = plan.valid_rows(index)
             # All ranks hear of it with the step's own exchange, and stop after the same step.
-            stop = run(epoch, index, valid_rows, time.perf_counter() - moments[0] > seconds)
+            stop = step.run(epoch, index, valid_rows, time.perf_counter() - moments[0] > seconds)
             samples += valid_rows
             moments.append(time.perf_counter())
             progress.update(next(done))
-        step.look()
+        step.synchronise()
         settle()
         moments[-1] = time.perf_counter()
         return samples, moments
 
-    go(step.run, min(WARM_UP, steps))
+    go(min(WARM_UP, steps))
     session.comm.barrier()
-    samples, moments = go(step.run, steps)
-    timer = StepTimer(step, session.device)
+    samples, moments = go(steps)
+    times = step.measure()
     session.comm.barrier()
-    go(timer.run, steps)
+    go(steps)
     info, train = session.comm.info, job.config.train
     whole = session.comm.all_gather_object(moments[-1] - moments[0])
-    rows = split(session.comm.all_gather_object(timer.times))
+    rows = split(session.comm.all_gather_object(times))
     hosts = session.comm.all_gather_object(info.host)
     return {
         "data": job.dataset.name,
-        "widths": list(job.layout.widths),
-        "parameters": job.layout.num_parameters,
+        **job.model.description,
+        "network": job.model.title,
+        "parameters": job.model.layout.num_parameters,
         "batch_size": plan.batch_size,
         "shards": plan.shards,
         "precision": train.precision,
-        "kernels": step.kernels,
+        "kernels": train.kernels,
         "device": job.environment["device"],
         "backend": session.comm.name,
+        "step": step.name,
+        "why_not": choice.why_not,
+        "chosen": str(choice),
         "exchange": step.exchange,
-        "why_messages": step.why_messages,
+        "why_messages": "" if step.exchange != "messages" else choice.why_not.get("slices", ""),
         "ranks": info.size,
         "threads": session.threads,
         "steps": len(moments) - 1,
@@ -100,8 +104,8 @@ def measure(job: Job, step: TrainingStep, steps: int, seconds: float, progress: 
     }
 
 
-def _places(steps_per_epoch: int) -> Iterator[tuple[int, int]]:
-    """Yield epoch and step for ever."""
+def _order(steps_per_epoch: int) -> Iterator[tuple[int, int]]:
+    """Epoch and step, for ever."""
     return ((epoch, step) for epoch in itertools.count() for step in range(steps_per_epoch))
 
 
@@ -110,12 +114,12 @@ def show(console: Console, report: dict[str, Any]) -> None:
     threads = f"{report['threads']} thread{'s' if report['threads'] > 1 else ''} a rank"
     ranks = f"{report['ranks']} rank{'s' if report['ranks'] > 1 else ''}"
     console.say(
-        f"{report['data']}: {'-'.join(map(str, report['widths']))}, {report['parameters']:,} parameters, global batch "
+        f"{report['data']}: {report['network']}, {report['parameters']:,} parameters, global batch "
         f"{report['batch_size']:,} in {report['shards']} shards, {report['kernels']} kernels, {report['precision']}"
     )
     travels = f"exchange by {report['exchange']}" if report["ranks"] > 1 else "no other rank"
-    why = f" ({report['why_messages']})" if report["why_messages"] else ""
-    console.say(f"{ranks}, {threads}, device {report['device']}, backend {report['backend']}, {travels}{why}")
+    console.say(f"{ranks}, {threads}, device {report['device']}, backend {report['backend']}, {travels}")
+    console.say(f"step by {report['chosen']}")
     console.say(
         f"{report['samples_per_second']:,.0f} samples/s; median step {1e6 * report['median_step_seconds']:,.0f} µs, "
         f"{report['steps']:,} steps"

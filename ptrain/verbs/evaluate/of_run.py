@@ -48,7 +48,7 @@ def run(
         chosen = session.agreed(lambda: _choose(dataset, trained, split, data, data_sha256))
         inference = Inference(
             config=trained.config,
-            layout=trained.layout,
+            model=trained.model,
             parameters=trained.parameters.to(session.device),
             threads=session.threads,
         )
@@ -81,9 +81,9 @@ def _choose(dataset: DataSet, trained: Trained, split: str, data: str | None, da
             f"{dataset.name}: the data changed since the run (sha256 {trained.hashes['data_sha256'][:12]} -> "
             f"{data_sha256[:12]}); expected the same files: bring them back, or evaluate on these with --data"
         )
-    if dataset.num_features != trained.layout.widths[0]:
+    if dataset.num_features != trained.model.num_features:
         raise DataError(
-            f"{dataset.name}: {dataset.num_features} features a sample; expected {trained.layout.widths[0]}, "
+            f"{dataset.name}: {dataset.num_features} features a sample; expected {trained.model.num_features}, "
             "those of the training data"
         )
     if data is not None and dataset.test is None:

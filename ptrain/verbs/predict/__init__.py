@@ -54,7 +54,7 @@ def run(
             session.agreed(lambda: check_finite(samples, part))
         inference = Inference(
             config=trained.config,
-            layout=trained.layout,
+            model=trained.model,
             parameters=trained.parameters.to(session.device),
             threads=session.threads,
         )
@@ -83,7 +83,7 @@ def _is_map(spec: str, out: str, trained: Trained) -> bool:
 
 def _samples(spec: str, trained: Trained, watch: Watch) -> Samples:
     samples = read_unlabelled(spec, trained.config.data, trained.schema, watch)
-    found, width = samples.features.shape[1], trained.layout.widths[0]
+    found, width = samples.features.shape[1], trained.model.num_features
     if found != width:
         raise DataError(f"{samples.origin}: {found} features a sample; expected {width}, those of the training data")
     return samples

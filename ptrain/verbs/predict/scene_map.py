@@ -148,9 +148,20 @@ class _RowLoader:
         self._around, self._missing, self._place = around, missing, place
         self._normalization = normalization.on(device)
 
-    def fill(self, chunk: int, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> None:
-        """Fill (CHUNK_ROWS, F), (CHUNK_ROWS,) and (CHUNK_ROWS,); pixels without a value are 0."""
-        where = self._place(chunk)
+        self._chunk = 0
+
+    def select(self, epoch: int, index: int) -> None:
+        """Choose chunk ``index``."""
+        self._chunk = index
+
+    def bind(
+        self, shards: range, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor
+    ) -> Callable[[], object]:
+        """Make what fills (1, CHUNK_ROWS, F), (1, CHUNK_ROWS) and (1, CHUNK_ROWS); pixels without a value are 0."""
+        return lambda: self._fill(features[0], labels[0], weights[0])
+
+    def _fill(self, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> None:
+        where = self._place(self._chunk)
         missing = self._missing[where]
         count = len(missing)
         # torch lacks some of the types that a file may have, and its byte orders

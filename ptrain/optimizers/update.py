@@ -1,0 +1,104 @@
+"""The update of a run's vectors, slice by slice: by the compiled kernel, or in torch's operations.
+
+Their bits differ for adam and adamw: torch's square root is not always the nearest number.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ptrain import native
+from ptrain.config import OptimizerConfig
+from ptrain.optimizers.base import Slice
+from ptrain.optimizers.rules import corrected, update_
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vectors:
+    """What an update reads and changes, each (length,)."""
+
+    parameters: torch.Tensor
+    state: Mapping[str, torch.Tensor]
+    """The vectors of the optimizer."""
+    decay: torch.Tensor | None
+    """weight_decay where a weight lies, or None."""
+    gradient: torch.Tensor
+    """The mean gradient, which is left as it is."""
+
+
+class CompiledUpdate:
+    """An update whose ``operations``, a slice each, are calls of the kernel.
+
+    They do nothing where one of the ``flags`` is 0.
+    """
+
+    def __init__(
+        self,
+        config: OptimizerConfig,
+        vectors: Vectors,
+        slices: Sequence[slice],
+        flags: NDArray[np.int32] | None = None,
+    ):
+        self._config = config
+        numbers = {name: getattr(config, name) for name in ("momentum", "beta1", "beta2", "epsilon")}
+        self.operations: list[native.Call] = []
+        for part in slices:
+            first, second, *_ = [*(vector[part] for vector in vectors.state.values()), None, None]
+            decay = None if vectors.decay is None else vectors.decay[part]
+            tensors = (vectors.parameters[part], vectors.gradient[part], decay, first, second)
+            self.operations.append(native.update(config.optimizer, *tensors, numbers, flags))
+
+    def select(self, factor: float | torch.Tensor, rate: float, step: int) -> None:
+        """Let the operations be those of this step, with ``factor`` times the gradient."""
+        scaled, second_scale = corrected(self._config, rate, step)
+        number = float(factor)
+        for call in self.operations:
+            native.set_update(call, number, scaled, rate, second_scale)
+
+
+class TorchUpdate:
+    """An update whose ``operations``, a slice each, are torch's; the host does not wait for any of them."""
+
+    def __init__(self, config: OptimizerConfig, vectors: Vectors, slices: Sequence[slice]):
+        self._config, self._vectors = config, vectors
+        self._scratch, self._own = (torch.zeros_like(vectors.parameters) for _ in ("scratch", "gradient"))
+        self._factor: float | torch.Tensor = 1.0
+        self._rate, self._step = 0.0, 0
+        self.operations: list[Callable[[], None]] = [self._bind(part) for part in slices]
+
+    def select(self, factor: float | torch.Tensor, rate: float, step: int) -> None:
+        """Let the operations be those of this step, with ``factor`` times the gradient."""
+        self._factor, self._rate, self._step = factor, rate, step
+
+    def _bind(self, part: slice) -> Callable[[], None]:
+        vectors = self._vectors
+        gradient, own = vectors.gradient[part], self._own[part]
+        cut = Slice(
+            parameters=vectors.parameters[part],
+            gradient=own,
+            decay=None if vectors.decay is None else vectors.decay[part],
+            scratch=self._scratch[part],
+            state={name: vector[part] for name, vector in vectors.state.items()},
+        )
+
+        def update() -> None:
+            torch.mul(gradient, self._factor, out=own)
+            update_(self._config, self._rate, self._step, cut)
+
+        return update
+
+
+def clip_factor(gradient: torch.Tensor, clip_norm: float | None) -> float | torch.Tensor:
+    """What a gradient (length,) longer than ``clip_norm`` is to be multiplied with, else 1: a float32 scalar.
+
+    1.0 where there is no limit.
+    """
+    if clip_norm is None:
+        return 1.0
+    # The quotient is taken in double precision and rounded once.
+    norm = torch.linalg.vector_norm(gradient).double()
+    # A number divided by a tensor would be the tensor's rounded reciprocal times the number.
+    return torch.full_like(norm, clip_norm).div_(norm).clamp_max_(1.0).float()
