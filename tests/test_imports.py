@@ -137,12 +137,12 @@ NOT_FOR_A_STEP = (
 )
 ONE_STEP = """
 import sys
-from ptrain.steps.step import TrainingStep
-do = TrainingStep.run
+from ptrain.steps.slices import SlicesStep
+do = SlicesStep.run
 def run(*arguments):
     print("modules", len(sys.modules), *(name for name in sys.argv[2:] if name in sys.modules))
     return do(*arguments)
-TrainingStep.run = run
+SlicesStep.run = run
 from ptrain.cli import main
 sys.exit(main(["train", "--max-steps", "1", "--no-report", "--hidden", "8", "--run-dir", sys.argv[1]]))
 """

@@ -8,7 +8,8 @@ import torch
 
 from ptrain.config import build
 from ptrain.models.losses import squared_error_
-from ptrain.optimizers import Slice, update_
+from ptrain.optimizers.base import Slice
+from ptrain.optimizers.rules import update_
 from ptrain.verbs import train
 
 

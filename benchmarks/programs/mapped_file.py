@@ -43,10 +43,10 @@ def main() -> None:
             object.__setattr__(samples, "features", np.array(samples.features))
         elif wanted.way == "cold":
             drop(session, samples.features, path)
-        step = training_step(job, start_state(job))
+        choice = training_step(job, start_state(job))
         with session.console.progress(1, "") as progress:
-            report = measure(job, step, 10**6, wanted.seconds, progress)
-        step.close()
+            report = measure(job, choice, 10**6, wanted.seconds, progress)
+        choice.step.close()
         if session.is_root:
             print(json.dumps(report))
 

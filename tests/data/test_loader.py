@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -35,6 +36,19 @@ def empty(shards: int, rows: int, width: int, padding: int = 0) -> Filled:
     return features, torch.full((shards, rows), -7), torch.full((shards, rows), torch.nan)
 
 
+def take(gather: Gatherer, indices: ArrayLike, tensors: Sequence[torch.Tensor]) -> None:
+    """Fill tensors with these samples, the groups in two parts where there are several."""
+    groups = len(tensors[0])
+    fills = [
+        gather.bind(range(start, stop), *(tensor[start:stop] for tensor in tensors))
+        for start, stop in ((0, groups // 2), (groups // 2, groups))
+        if start < stop
+    ]
+    gather.select(np.asarray(indices))
+    for fill in fills:
+        fill()
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 60), st.integers(1, 9), st.integers(1, 9), st.integers(0, 5), st.data())
 def test_ranks_together_see_every_sample_of_an_epoch_once_and_in_the_same_shards(
@@ -47,9 +61,11 @@ def test_ranks_together_see_every_sample_of_an_epoch_once_and_in_the_same_shards
     for rank in range(min(size, shards)):
         owned = owned_shards(shards, min(size, shards), rank)
         loader = ShardLoader(Split(source, 0, total), plan, owned, 5, Normalization.identity(), CPU)
+        features, labels, weights = empty(len(owned), plan.rows, 6, padding)
+        fill = loader.bind(owned, features, labels, weights)
         for step in range(plan.steps_per_epoch):
-            features, labels, weights = empty(len(owned), plan.rows, 6, padding)
-            loader.fill(epoch, step, features, labels, weights)
+            loader.select(epoch, step)
+            fill()
             for local, shard in enumerate(owned):
                 positions = plan.positions(step, shard)
                 count, indices = len(positions), order[positions.start : positions.stop]
@@ -68,7 +84,7 @@ def test_every_stored_type_is_converted_with_one_rounding_an_operation(dtype: st
     gather = Gatherer(source, 2, 4, fitted, CPU, resident)
     indices = np.array([3, 49, 0, 17, 17])
     features, labels, weights = empty(2, 4, 6, 3)
-    gather(indices, features, labels, weights)
+    take(gather, indices, (features, labels, weights))
     expected = (source.features[indices].astype(np.float32) - fitted.offset) * fitted.scale
     np.testing.assert_array_equal(features.reshape(8, 6)[:5].numpy(), expected)
     assert labels.flatten().tolist() == [*source.labels[indices].tolist(), 0, 0, 0]
@@ -81,9 +97,11 @@ def test_nothing_of_a_call_is_left_in_the_next(resident: bool) -> None:
     source = samples(dtype="f4")
     gather = Gatherer(source, 2, 4, scaled(1.0, 2.0), CPU, resident)
     tensors = empty(2, 4, 6)
+    fill = gather.bind(range(2), *tensors)
     for count in (8, 3, 0, 5, 4, 8):
         indices = np.arange(count) + 10
-        gather(indices, *tensors)
+        gather.select(indices)
+        fill()
         features, labels, weights = (tensor.flatten(0, 1).numpy() for tensor in tensors)
         np.testing.assert_array_equal(features[:count], (source.features[indices] - 1) * 2)
         np.testing.assert_array_equal(labels[:count], source.labels[indices])
@@ -101,9 +119,8 @@ def test_layouts_that_numpy_would_copy_whole_are_read_by_row(layout: str, tmp_pa
         (tmp_path / "x").write_bytes(bytes(offset) + source.features.tobytes())
         stored = np.memmap(tmp_path / "x", "f8", "r", offset, source.features.shape)
     features, labels, weights = empty(1, 5, 6)
-    Gatherer(Samples(stored, source.labels), 1, 5, Normalization.identity(), CPU)(
-        np.arange(45, 50), features, labels, weights
-    )
+    gather = Gatherer(Samples(stored, source.labels), 1, 5, Normalization.identity(), CPU)
+    take(gather, np.arange(45, 50), (features, labels, weights))
     np.testing.assert_array_equal(features[0].numpy(), source.features[45:].astype(np.float32))
 
 
@@ -115,9 +132,12 @@ def test_evaluation_sees_every_sample_once_in_order_in_chunks_of_one_shape(
     split = Split(source, 50 - size, 50, KeyedPermutation(50, 1) if permuted else None)
     loader = EvaluationLoader(split, rows, Normalization.identity(), CPU)
     seen = []
+    tensors = empty(1, rows, 6)
+    fill = loader.bind(range(1), *tensors)
+    features, labels, weights = (tensor[0] for tensor in tensors)
     for chunk in range(loader.num_chunks):
-        features, labels, weights = (tensor[0] for tensor in empty(1, rows, 6))
-        loader.fill(chunk, features, labels, weights)
+        loader.select(0, chunk)
+        fill()
         valid = weights == 1
         assert (weights[~valid] == 0).all()
         assert (features[~valid] == 0).all()
@@ -132,7 +152,9 @@ def test_a_split_of_a_permutation_feeds_the_loader() -> None:
     plan = BatchPlan(num_samples=30, batch_size=30, shards=3)
     features, labels, weights = empty(3, 10, 6)
     loader = ShardLoader(split, plan, range(3), 0, Normalization.identity(), CPU)
-    loader.fill(2, 0, features, labels, weights)
+    fill = loader.bind(range(3), features, labels, weights)
+    loader.select(2, 0)
+    fill()
     order = KeyedPermutation(30, derive_key(0, "order", 2))(np.arange(30))
     np.testing.assert_array_equal(features.reshape(30, 6).numpy(), split.samples.features[split.indices(order)])
 
@@ -143,7 +165,9 @@ def test_any_step_of_any_epoch_can_be_asked_for_in_any_order() -> None:
 
     def at(epoch: int, step: int) -> torch.Tensor:
         tensors = empty(2, 10, 6)
-        loader.fill(epoch, step, *tensors)
+        fill = loader.bind(range(2), *tensors)
+        loader.select(epoch, step)
+        fill()
         return tensors[0]
 
     first, other = at(0, 1), at(3, 1)
@@ -166,8 +190,10 @@ def test_loaders_over_one_split_run_in_several_threads(resident: bool) -> None:
         gather = Gatherer(source, 4, 8, scaled(1.0, 0.5), CPU, resident)
         total = torch.zeros(4, 8, 20)
         tensors = empty(4, 8, 20)
+        fill = gather.bind(range(4), *tensors)
         for start in range(0, 2000 - 32, 32):
-            gather(split.indices(np.arange(start, start + 32)), *tensors)
+            gather.select(split.indices(np.arange(start, start + 32)))
+            fill()
             total += tensors[0] * (1 + tensors[1][..., None])
         return total
 
@@ -186,7 +212,7 @@ def test_a_gpu_gets_the_same_bits(dtype: str, resident: bool) -> None:
     filled = []
     for device in (CPU, torch.device("cuda", 0)):
         tensors = [tensor.to(device) for tensor in empty(2, 4, 6)]
-        Gatherer(source, 2, 4, fitted, device, resident)(np.array([3, 49, 0, 17, 17]), *tensors)
+        take(Gatherer(source, 2, 4, fitted, device, resident), [3, 49, 0, 17, 17], tensors)
         filled.append([tensor.cpu() for tensor in tensors])
     for on_cpu, on_gpu in zip(*filled, strict=True):
         assert torch.equal(on_cpu, on_gpu)

@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptrain.config import ModelConfig
-from ptrain.models.block import Block, DropoutKey, Training, parameters_for
-from ptrain.models.mlp import initialise, layout_of
-from ptrain.steps.exchange import CONTROL
+from ptrain.models.base import Kernels, Parameters, Training
+from ptrain.models.buffers import ShardBuffer
+from ptrain.models.dropout import Dropout
+from ptrain.models.mlp import MLP
 
 ACTIVATIONS = {
     "identity": lambda z: z,
@@ -23,12 +24,16 @@ ACTIVATIONS = {
 
 
 KERNELS = ["native", "torch"]
+CPU = torch.device("cpu")
+BEHIND = 64
+"""Elements behind a gradient, the first of them the loss."""
 
 
 def training(gradients: torch.Tensor, rows: int, kernels: str) -> Training:
     """Return a Training with a row of ``gradients`` a shard."""
     shards = len(gradients)
     return Training(
+        seed=0,
         gradients=gradients,
         merges=[0] * shards if kernels == "native" else None,
         class_weights=None,
@@ -44,30 +49,23 @@ def gradients(
     precision: str = "fp32",
     features: int = 5,
     classes: int = 3,
-    kernels: str = "torch",
+    kernels: Kernels = "torch",
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return (ours, autograd's): gradients (shards, length) and row losses (shards, rows) of random data."""
-    layout = layout_of(model, features, classes)
-    flat = initialise(layout, model, seed=3)
+    network = MLP.on(model, features, classes)
+    layout, flat = network.layout, network.initial(3)
     flat.add_(0.01)
-    ours = torch.zeros(shards, layout.length + CONTROL)
-    block = Block(
-        layout=layout,
-        model=model,
-        precision=precision,
-        kernels=kernels,
-        parameters=parameters_for(flat, precision),
-        shards=shards,
-        rows=rows,
-        device=torch.device("cpu"),
-        training=training(ours, rows, kernels),
-    )
+    ours = torch.zeros(shards, layout.length + BEHIND)
+    results = training(ours, rows, kernels)
+    block = network.program(Parameters(flat, precision), kernels, range(shards), rows, results)
     generator = torch.Generator().manual_seed(1)
     block.features.copy_(torch.randn(shards, rows, features, generator=generator))
     block.labels.copy_(torch.randint(0, classes, (shards, rows), generator=generator))
     block.weights.copy_(torch.rand(shards, rows, generator=generator).round(decimals=1))
-    key = DropoutKey(seed=0, step=0, shards=range(shards))
-    block.train(key)
+    block.begin(4)
+    block.run()
+    dropout = Dropout(model.dropout, 0, range(shards), [ShardBuffer(shards, rows, 1, CPU)])
+    dropout.step = 4
 
     theirs = torch.zeros(shards, layout.length)
     losses = torch.zeros(shards, rows)
@@ -75,16 +73,15 @@ def gradients(
         leaf = flat.clone().requires_grad_()
         views = layout.views(leaf)
         h = block.features[shard].clone()
-        for layer in range(layout.num_layers):
-            last = layer == layout.num_layers - 1
+        num_layers = len(network.widths) - 1
+        for layer in range(num_layers):
+            last = layer == num_layers - 1
             h = h @ views[f"layers.{layer}.weight"]
             if model.bias:
                 h = h + views[f"layers.{layer}.bias"]
             h = ACTIVATIONS[model.output_activation if last else model.activation](h)
             if model.dropout and not last:
-                mask = torch.zeros(shards, rows, h.shape[-1])
-                key.fill(mask, layer, model.dropout)
-                h = h * mask[shard]
+                h = h * dropout.mask(shard, layer, h.shape)
         if model.loss == "cross_entropy":
             row_losses = torch.nn.functional.cross_entropy(h, block.labels[shard], reduction="none")
         else:
@@ -100,7 +97,7 @@ def gradients(
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 @pytest.mark.parametrize("kernels", KERNELS)
-def test_gradients_are_autograds(activation: str, loss: str, kernels: str) -> None:
+def test_gradients_are_autograds(activation: str, loss: str, kernels: Kernels) -> None:
     model = ModelConfig(hidden=(16, 7), activation=activation, loss=loss, dropout=0.3)  # type: ignore[arg-type]
     ours, theirs, losses, expected = gradients(model, shards=3, rows=4, kernels=kernels)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
@@ -109,7 +106,7 @@ def test_gradients_are_autograds(activation: str, loss: str, kernels: str) -> No
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("kernels", KERNELS)
-def test_the_output_may_have_an_activation_under_mse(activation: str, kernels: str) -> None:
+def test_the_output_may_have_an_activation_under_mse(activation: str, kernels: Kernels) -> None:
     model = ModelConfig(hidden=(), loss="mse", output_activation=activation, bias=False)  # type: ignore[arg-type]
     ours, theirs, *_ = gradients(model, shards=2, rows=5, kernels=kernels)
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
@@ -137,15 +134,15 @@ def test_a_shard_has_the_same_bits_in_any_block(
     activation: str,
     loss: str,
     dropout: float,
-    arithmetic: tuple[str, str],
+    arithmetic: tuple[str, Kernels],
     rows: int,
     features: int,
     classes: int,
 ) -> None:
     precision, kernels = arithmetic
     model = ModelConfig(hidden=hidden, activation=activation, loss=loss, dropout=dropout)  # type: ignore[arg-type]
-    layout = layout_of(model, features, classes)
-    flat = initialise(layout, model, seed=1)
+    network = MLP.on(model, features, classes)
+    parameters = Parameters(network.initial(1), precision)
     generator = torch.Generator().manual_seed(1)
     data = torch.randn(8, rows, features, generator=generator)
     labels = torch.randint(0, classes, (8, rows), generator=generator)
@@ -154,22 +151,13 @@ def test_a_shard_has_the_same_bits_in_any_block(
         parts = []
         for start in range(0, 8, size):
             shards = range(start, min(start + size, 8))
-            gradient = torch.zeros(len(shards), layout.length + CONTROL)
-            block = Block(
-                layout=layout,
-                model=model,
-                precision=precision,
-                kernels=kernels,
-                parameters=parameters_for(flat, precision),
-                shards=len(shards),
-                rows=rows,
-                device=torch.device("cpu"),
-                training=training(gradient, rows, kernels),
-            )
+            gradient = torch.zeros(len(shards), network.layout.length + BEHIND)
+            block = network.program(parameters, kernels, shards, rows, training(gradient, rows, kernels))
             block.features.copy_(data[start : shards.stop])
             block.labels.copy_(labels[start : shards.stop])
             block.weights.fill_(1.0)
-            block.train(DropoutKey(seed=0, step=7, shards=shards))
+            block.begin(7)
+            block.run()
             parts.append(torch.cat([gradient, block.row_losses, block.outputs.flatten(1)], dim=1))
         results.append(torch.cat(parts))
     for other in results[1:]:

@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from ptrain.config import OptimizerConfig
-from ptrain.optimizers import STATE_NAMES, Slice, learning_rate, update_
+from ptrain.optimizers.base import Slice
+from ptrain.optimizers.rules import OPTIMIZERS, update_
+from ptrain.optimizers.schedules import learning_rate
 
 Reference = Callable[[list[torch.Tensor]], torch.optim.Optimizer]
 REFERENCES: dict[str, Reference] = {
@@ -27,7 +29,7 @@ def test_ten_updates_are_those_of_torch(name: str) -> None:
     start = torch.randn(50, generator=generator)
     ours, theirs = start.clone(), start.clone().requires_grad_()
     reference = REFERENCES[name]([theirs])
-    state = {key: torch.zeros(50) for key in STATE_NAMES[name]}
+    state = {key: torch.zeros(50) for key in OPTIMIZERS[name].state}
     for step in range(10):
         gradient = torch.randn(50, generator=generator)
         theirs.grad = gradient.clone()
@@ -48,7 +50,7 @@ def test_an_update_in_slices_has_the_same_bits(name: str) -> None:
     config = OptimizerConfig(optimizer=name, lr=0.03, weight_decay=0.2)  # type: ignore[arg-type]
     generator = torch.Generator().manual_seed(0)
     length = 1000
-    vectors = {key: torch.rand(length, generator=generator) for key in ("p", "g", *STATE_NAMES[name])}
+    vectors = {key: torch.rand(length, generator=generator) for key in ("p", "g", *OPTIMIZERS[name].state)}
     results = []
     for cuts in ([0, length], [0, 16, 496, length], [0, 7, 333, 334, length]):
         copies = {key: vector.clone() for key, vector in vectors.items()}
@@ -60,10 +62,10 @@ def test_an_update_in_slices_has_the_same_bits(name: str) -> None:
                 gradient=copies["g"][cut],
                 decay=decay[cut],
                 scratch=scratch[cut],
-                state={key: copies[key][cut] for key in STATE_NAMES[name]},
+                state={key: copies[key][cut] for key in OPTIMIZERS[name].state},
             )
             update_(config, 0.03, 4, part)
-        results.append(torch.cat([copies[key] for key in ("p", *STATE_NAMES[name])]))
+        results.append(torch.cat([copies[key] for key in ("p", *OPTIMIZERS[name].state)]))
     assert all(torch.equal(results[0], other) for other in results[1:])
 
 

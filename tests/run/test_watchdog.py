@@ -127,12 +127,12 @@ from ptrain.cli import main
 from ptrain.data.loader import ShardLoader
 from ptrain.launch.env import detect
 import os
-whole = ShardLoader.aim
+whole = ShardLoader.select
 def failing(self, epoch, step):
     if step == 5 and detect(os.environ).rank == 1:
         raise ZeroDivisionError("made to fail")
     whole(self, epoch, step)
-ShardLoader.aim = failing
+ShardLoader.select = failing
 sys.exit(main())
 """
 

@@ -9,15 +9,16 @@ import pytest
 import torch
 
 import ptrain.data.gather as gather_module
-import ptrain.steps.step as step_module
 from ptrain.config import Config, ModelConfig, TrainConfig, build
-from ptrain.models.mlp import parameters_sha256
+from ptrain.errors import DivergedError
+from ptrain.models.base import parameters_sha256
 from ptrain.native.upload import SLOTS, Upload
-from ptrain.steps.graph import _in_turn, recorded
+from ptrain.steps.graph import recorded
 from ptrain.steps.state import State
 from ptrain.verbs import train
-from tests.steps.test_guard import OPTIMIZERS, diverge, epoch, find
-from tests.steps.test_step import CONFIGS, training
+from tests.steps.test_device import find
+from tests.steps.work import CONFIGS, OPTIMIZERS, plan_of, step_of, with_step, work_of
+from tests.steps.work import train as train_steps
 
 pytestmark = pytest.mark.gpu
 
@@ -30,15 +31,10 @@ def evaluation(run_dir: Path, **values: object) -> dict[str, Any]:
     return content
 
 
-def trained(config: Config, look_every: int | None = None) -> tuple[str, State]:
-    step, state, plan = training(config, look_every=look_every, device=GPU)
-    for number in range(3):
-        state.start_epoch()
-        for index in range(plan.steps_per_epoch):
-            step.run(number, index, plan.valid_rows(index))
-        step.look()
-    step.close()
-    return parameters_sha256(step.layout, state.parameters), state
+def trained(config: Config, step: str = "device", every: int | None = None, limit: int = 2**30) -> tuple[str, State]:
+    work = work_of(with_step(config, step, every), device=GPU, workspace_limit=limit)
+    state = train_steps(step_of(work), work)
+    return parameters_sha256(work.model.layout, state.parameters), state
 
 
 def test_the_digits_are_learned(tmp_path: Path) -> None:
@@ -60,8 +56,7 @@ def test_a_graph_has_the_bits_of_the_operations_done_one_by_one(
 ) -> None:
     monkeypatch.setattr(gather_module, "_fits", lambda samples, device: resident)
     sha256, state = trained(CONFIGS[name])
-    monkeypatch.setattr(step_module, "recorded", lambda stages, device: partial(_in_turn, stages))
-    other_sha256, other = trained(CONFIGS[name])
+    other_sha256, other = trained(CONFIGS[name], "messages")
     assert sha256 == other_sha256
     assert torch.equal(state.row_losses, other.row_losses)
     assert torch.equal(state.row_hits, other.row_hits)
@@ -69,19 +64,17 @@ def test_a_graph_has_the_bits_of_the_operations_done_one_by_one(
 
 def test_what_a_graph_adds_up_starts_at_zero() -> None:
     """To record it the operations are done once, with no sample in any row."""
-    _, state, _ = training(CONFIGS["plain"], device=GPU)
-    assert not state.row_losses.any()
-    assert not state.row_hits.any()
+    work = work_of(CONFIGS["plain"], device=GPU)
+    step_of(work)
+    assert not work.state.row_losses.any()
+    assert not work.state.row_hits.any()
 
 
 @pytest.mark.parametrize("name", ["plain", "bf16"])
-def test_how_often_the_host_looks_and_how_many_shards_fit_does_not_change_a_bit(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_how_often_the_host_waits_and_how_many_shards_fit_does_not_change_a_bit(name: str) -> None:
     sha256, _ = trained(CONFIGS[name])
-    assert trained(CONFIGS[name], look_every=1)[0] == sha256
-    monkeypatch.setattr(step_module, "WORKSPACE_LIMIT", 0)
-    assert trained(CONFIGS[name], look_every=4)[0] == sha256
+    assert trained(CONFIGS[name], every=1)[0] == sha256
+    assert trained(CONFIGS[name], every=4, limit=0)[0] == sha256
 
 
 @pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
@@ -94,28 +87,40 @@ def test_the_host_does_not_wait_for_a_step(optimizer: str, resident: bool, monke
         optimizer=OPTIMIZERS[optimizer],
         train=TrainConfig(batch_size=16, shards=6),
     )
-    step, _, plan = training(config, device=GPU)
-    epoch(step, plan)
+    work = work_of(config, device=GPU)
+    step, plan = step_of(work), plan_of(config)
+    steps = range(plan.steps_per_epoch)
+    for index in steps:
+        step.run(0, index, plan.valid_rows(index))
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
-        for _ in range(3):
-            epoch(step, plan)
+        for epoch in (1, 2, 3):
+            for index in steps:
+                step.run(epoch, index, plan.valid_rows(index))
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    assert step.look() is False
+    assert step.synchronise() is False
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_divergence_between_two_looks_leaves_the_state_before_it(optimizer: str) -> None:
+def test_a_divergence_leaves_the_state_before_it(optimizer: str) -> None:
     config = Config(model=ModelConfig(hidden=(7,)), optimizer=OPTIMIZERS[optimizer], train=TrainConfig(batch_size=5))
-    diverge(config, 17, (1, 5), GPU)
+    found = []
+    for every in (1, 5):
+        work = work_of(with_step(config, "device", every), bad=17, device=GPU)
+        step = step_of(work)
+        with pytest.raises(DivergedError) as caught:
+            train_steps(step, work, 1)
+        vectors = [work.state.parameters.cpu(), *(vector.cpu() for vector in work.state.optimizer.values())]
+        found.append((str(caught.value), work.state.step, [vector.tolist() for vector in vectors]))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
-@pytest.mark.parametrize("place", [0, 1001, 3699, 3700])
-def test_what_is_not_finite_is_found_once_and_for_all(place: int, bad: float) -> None:
-    find(place, bad, GPU)
+@pytest.mark.parametrize("position", [0, 1001, 3699, 3700])
+def test_what_is_not_finite_is_found_once_and_for_all(position: int, bad: float) -> None:
+    find(position, bad, GPU)
 
 
 def test_tasks_of_a_stage_are_joined_before_the_next_stage() -> None:

@@ -3,8 +3,8 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptrain.sums.ordered import plan_additions, subtrees
-from ptrain.sums.tree import LocalSum, Part, plan_local_sum, plan_merged_sum
+from ptrain.sums.ordered import subtrees
+from ptrain.sums.tree import LocalSum, Part, plan_local_sum
 
 
 def tree(start: int, stop: int, size: int) -> str:
@@ -41,15 +41,6 @@ def execute(plan: LocalSum) -> list[tuple[tuple[int, int], str]]:
     return [(node, rows[row]) for node, row in plan.nodes]
 
 
-def add_up(sums: list[tuple[tuple[int, int], str]], num_shards: int) -> list[tuple[tuple[int, int], str]]:
-    """Add the sums of the parts as the exchange does."""
-    texts = [text for _, text in sums]
-    additions, rest = plan_additions([node for node, _ in sums], num_shards)
-    for left, right in additions:
-        texts[left] = f"({texts[left]}+{texts[right]})"
-    return [(node, texts[index]) for node, index in rest]
-
-
 @given(st.data())
 def test_any_group_size_adds_in_the_order_of_the_tree(data: st.DataObject) -> None:
     num_shards = data.draw(st.integers(1, 40))
@@ -60,12 +51,14 @@ def test_any_group_size_adds_in_the_order_of_the_tree(data: st.DataObject) -> No
         ((first, size), tree(first, min(first + size, num_shards), size))
         for first, size in subtrees(start, stop, num_shards)
     ]
-    assert execute(plan_local_sum(range(start, stop), num_shards, group_size)) == expected
+    groups = [range(first, min(first + group_size, stop)) for first in range(start, stop, group_size)]
+    assert execute(plan_local_sum(num_shards, [[group] for group in groups])) == expected
     cuts = sorted(data.draw(st.sets(st.integers(start + 1, stop - 1), max_size=4)) if stop - start > 1 else [])
     parts = [range(a, b) for a, b in pairwise([start, *cuts, stop])]
-    assert add_up(execute(plan_merged_sum(parts, num_shards)), num_shards) == expected
+    for merged in (False, True):
+        assert execute(plan_local_sum(num_shards, [parts], merged=merged)) == expected
 
 
 def test_one_shard_at_a_time_needs_one_more_row_a_level() -> None:
-    assert plan_local_sum(range(8), 8, 1).num_rows == 4
-    assert plan_local_sum(range(1024), 1024, 1).num_rows == 11
+    for shards, rows in ((8, 4), (1024, 11)):
+        assert plan_local_sum(shards, [[range(shard, shard + 1)] for shard in range(shards)]).num_rows == rows

@@ -20,8 +20,8 @@ def train(session: Session, values: dict[str, object], run_dir: Path) -> dict[st
     """Train one configuration and return what must not depend on ranks, backend and threads."""
     job = prepare(session, build({**values, "run_dir": str(run_dir)}), resume=False)
     state = start_state(job)
-    step = training_step(job, state)
-    inference = Inference(config=job.config, layout=job.layout, parameters=state.parameters, threads=session.threads)
+    step = training_step(job, state).step
+    inference = Inference(config=job.config, model=job.model, parameters=state.parameters, threads=session.threads)
     Loop(job, state, step, inference, checkpoints_of(job), lambda record: None).run(lambda: False)
     finish(job, state, inference)
     step.close()

@@ -26,7 +26,7 @@ FACTORS: dict[str, list[Any]] = {
     "precision": ["fp32", "bf16"],
     "normalize": ["none", "standard"],
     "kernels": ["auto", "torch"],
-    "exchange": ["auto", "messages"],
+    "step": ["auto", "messages", "device"],
 }
 FIXED = {"data": "blobs:samples=300,classes=4,features=5", "epochs": 2, "validation": 0.2, "lr": 0.001}
 WORLDS = [("mpi", 2, 1), ("mpi", 3, 2), ("mpi", 4, 1), ("mpi", 8, 1), ("horovod", 2, 2), ("horovod", 3, 1)]
@@ -58,6 +58,8 @@ def configurations() -> list[dict[str, Any]]:
     drawn = random.Random()
     chosen = covering(FACTORS, random.Random(0))
     chosen += [{name: drawn.choice(values) for name, values in FACTORS.items()} for _ in range(4)]
+    # The device strategy is there for torch's kernels.
+    chosen = [values | ({"kernels": "torch"} if values["step"] == "device" else {}) for values in chosen]
     return [{k: v for k, v in (FIXED | values).items() if v is not None} for values in chosen]
 
 

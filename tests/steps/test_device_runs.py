@@ -1,6 +1,5 @@
-"""Training whose host looks at the steps now and then, as on a GPU: with real processes, on the CPU."""
+"""Whole runs on the CPU whose host waits for every fourth step only, as on a GPU for every 32nd."""
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -9,9 +8,7 @@ from ptrain.errors import EXIT_DIVERGED, EXIT_REQUEUE
 from tests.ranks import run_ranks
 from tests.verbs.test_train import FLAGS, PTRAIN, metrics, read
 
-LOOKING = [sys.executable, "-m", "tests.steps.looking_program"]
-WITHOUT_VALIDATION = [flag for flag in FLAGS if flag not in ("--validation", "0.2")]
-"""15 steps an epoch."""
+DEVICE = ["--kernels", "torch", "--step", "device", "--synchronise-every", "4"]
 
 
 def backend_of(ranks: int) -> str:
@@ -20,7 +17,7 @@ def backend_of(ranks: int) -> str:
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the run directory of a rank that looks at every step."""
+    """Return the run directory of a rank that waits for every step: 15 an epoch."""
     run_dir = tmp_path_factory.mktemp("reference") / "run"
     command = [*PTRAIN, "train", *FLAGS, "--kernels", "torch", "--trace", "--run-dir", str(run_dir)]
     done = run_ranks(command, 1, backend="single")
@@ -33,19 +30,12 @@ def steps_of(run_dir: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("ranks", "backend", "flags"),
-    [
-        (1, "single", []),
-        (1, "single", ["--trace"]),
-        (2, "mpi", ["--checkpoint-every", "6"]),
-        (2, "horovod", []),
-        (3, "torch", []),
-    ],
+    ("ranks", "flags"), [(1, ["--trace"]), (2, ["--checkpoint-every", "6"])], ids=["trace", "checkpoints"]
 )
-def test_the_run_is_the_same(reference: Path, tmp_path: Path, ranks: int, backend: str, flags: list[str]) -> None:
+def test_the_run_is_the_same(reference: Path, tmp_path: Path, ranks: int, flags: list[str]) -> None:
     run_dir = tmp_path / "run"
-    command = [*LOOKING, "train", *FLAGS, "--kernels", "torch", *flags, "--run-dir", str(run_dir)]
-    done = run_ranks(command, ranks, backend=backend, timeout=120)
+    command = [*PTRAIN, "train", *FLAGS, *DEVICE, *flags, "--run-dir", str(run_dir)]
+    done = run_ranks(command, ranks, backend=backend_of(ranks), timeout=120)
     assert done.returncode == 0, done.stderr
     assert metrics(run_dir) == metrics(reference)
     assert read(run_dir, "evaluation.json") == read(reference, "evaluation.json")
@@ -53,37 +43,25 @@ def test_the_run_is_the_same(reference: Path, tmp_path: Path, ranks: int, backen
         assert (run_dir / "trace.jsonl").read_text() == (reference / "trace.jsonl").read_text()
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_max_steps_is_exact_and_the_run_goes_on_from_there(reference: Path, tmp_path: Path, ranks: int) -> None:
+def test_max_steps_is_exact_and_the_run_goes_on_from_there(reference: Path, tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
-    command = [*LOOKING, "train", *FLAGS, "--kernels", "torch", "--run-dir", str(run_dir)]
-    done = run_ranks([*command, "--max-steps", "6"], ranks, backend=backend_of(ranks))
+    command = [*PTRAIN, "train", *FLAGS, *DEVICE, "--run-dir", str(run_dir)]
+    done = run_ranks([*command, "--max-steps", "6"], 2)
     assert done.returncode == EXIT_REQUEUE, done.stderr
     assert "stopped on request after step 6," in done.stderr
     assert steps_of(run_dir) == ["step-00000006"]
-    done = run_ranks([*command, "--resume", "auto"], ranks, backend=backend_of(ranks))
+    done = run_ranks([*command, "--resume", "auto"], 1, backend="single")
     assert done.returncode == 0, done.stderr
     assert read(run_dir, "evaluation.json") == read(reference, "evaluation.json")
 
 
-@pytest.mark.parametrize("ranks", [1, 3])
-def test_all_ranks_stop_at_the_look_after_a_request_of_one(tmp_path: Path, ranks: int) -> None:
-    run_dir = tmp_path / "run"
-    command = [*LOOKING, "train", *WITHOUT_VALIDATION, "--kernels", "torch", "--run-dir", str(run_dir)]
-    done = run_ranks(command, ranks, backend=backend_of(ranks), env={"STOP_AT": "5"})
-    assert done.returncode == EXIT_REQUEUE, done.stderr
-    assert "stopped on request after step 8," in done.stderr
-    assert steps_of(run_dir) == ["step-00000008"]
-
-
-@pytest.mark.parametrize("ranks", [1, 2])
-def test_a_divergence_is_named_as_if_it_had_been_seen_at_once(tmp_path: Path, ranks: int) -> None:
+def test_a_divergence_is_named_as_if_it_had_been_seen_at_once(tmp_path: Path) -> None:
     messages = []
-    for name, program in (("one", PTRAIN), ("two", LOOKING)):
+    for name, step in (("one", []), ("two", ["--step", "device", "--synchronise-every", "4"])):
         run_dir = tmp_path / name
         flags = ["--hidden", "8", "--activation", "identity", "--kernels", "torch", "--threads", "1", "--no-report"]
         flags += ["--optimizer", "momentum", "--momentum", "0.5", "--lr", "1e4", "--checkpoint-every", "3"]
-        done = run_ranks([*program, "train", *flags, "--run-dir", str(run_dir)], ranks, backend=backend_of(ranks))
+        done = run_ranks([*PTRAIN, "train", *flags, *step, "--run-dir", str(run_dir)], 2)
         assert done.returncode == EXIT_DIVERGED, done.stderr
         said = done.stderr.replace(str(run_dir), "RUN").splitlines()
         messages.append([line for line in said if line.startswith("ptrain: error: ")])
