@@ -19,7 +19,7 @@ class MpiCommunicator(Communicator):
 
     name = "mpi"
 
-    def __init__(self, info: RankInfo) -> None:
+    def __init__(self, info: RankInfo, device: torch.device) -> None:
         try:
             with warnings.catch_warnings():
                 # It warns where the ranks seem to come from another MPI's mpirun; check_world below is sure.

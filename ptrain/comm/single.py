@@ -12,7 +12,7 @@ class SingleCommunicator(Communicator):
 
     name = "single"
 
-    def __init__(self, info: RankInfo) -> None:
+    def __init__(self, info: RankInfo, device: torch.device | None = None) -> None:
         check_world(info, self.name, 0, 1, "choose --backend auto, mpi, horovod or torch, or start one rank")
         self.info = info
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ptrain.config import Config
+from ptrain.config import DataConfig, RunConfig
 from ptrain.console import Console
 from ptrain.data import sources
 from ptrain.data.store import convert
@@ -16,7 +16,7 @@ from ptrain.errors import EXIT_DONE, DataError, InputError
 from ptrain.launch import env
 
 
-def run(config: Config, out: str) -> int:
+def run(data: DataConfig, out: str, settings: RunConfig) -> int:
     """Write the data as memory-mapped arrays into the folder ``out`` and return the exit code.
 
     Where the rows come in pieces (Parquet, HDF5, Zarr) the ranks share them; else rank 0 does it all. An interrupted
@@ -27,15 +27,15 @@ def run(config: Config, out: str) -> int:
     """
     folder = Path(out).expanduser()
     if env.detect(os.environ).size == 1:
-        _alone(config, folder)
+        _alone(data, folder)
         return EXIT_DONE
     from ptrain.run.session import open_session  # loads torch
 
-    with open_session(config.run) as session:
+    with open_session(settings) as session:
         info = session.comm.info
 
         def begin() -> tuple[Stream, str, list[Stamp]]:
-            stream = _open(config)
+            stream = _open(data)
             return (stream, *convert.stream_key(stream))
 
         stream, key, stamps = session.agreed(begin)
@@ -56,9 +56,9 @@ def run(config: Config, out: str) -> int:
     return EXIT_DONE
 
 
-def _alone(config: Config, folder: Path) -> None:
+def _alone(data: DataConfig, folder: Path) -> None:
     console = Console()
-    stream = _open(config)
+    stream = _open(data)
     key, _ = convert.stream_key(stream)
     if _is_done(folder, key):
         console.say(f"{folder} holds these data already")
@@ -69,14 +69,14 @@ def _alone(config: Config, folder: Path) -> None:
     _say_done(console, folder)
 
 
-def _open(config: Config) -> Stream:
-    if sources.parse(config.data.data)[0] in sources.FORMATS:
-        return sources.open_stream(config.data)
-    return stream_of(sources.read(config.data))
+def _open(data: DataConfig) -> Stream:
+    if sources.parse(data.data)[0] in sources.FORMATS:
+        return sources.open_stream(data)
+    return stream_of(sources.read(data))
 
 
 def _is_done(folder: Path, key: str) -> bool:
-    """Return whether the folder holds just these data; raises DataError where it holds anything else."""
+    """Whether the folder holds just these data; raises DataError where it holds anything else."""
     if not folder.exists():
         return False
     if (folder / convert.DESCRIPTION).is_file() and convert.described(folder)["key"] == key:

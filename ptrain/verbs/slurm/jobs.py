@@ -34,9 +34,10 @@ def refuse_second(run_dir: Path) -> None:
             )
 
 
-def status(console: Console, path: Path, as_json: bool) -> None:
+def status(path: Path, as_json: bool) -> None:
     """Print what a run is doing, or the table of a sweep: best validation accuracy first."""
-    run_dir, task = _place(path)
+    console = Console()
+    run_dir, task = _submitted(path)
     combinations = _about(run_dir)["combinations"]
     entries = slurm_queue.entries(_jobs(run_dir))
     if combinations and task is None:
@@ -113,9 +114,10 @@ def progress(run_dir: Path) -> dict[str, Any]:
     }
 
 
-def log(console: Console, path: Path, lines: int, follow: bool) -> None:
+def log(path: Path, lines: int, follow: bool) -> None:
     """Print the last lines of a log, and with ``follow`` what is added until the job has ended."""
-    run_dir, task = _place(path)
+    console = Console()
+    run_dir, task = _submitted(path)
     if task is None and _about(run_dir)["combinations"]:
         names = ", ".join(one["name"] for one in _about(run_dir)["combinations"][:3])
         raise ConfigError(f"{path} is a sweep: expected one of its run directories, such as {names}")
@@ -144,9 +146,10 @@ def log(console: Console, path: Path, lines: int, follow: bool) -> None:
         time.sleep(FOLLOW_INTERVAL)
 
 
-def cancel(console: Console, path: Path) -> None:
+def cancel(path: Path) -> None:
     """Cancel what waits or runs of a run, a sweep or one run of a sweep."""
-    run_dir, task = _place(path)
+    console = Console()
+    run_dir, task = _submitted(path)
     active = _active(slurm_queue.entries(_jobs(run_dir)))
     if task is not None:
         active = [entry for entry in active if _covers(entry, task)]
@@ -161,7 +164,7 @@ def cancel(console: Console, path: Path) -> None:
     console.say(f"cancelled {', '.join(chosen)}; ptrain slurm submit with --run-dir {path} goes on from its checkpoint")
 
 
-def _place(path: Path) -> tuple[Path, int | None]:
+def _submitted(path: Path) -> tuple[Path, int | None]:
     """Return the directory that was submitted, and the number of the task where ``path`` is one run of a sweep."""
     if (path / JOBS).is_file() and (path / ABOUT).is_file():
         return path, None
