@@ -16,12 +16,13 @@ SOURCES = {
     for path in sorted(ROOT.rglob("*.py"))
 }
 
-BASE = ("errors", "keys", "config")
+BASE = ("errors", "keys", "files", "config")
 ALLOWED: dict[str, tuple[str, ...]] = {
     "": (),
     "errors": (),
     "console": (),
     "keys": (),
+    "files": (),
     "config": ("errors", "config"),
     "config.flags": ("errors", "config", "verbs.bench.flags", "verbs.data.flags", "verbs.slurm.flags"),
     "native": ("errors", "native"),
@@ -36,7 +37,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "data.permutation": (),
     "data.plan": (),
     "data": (*BASE, "native", "data"),
-    "evaluation": ("errors", "evaluation"),
+    "evaluation": ("errors", "files", "evaluation"),
     "report": (*BASE, "console", "evaluation", "report"),
     "slurm": ("errors", "slurm"),
     "run": (
