@@ -16,12 +16,13 @@ SOURCES = {
     for path in sorted(ROOT.rglob("*.py"))
 }
 
-BASE = ("errors", "keys", "config")
+BASE = ("errors", "keys", "files", "config")
 ALLOWED: dict[str, tuple[str, ...]] = {
     "": (),
     "errors": (),
     "console": (),
     "keys": (),
+    "files": (),
     "config": ("errors", "config"),
     "config.flags": ("errors", "config", "verbs.bench.flags", "verbs.data.flags", "verbs.slurm.flags"),
     "native": ("errors", "native"),
@@ -45,9 +46,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "data.loader": (
         *("keys", "native", "data.gather", "data.normalization", "data.permutation", "data.plan", "data.samples"),
     ),
-    "data.store": ("errors", "config", "data.plan", "data.samples", "data.store"),
-    "data.held_out": ("errors", "keys", "data.permutation", "data.samples", "data.store.cache"),
-    "data.missing": ("errors", "data.samples", "data.store.cache"),
+    "data.store": ("errors", "files", "config", "data.plan", "data.samples", "data.store"),
+    "data.held_out": ("errors", "files", "keys", "data.permutation", "data.samples", "data.store.cache"),
+    "data.missing": ("errors", "files", "data.samples", "data.store.cache"),
     "data.splits": ("errors", "keys", "data.held_out", "data.permutation", "data.samples"),
     "data.sources": ("errors", "config", "data.samples", "data.store", "data.sources"),
     "data.sources.table": ("errors",),
@@ -55,8 +56,8 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "data.sources.load": (
         *("errors", "config", "data.missing", "data.samples", "data.splits", "data.store", "data.sources.table"),
     ),
-    "data.scenes": ("errors", "config", "data.samples", "data.store", "data.sources", "data.scenes"),
-    "evaluation": ("errors", "evaluation"),
+    "data.scenes": ("errors", "files", "config", "data.samples", "data.store", "data.sources", "data.scenes"),
+    "evaluation": ("errors", "files", "evaluation"),
     "report": (*BASE, "console", "evaluation", "report"),
     "slurm": ("errors", "slurm"),
     "run": (
