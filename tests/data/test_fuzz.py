@@ -47,7 +47,8 @@ def read(spec, request):
 
 seed = Seed(spec="a", files={"a": bytes(1)})
 SEEDS["toy"] = lambda _: [seed]
-table.SOURCES["toy"] = table.Row(name="toy", sort="file", opens="__main__:read", example="")
+sys.modules["ptrain.data.toy"] = sys.modules["__main__"]
+table.SOURCES["toy"] = table.Row("toy", "file", "toy:read", "toy:FILE")
 fuzz.changed_files = lambda seeds, number, kind: (seed, {"a": bytes([number])})
 sys.exit(fuzz.main())
 """

@@ -110,7 +110,7 @@ def _with_test(source: Source, config: DataConfig, watch: Watch | None) -> Sourc
     """The source with the samples of --test-data as its test split, read with the columns of --data."""
     spec, labels = config.test_data or "", config.test_labels
     row, _ = parse(spec)
-    if not row.may_test:
+    if not row.is_path:
         raise DataError(
             f"--test-data {spec}: expected FILE.npz, or FILE.npy with --test-labels, or a file of the format of --data"
         )

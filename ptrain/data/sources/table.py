@@ -8,7 +8,7 @@ import difflib
 import importlib
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,159 +19,77 @@ Sort = Literal["fixed", "synthetic", "named", "file", "folder"]
 data sets, as in torchvision:CIFAR10. file and folder: what lies on a disk, as KIND:PATH or just the path."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Row:
     """A source of data as the command line knows it."""
 
     name: str
     sort: Sort
     opens: str
-    """``module:function`` of the opener, which takes what stands after ``name:`` and a ``Request`` (see
-    ptrain.data.store.stream). It returns a Stream, which is converted into the cache first, or a Source."""
+    """``module:function`` below ptrain.data: the opener, which takes what stands after ``name:`` and a ``Request`` (see
+    store/stream.py). It returns a Stream, which is converted into the cache first, or a Source."""
     example: str
-    """Flags that use it, for help and documents."""
+    """A value of --data, and the flags that it needs."""
     extensions: tuple[str, ...] = ()
     """Such as .csv, in lower case: a path that ends so needs no ``name:`` in front."""
+    _: KW_ONLY
     recognises: str | None = None
-    """``module:function`` that says whether a folder (a Path) is of this format."""
+    """``module:function`` below ptrain.data that says whether a folder (a Path) is of this format."""
     labels: Literal["none", "optional", "required"] = "none"
     """Whether ``--labels`` goes with it."""
     columns: bool = False
     """Whether it is a table, whose columns are chosen by --target, --features, --drop and --missing."""
-    may_test: bool = False
-    """Whether it may be given as ``--test-data``."""
     extra: str | None = None
     """What has to be installed for it, as in pip install 'ptrain[extra]'."""
 
+    @property
+    def is_path(self) -> bool:
+        """Whether a file or folder is named."""
+        return self.sort in ("file", "folder")
 
-_OF = "ptrain.data.sources."
+
 _ROWS = (
-    Row(name="digits", sort="fixed", opens=f"{_OF}digits:open_digits", example="--data digits"),
+    Row("digits", "fixed", "sources.digits:open_digits", "digits"),
+    Row("fashion-mnist", "fixed", "sources.fashion_mnist:open_fashion_mnist", "fashion-mnist"),
+    Row("or", "synthetic", "sources.synthetic:open_or", "or"),
+    Row("xor", "synthetic", "sources.synthetic:open_xor", "xor:samples=1000,noise=0.1"),
+    Row("spirals", "synthetic", "sources.synthetic:open_spirals", "spirals:samples=2000,classes=3"),
+    Row("blobs", "synthetic", "sources.synthetic:open_blobs", "blobs:seed=1"),
+    Row("idx", "folder", "sources.idx:open_idx", "idx:FOLDER"),
+    Row("npz", "file", "sources.numpy_files:open_npz", "FILE.npz", (".npz",)),
+    Row("npy", "file", "sources.numpy_files:open_npy", "X.npy --labels Y.npy", (".npy",), labels="required"),
+    Row("converted", "folder", "store.converted:open_converted", "FOLDER", recognises="store.converted:is_converted"),
+    Row("torchvision", "named", "sources.torchvision_sets:open_torchvision", "torchvision:CIFAR10"),
+    Row("csv", "file", "sources.tables:open_csv", "FILE.csv --target NAME", (".csv",), columns=True, extra="data"),
     Row(
-        name="fashion-mnist",
-        sort="fixed",
-        opens=f"{_OF}fashion_mnist:open_fashion_mnist",
-        example="--data fashion-mnist",
-    ),
-    Row(name="or", sort="synthetic", opens=f"{_OF}synthetic:open_or", example="--data or"),
-    Row(name="xor", sort="synthetic", opens=f"{_OF}synthetic:open_xor", example="--data xor:samples=1000,noise=0.1"),
-    Row(
-        name="spirals",
-        sort="synthetic",
-        opens=f"{_OF}synthetic:open_spirals",
-        example="--data spirals:samples=2000,classes=3",
-    ),
-    Row(name="blobs", sort="synthetic", opens=f"{_OF}synthetic:open_blobs", example="--data blobs:seed=1"),
-    # a folder that no other row recognises
-    Row(name="idx", sort="folder", opens=f"{_OF}idx:open_idx", example="--data idx:FOLDER"),
-    Row(
-        name="npz",
-        sort="file",
-        opens=f"{_OF}numpy_files:open_npz",
-        example="--data FILE.npz",
-        extensions=(".npz",),
-        may_test=True,
+        "tsv", "file", "sources.tables:open_tsv", "FILE.tsv --target NAME", (".tsv", ".tab"), columns=True, extra="data"
     ),
     Row(
-        name="npy",
-        sort="file",
-        opens=f"{_OF}numpy_files:open_npy",
-        example="--data FEATURES.npy --labels LABELS.npy",
-        extensions=(".npy",),
-        labels="required",
-        may_test=True,
-    ),
-    Row(
-        name="converted",
-        sort="folder",
-        opens="ptrain.data.store.converted:open_converted",
-        example="--data FOLDER",
-        recognises="ptrain.data.store.converted:is_converted",
-        may_test=True,
-    ),
-    Row(
-        name="torchvision",
-        sort="named",
-        opens=f"{_OF}torchvision_sets:open_torchvision",
-        example="--data torchvision:CIFAR10",
-    ),
-    Row(
-        name="csv",
-        sort="file",
-        opens=f"{_OF}tables:open_csv",
-        example="--data FILE.csv --target COLUMN",
-        extensions=(".csv",),
+        *("parquet", "file", "sources.tables:open_parquet", "FILE.parquet --target NAME", (".parquet", ".pq")),
         columns=True,
-        may_test=True,
         extra="data",
     ),
     Row(
-        name="tsv",
-        sort="file",
-        opens=f"{_OF}tables:open_tsv",
-        example="--data FILE.tsv --target COLUMN",
-        extensions=(".tsv", ".tab"),
-        columns=True,
-        may_test=True,
-        extra="data",
-    ),
-    Row(
-        name="parquet",
-        sort="file",
-        opens=f"{_OF}tables:open_parquet",
-        example="--data FILE.parquet --target COLUMN",
-        extensions=(".parquet", ".pq"),
-        columns=True,
-        may_test=True,
-        extra="data",
-    ),
-    Row(
-        name="hdf5",
-        sort="file",
-        opens=f"{_OF}hdf5:open_hdf5",
-        example="--data FILE.h5:/GROUP",
-        extensions=(".h5", ".hdf5", ".hdf", ".he5"),
+        *("hdf5", "file", "sources.hdf5:open_hdf5", "FILE.h5:/GROUP", (".h5", ".hdf5", ".hdf", ".he5")),
         labels="optional",
-        may_test=True,
+        extra="data",
+    ),
+    Row("mat", "file", "scenes.scene:open_mat", "FILE.mat:X --labels FILE.mat:Y", (".mat",), labels="optional"),
+    Row(
+        *("zarr", "folder", "sources.zarr_arrays:open_zarr", "FOLDER.zarr", (".zarr",)),
+        recognises="sources.zarr_arrays:is_zarr",
+        labels="optional",
         extra="data",
     ),
     Row(
-        name="mat",
-        sort="file",
-        opens="ptrain.data.scenes.scene:open_mat",
-        example="--data FILE.mat:FEATURES --labels FILE.mat:LABELS",
-        extensions=(".mat",),
-        labels="optional",
-        may_test=True,
+        *("images", "folder", "sources.image_folder:open_image_folder", "images:FOLDER"),
+        recognises="sources.image_folder:is_image_folder",
     ),
     Row(
-        name="zarr",
-        sort="folder",
-        opens=f"{_OF}zarr_arrays:open_zarr",
-        example="--data FOLDER.zarr",
-        extensions=(".zarr",),
-        recognises=f"{_OF}zarr_arrays:is_zarr",
-        labels="optional",
-        may_test=True,
-        extra="data",
-    ),
-    Row(
-        name="images",
-        sort="folder",
-        opens=f"{_OF}image_folder:open_image_folder",
-        example="--data images:FOLDER",
-        recognises=f"{_OF}image_folder:is_image_folder",
-        may_test=True,
-    ),
-    Row(
-        name="scene",
-        sort="file",
-        opens="ptrain.data.scenes.scene:open_scene",
-        example="--data SCENE.tif --labels REFERENCE.tif",
+        *("scene", "file", "scenes.scene:open_scene", "SCENE.tif --labels REFERENCE.tif"),
         # ENVI's other extensions, such as .img and .dat, mean anything: scene:PATH says it
-        extensions=(".tif", ".tiff", ".hdr", ".bsq", ".bil", ".bip"),
+        (".tif", ".tiff", ".hdr", ".bsq", ".bil", ".bip"),
         labels="optional",
-        may_test=True,
         extra="scenes",
     ),
 )
@@ -230,7 +148,7 @@ def file_of(spec: str) -> str | None:
     path = spec if row is None else rest
     if row is None and by_extension(path) is None and os.sep not in path:
         return None
-    if row is not None and row.sort not in ("file", "folder"):
+    if row is not None and not row.is_path:
         return None
     path = os.path.expanduser(path)
     outer = path.rpartition(":")[0]  # of FILE:NAME
@@ -238,9 +156,9 @@ def file_of(spec: str) -> str | None:
 
 
 def resolve(reference: str) -> Callable[..., Any]:
-    """Import the function that ``module:function`` names."""
+    """Import the function that ``module:function`` names, below ptrain.data."""
     module, _, function = reference.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    found: Callable[..., Any] = getattr(importlib.import_module(f"ptrain.data.{module}"), function)
     return found
 
 

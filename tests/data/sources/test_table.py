@@ -92,7 +92,7 @@ def test_the_table_is_read_without_numpy_and_names_openers_that_there_are() -> N
     for row in SOURCES.values():
         assert callable(resolve(row.opens))
         assert row.recognises is None or callable(resolve(row.recognises))
-        spec = row.example.split()[1]
+        spec = row.example.split()[0]
         assert spec.partition(":")[0] == row.name or by_extension(spec) is row or row.recognises, row.example
     extensions = [extension for row in SOURCES.values() for extension in row.extensions]
     assert len(set(extensions)) == len(extensions)
@@ -100,7 +100,7 @@ def test_the_table_is_read_without_numpy_and_names_openers_that_there_are() -> N
 
 @pytest.mark.parametrize("kind", names("fixed", "synthetic"))
 def test_a_named_source_opens_and_refuses_what_it_has_not(kind: str) -> None:
-    row, rest = parse(SOURCES[kind].example.split()[1])
+    row, rest = parse(SOURCES[kind].example)
     assert row.name == kind
     dataset = load(DataConfig(data=f"{kind}:{rest}" if rest else kind), 0)
     assert dataset.test is not None
