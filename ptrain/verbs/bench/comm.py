@@ -19,7 +19,7 @@ from ptrain.comm.table import SEVERAL
 from ptrain.config import Config
 from ptrain.console import Console, Progress
 from ptrain.data.plan import owned_shards
-from ptrain.data.sources import load
+from ptrain.data.sources.load import load
 from ptrain.errors import EXIT_DONE, ConfigError, LaunchError
 from ptrain.launch.child import ask
 from ptrain.launch.env import detect

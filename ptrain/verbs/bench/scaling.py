@@ -14,7 +14,7 @@ from ptrain import config as configuration
 from ptrain.config import Config
 from ptrain.console import Console
 from ptrain.errors import EXIT_DONE, ConfigError, LaunchError
-from ptrain.files import write_file
+from ptrain.files import replacing, write_file
 from ptrain.launch.child import ask
 from ptrain.launch.env import detect
 from ptrain.verbs.bench import BenchOptions
@@ -161,4 +161,5 @@ def _draw(report: Mapping[str, Any], picture: Path) -> None:
     axes.grid(color="#dddddd")
     axes.legend(frameon=False, fontsize=8)
     FigureCanvasAgg(figure)
-    figure.savefig(picture)
+    with replacing(picture) as temporary:
+        figure.savefig(temporary, format="png")

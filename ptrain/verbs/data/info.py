@@ -10,10 +10,11 @@ import numpy as np
 
 from ptrain.config import DataConfig
 from ptrain.console import Console
-from ptrain.data import sources
 from ptrain.data.checks import check, combine_fingerprints, fingerprint_blocks
 from ptrain.data.samples import DataSet
 from ptrain.data.sources import table_columns, tables
+from ptrain.data.sources.load import load
+from ptrain.data.sources.table import parse
 from ptrain.data.summary import counts_of, duplicates, ranges
 from ptrain.errors import EXIT_DONE, DataError, MissingValueError
 from ptrain.launch import env
@@ -32,9 +33,9 @@ def run(data: DataConfig, seed: int, *, as_json: bool) -> int:
     if env.detect(os.environ).rank != 0:
         return EXIT_DONE
     console = Console()
-    kind, rest = sources.parse(data.data)
-    if kind in tables.KINDS and data.target is None:
-        columns = survey(kind, rest, data)
+    row, rest = parse(data.data)
+    if row.columns and data.target is None:
+        columns = survey(row.name, rest, data)
         if as_json:
             print(json.dumps(columns, indent=1))
         else:
@@ -67,7 +68,7 @@ def describe(data: DataConfig, seed: int) -> dict[str, Any]:
     start = time.perf_counter()
     missing: dict[str, int] = {}
     try:
-        dataset = sources.load(data, seed)
+        dataset = load(data, seed)
     except MissingValueError:
         dataset, missing = _with_gaps(data, seed)
     seconds = time.perf_counter() - start
@@ -119,14 +120,14 @@ def describe(data: DataConfig, seed: int) -> dict[str, Any]:
 def _with_gaps(data: DataConfig, seed: int) -> tuple[DataSet, dict[str, int]]:
     """A table with its missing values filled, and how many each column has, to be looked at all the same."""
     data = replace(data, missing="mean")
-    kind, rest = sources.parse(data.data)
-    table = tables.open_table(kind, rest)
+    row, rest = parse(data.data)
+    table = tables.open_table(row.name, rest)
     found = table_columns.scan(table, table_columns.choose(table, data), "mean", strict=False)
     missing = {name: one["missing"] for name, one in found["columns"].items() if one["missing"]}
     target = data.target or ""
     if missing.get(target):
         data = replace(data, missing="drop")
-    return sources.load(data, seed), missing
+    return load(data, seed), missing
 
 
 def _number(value: float) -> float | None:

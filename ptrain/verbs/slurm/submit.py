@@ -12,7 +12,9 @@ from typing import Any
 from ptrain.config import Config
 from ptrain.config.training import configuration_of
 from ptrain.console import Console
+from ptrain.data.sources.table import file_of
 from ptrain.errors import ConfigError
+from ptrain.files import write_file
 from ptrain.slurm import checks as slurm_checks
 from ptrain.slurm import queue as slurm_queue
 from ptrain.slurm import render as slurm
@@ -23,9 +25,6 @@ from ptrain.slurm.request import Request, Training, log_name, ranks_per_node
 from ptrain.slurm.site import Site
 from ptrain.verbs.slurm import SlurmCall, SlurmOptions
 from ptrain.verbs.slurm import jobs as slurm_jobs
-
-_SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5", ".hdf5", ".mat", ".zarr", ".tif", ".tiff")
-"""Of files that may be given without a folder in front."""
 
 
 def render(call: SlurmCall) -> None:
@@ -98,7 +97,7 @@ def submit(call: SlurmCall) -> None:
     slurm_checks.run_directory(run_dir)
     slurm_jobs.refuse_second(run_dir)
     script = run_dir / "job.sh"
-    script.write_text(_script(site, request, training), encoding="utf-8")
+    write_file(script, _script(site, request, training))
     estimate = slurm_queue.test(str(script))
     if training.combinations and settings.data.validation == 0.0:
         console.warn("a sweep without --validation has nothing to be compared by: the test split is not for choosing")
@@ -118,17 +117,8 @@ def data_paths(settings: Config) -> list[tuple[str, str]]:
     """Flags and paths of a configuration that name files: (flag, path)."""
     data = settings.data
     named = {"--labels": data.labels, "--test-data": data.test_data, "--test-labels": data.test_labels}
-    if os.sep in _file_of(data.data) or Path(_file_of(data.data)).suffix in _SUFFIXES:
-        named["--data"] = data.data
-    return [(flag, _file_of(spec)) for flag, spec in named.items() if spec is not None]
-
-
-def _file_of(spec: str) -> str:
-    """The path in KIND:PATH, or in FILE:/name/inside."""
-    if os.path.exists(spec):
-        return spec
-    kind, _, rest = spec.partition(":")
-    return (rest if rest and kind.replace("-", "").isalnum() else spec).partition(":/")[0]
+    paths = {flag: file_of(spec) or spec for flag, spec in named.items() if spec is not None}
+    return [*paths.items(), *(("--data", path) for path in [file_of(data.data)] if path is not None)]
 
 
 def _home(path: str | None) -> str | None:
