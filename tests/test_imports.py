@@ -100,7 +100,7 @@ def imports_of(path: Path) -> Iterator[str]:
 
 
 def run_by(imported: str, module: str) -> Iterator[str]:
-    """Yield the files that an import in ``module`` runs: the one imported, and its packages that ``module`` is not in."""
+    """Yield the files that an import in ``module`` runs: that one, and its packages if ``module`` is not in them."""
     parts = imported.split(".")
     for length in range(2, len(parts) + 1):
         name = ".".join(parts[:length])
