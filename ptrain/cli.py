@@ -48,7 +48,7 @@ def _run(argv: list[str]) -> int:
     ranks = call.ranks if info.size > 1 else call.ranks_to_start
     if ranks is not None and local.must_start(ranks, info):
         return call.start(without_ranks(argv), ranks)
-    return call.run(call.options)
+    return call.run()
 
 
 def parse(argv: Sequence[str]) -> verbs.Call:

@@ -18,7 +18,6 @@ from ptrain.config.flags import without_ranks
 from ptrain.errors import ConfigError, DataError, DivergedError, PtrainError, StopRequested
 from ptrain.verbs.bench import BenchOptions
 from ptrain.verbs.evaluate import EvaluateOptions
-from ptrain.verbs.train import Training
 from tests.ranks import clean_environment, run_group, run_ranks
 
 PTRAIN = [sys.executable, "-m", "ptrain"]
@@ -74,13 +73,14 @@ FLAGS = {
 }  # fmt: skip
 
 
-def training(line: str) -> Training:
-    found: Training = cli.parse(["train", *line.split()]).options
-    return found
+def training(line: str) -> tuple[Config, bool]:
+    """The configuration, and whether a run is continued."""
+    config, resume, _ = cli.parse(["train", *line.split()]).arguments
+    return config, resume
 
 
 def trained(line: str) -> Config:
-    return training(line).config
+    return training(line)[0]
 
 
 @pytest.fixture
@@ -299,29 +299,29 @@ def test_the_version_and_the_help_are_on_stdout(capsys: pytest.CaptureFixture[st
 
 def test_what_train_is_called_with() -> None:
     call = cli.parse(["train", "--ranks", "3"])
-    assert call.options == Training(config=config.build({"ranks": 3}), resume=False, force_resume=False)
+    assert call.arguments == (config.build({"ranks": 3}), False, False)
     assert (call.ranks, call.ranks_to_start) == (3, 3)
 
 
 def test_what_evaluate_and_predict_are_called_with(run_dir: Path) -> None:
     call = cli.parse(f"evaluate {run_dir} --ranks 100 --checkpoint best --json".split())
     assert (call.ranks, call.ranks_to_start) == (100, 100)  # they have no gradient shards that limit the ranks
-    assert call.options == (
+    assert call.arguments == (
         EvaluateOptions(run=str(run_dir), checkpoint="best", json=True), config.RunConfig(ranks=100)
     )  # fmt: skip
     call = cli.parse(f"predict {run_dir} x.npy --out y.csv --device cpu --threads 2".split())
-    options, settings = call.options
+    options, settings = call.arguments
     assert (options.run_dir, options.source, options.out) == (str(run_dir), "x.npy", "y.csv")
     assert settings == config.RunConfig(device="cpu", threads=2)
-    assert cli.parse(["predict", "x.npy", "--run", str(run_dir), "--out", "y.npy"]).options[0].source == "x.npy"
+    assert cli.parse(["predict", "x.npy", "--run", str(run_dir), "--out", "y.npy"]).arguments[0].source == "x.npy"
 
 
 def test_what_bench_is_called_with(tmp_path: Path) -> None:
     path = tmp_path / "job.toml"
     path.write_text("[train]\nepochs = 3\nbatch_size = 64\n[run]\nranks = 5\nrun_dir = 'x'\n")
     call = cli.parse(f"bench train --config {path} --ranks 3 --hidden 7 --steps 9".split())
-    assert call.options.config == config.build({"ranks": 3, "batch_size": 64, "hidden": [7]})
-    assert call.options.options == BenchOptions(action="train", config=str(path), ranks=(3,), steps=9)
+    assert call.arguments[0] == config.build({"ranks": 3, "batch_size": 64, "hidden": [7]})
+    assert call.arguments[1] == BenchOptions(action="train", config=str(path), ranks=(3,), steps=9)
     assert call.ranks_to_start == 3
 
 
@@ -341,21 +341,20 @@ def test_ranks_that_are_started_before_a_benchmark(line: str, ranks: int | None)
 
 @pytest.mark.parametrize("line", ["--resume --run-dir {run}", "--resume {run}", "--resume auto --run-dir {run}"])
 def test_resume_takes_the_stored_configuration_with_flags_on_top(run_dir: Path, line: str) -> None:
-    found = training(f"{line.format(run=run_dir)} --epochs 9")
-    built = found.config
-    assert found.resume
+    built, resume = training(f"{line.format(run=run_dir)} --epochs 9")
+    assert resume
     assert (built.optimizer.lr, built.train.epochs, built.run.run_dir) == (0.5, 9, str(run_dir))
 
 
 def test_resume_puts_the_file_over_the_stored_configuration(run_dir: Path) -> None:
     (run_dir / "job.toml").write_text("[optimizer]\nlr = 0.25\n")
-    found = training(f"--resume {run_dir} --config {run_dir / 'job.toml'}")
-    assert (found.resume, found.config.optimizer.lr, found.config.train.epochs) == (True, 0.25, 7)
+    built, resume = training(f"--resume {run_dir} --config {run_dir / 'job.toml'}")
+    assert (resume, built.optimizer.lr, built.train.epochs) == (True, 0.25, 7)
 
 
 def test_resume_auto_starts_a_run_where_there_is_none(tmp_path: Path) -> None:
-    found = training(f"--resume auto --run-dir {tmp_path / 'new'}")
-    assert (found.resume, found.config.run.run_dir) == (False, str(tmp_path / "new"))
+    built, resume = training(f"--resume auto --run-dir {tmp_path / 'new'}")
+    assert (resume, built.run.run_dir) == (False, str(tmp_path / "new"))
 
 
 def test_resume_of_what_is_no_run_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,7 +25,7 @@ REPORT_SECONDS = 120.0
 """Time that the report at the end may take."""
 
 
-def train(config: Config, *, resume: bool = False, force_resume: bool = False) -> int:
+def train(config: Config, resume: bool = False, force_resume: bool = False) -> int:
     """Train as configured, evaluate on the test split and return the exit code.
 
     Raises:

@@ -1,5 +1,6 @@
 """What a verb is: summary, flags, and checks that say what to run; and how those with actions choose one."""
 
+import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,20 +22,30 @@ def start(argv: Sequence[str], ranks: int) -> int:
     return local.start(argv, ranks, os.environ)
 
 
+def function(work: str) -> Callable[..., Any]:
+    """The function that ``module:function`` names. Its libraries are loaded here, and for no --help."""
+    module, _, name = work.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(f"ptrain.{module}"), name)
+    return found
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """A command line that a verb has checked: what to run, and on how many ranks."""
 
-    run: Callable[[Any], int]
-    """Does the work and returns the exit code."""
-    options: Any
-    """What it is called with."""
+    work: str
+    """Module and function that do the work and return the exit code, as ``verbs.report:run``: found when it is run."""
+    arguments: tuple[Any, ...]
     ranks: int | None = None
     """What --ranks says: where a launcher has started ranks, their number."""
     ranks_to_start: int | None = None
     """Ranks to start where no launcher did: those of --ranks, of a file, or of the verb's own choice."""
     start: Callable[[Sequence[str], int], int] = start
     """Starts ranks that run a command line without --ranks."""
+
+    def run(self) -> int:
+        """Do the work here and return the exit code."""
+        return int(function(self.work)(*self.arguments))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +80,13 @@ class Verb:
         return self.parser(name).read(own, behind=behind)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Action:
     """One of the things that a verb of several does."""
 
+    work: str
+    """As that of a Call."""
     does: str
-    run: Callable[[Any], int]
     words: tuple[str, ...] = ()
     """What stands behind it."""
 

@@ -25,7 +25,7 @@ def check(given: Given) -> Call:
     options = given.of(ReportOptions)
     for run_dir in options.runs:
         required_run(run_dir)
-    return Call(run=run, options=options)
+    return Call(work="verbs.report:run", arguments=(options,))
 
 
 def run(options: ReportOptions) -> int:

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -13,32 +12,16 @@ from ptrain.verbs import base
 from ptrain.verbs.base import Call, Verb
 
 
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """What is trained, and from where."""
-
-    config: Config
-    resume: bool
-    force_resume: bool
-
-
 def check(given: Given) -> Call:
     """Every rank trains. A file's number of ranks is for a machine without a launcher."""
     config, resume = configure(given)
-    training = Training(config=config, resume=resume, force_resume=given.of(TrainOptions).force_resume)
     return Call(
-        run=_run,
-        options=training,
+        work="run.train:train",
+        arguments=(config, resume, given.of(TrainOptions).force_resume),
         ranks=given.flat().get("ranks"),
         ranks_to_start=config.run.ranks,
         start=partial(_start_supervised, config) if config.run.restarts else base.start,
     )
-
-
-def _run(training: Training) -> int:
-    from ptrain.run.train import train
-
-    return train(training.config, resume=training.resume, force_resume=training.force_resume)
 
 
 def _start_supervised(config: Config, argv: Sequence[str], ranks: int) -> int:

@@ -185,7 +185,7 @@ def test_the_schema_is_documented_and_holds(trained: Path, tmp_path: Path) -> No
     (tmp_path / "p.csv").write_text("a\nb\nc\n")
     (tmp_path / "l.csv").write_text("a\na\na\n")
     found: dict[str, Any] = {"predictions": str(tmp_path / "p.csv"), "labels": str(tmp_path / "l.csv")}
-    assert of_files.run(EvaluateOptions(**found, out=str(tmp_path / "b"))) == 0
+    assert of_files.run(EvaluateOptions(**found, out=str(tmp_path / "b")), RunConfig()) == 0
     seen |= check_schema(summary_of(tmp_path / "b"))
     assert seen == set(documented()[0]) - {"ranking"}  # null only, see the test of what is left out
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ptrain import cli, config, verbs
-from ptrain.verbs.base import Action, Verb
+from ptrain.verbs.base import Action, Verb, function
 from tests.test_imports import HEAVY
 
 VERBS = [pytest.param(name, verbs.load(name), id=name) for name in verbs.NAMES]
@@ -98,7 +98,8 @@ def test_an_unknown_action_is_refused_with_the_nearest(name: str, capsys: pytest
 
 
 @pytest.mark.parametrize("name", ACTIONS)
-def test_every_action_is_told_of_by_the_help(name: str) -> None:
+def test_every_action_is_there_and_told_of_by_the_help(name: str) -> None:
     text = " ".join(verbs.load(name).parser(name).format_help().split())
     for action, row in actions_of(name).items():
         assert f"{' '.join((action, *row.words))}: {row.does}" in text
+        assert callable(function(row.work))

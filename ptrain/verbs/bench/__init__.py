@@ -3,7 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Annotated
 
-from ptrain.config import SECTIONS, Config, build
+from ptrain.config import SECTIONS, build
 from ptrain.config.flags import SWITCH, Flag, Given, Group
 from ptrain.config.training import with_file
 from ptrain.config.values import require
@@ -51,42 +51,15 @@ class BenchOptions:
         return ["--steps", str(self.steps), "--seconds", str(self.seconds)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class BenchCall:
-    """A checked command line."""
-
-    options: BenchOptions
-    config: Config
-
-
-def _train(call: BenchCall) -> int:
-    from ptrain.verbs.bench import train
-
-    options = call.options
-    return train.run(call.config, steps=options.steps, seconds=options.seconds, as_json=options.json)
-
-
-def _comm(call: BenchCall) -> int:
-    from ptrain.verbs.bench import comm
-
-    return comm.run(call.config, call.options)
-
-
-def _scaling(call: BenchCall) -> int:
-    from ptrain.verbs.bench import scaling
-
-    return scaling.run(call.config, call.options)
-
-
 ACTIONS = {
-    "train": Action(does="samples/s, and on every rank where the time of a step goes", run=_train),
+    "train": Action("verbs.bench.train:run", "samples/s, and on every rank where the time of a step goes"),
     "comm": Action(
-        does="latency and bandwidth of every backend that starts, at the size of the model's gradient and around it",
-        run=_comm,
+        "verbs.bench.comm:run",
+        "latency and bandwidth of every backend that starts, at the size of the model's gradient and around it",
     ),
     "scaling": Action(
-        does="speed-up and efficiency on several numbers of ranks, and the number beyond which more do not pay",
-        run=_scaling,
+        "verbs.bench.scaling:run",
+        "speed-up and efficiency on several numbers of ranks, and the number beyond which more do not pay",
     ),
 }
 
@@ -109,8 +82,8 @@ def check(given: Given) -> Call:
         "scaling": None,
     }[name]
     return Call(
-        run=action.run,
-        options=BenchCall(options=options, config=config),
+        work=action.work,
+        arguments=(config, options),
         ranks=None if name == "scaling" else ranks,
         ranks_to_start=to_start,
     )

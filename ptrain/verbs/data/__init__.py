@@ -42,60 +42,21 @@ def _require_between(options: DataOptions, names: Sequence[str], low: int, high:
     require(options, names, lambda number: low <= number <= high, f"{kind} from {low} to {high}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class DataCall:
-    """A checked command line."""
-
-    options: DataOptions
-    data: DataConfig
-    seed: int
-    run: RunConfig
-
-    @property
-    def out(self) -> str:
-        """The last word: where to write, or what to fetch."""
-        return self.options.words[-1]
-
-
-def _info(call: DataCall) -> int:
-    from ptrain.verbs.data import info
-
-    return info.run(call.data, call.seed, as_json=call.options.json)
-
-
-def _convert(call: DataCall) -> int:
-    from ptrain.verbs.data import convert
-
-    return convert.run(call.data, call.out, call.run)
-
-
-def _fetch(call: DataCall) -> int:
-    from ptrain.verbs.data import fetch
-
-    return fetch.run(call.out)
-
-
-def _scene(call: DataCall) -> int:
-    from ptrain.verbs.data import scene
-
-    return scene.run(call.out, call.options, call.seed)
-
-
 ACTIONS = {
     "info": Action(
-        does="what is in the data: shape, types, classes, ranges, missing values, hash, duplicates",
-        run=_info,
-        words=("SPEC",),
+        "verbs.data.info:run",
+        "what is in the data: shape, types, classes, ranges, missing values, hash, duplicates",
+        ("SPEC",),
     ),
     "convert": Action(
-        does="write the data as memory-mapped arrays into the folder OUT, to train on with --data OUT",
-        run=_convert,
-        words=("SPEC", "OUT"),
+        "verbs.data.convert:run",
+        "write the data as memory-mapped arrays into the folder OUT, to train on with --data OUT",
+        ("SPEC", "OUT"),
     ),
     "fetch": Action(
-        does="download one of torchvision's data sets, for nodes without network", run=_fetch, words=("NAME",)
+        "verbs.data.fetch:run", "download one of torchvision's data sets, for nodes without network", ("NAME",)
     ),
-    "scene": Action(does="make up a scene with its reference, to try things out with", run=_scene, words=("OUT",)),
+    "scene": Action("verbs.data.scene:run", "make up a scene with its reference, to try things out with", ("OUT",)),
 }
 
 
@@ -109,8 +70,8 @@ def check(given: Given) -> Call:
     source = {"data": options.words[0]} if "SPEC" in action.words else {}
     given.values.setdefault(DataConfig, {}).update(source)
     run = given.of(RunConfig)
-    call = DataCall(options=options, data=given.of(DataConfig), seed=given.of(TrainConfig).seed, run=run)
-    return Call(run=action.run, options=call, ranks=run.ranks, ranks_to_start=run.ranks)
+    arguments = (options, given.of(DataConfig), given.of(TrainConfig).seed, run)
+    return Call(work=action.work, arguments=arguments, ranks=run.ranks, ranks_to_start=run.ranks)
 
 
 VERB = Verb(

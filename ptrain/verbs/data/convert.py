@@ -14,10 +14,11 @@ from ptrain.data.store.converted import stream_of
 from ptrain.data.store.stream import Stream
 from ptrain.errors import EXIT_DONE, DataError, InputError
 from ptrain.launch import env
+from ptrain.verbs.data import DataOptions
 
 
-def run(data: DataConfig, out: str, settings: RunConfig) -> int:
-    """Write the data as memory-mapped arrays into the folder ``out`` and return the exit code.
+def run(options: DataOptions, data: DataConfig, _seed: int, settings: RunConfig) -> int:
+    """Write the data as memory-mapped arrays into the folder OUT and return the exit code.
 
     Where the rows come in pieces (Parquet, HDF5, Zarr) the ranks share them; else rank 0 does it all. An interrupted
     conversion goes on where it was, also on another number of ranks.
@@ -25,7 +26,7 @@ def run(data: DataConfig, out: str, settings: RunConfig) -> int:
     Raises:
         InputError: the data or the folder is at fault; on every rank alike.
     """
-    folder = Path(out).expanduser()
+    folder = Path(options.words[1]).expanduser()
     if env.detect(os.environ).size == 1:
         _alone(data, folder)
         return EXIT_DONE

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ptrain.config import DataConfig
+from ptrain.config import DataConfig, RunConfig
 from ptrain.console import Console
 from ptrain.data.checks import check, combine_fingerprints, fingerprint_blocks
 from ptrain.data.samples import DataSet
@@ -18,13 +18,14 @@ from ptrain.data.sources.table import parse
 from ptrain.data.summary import counts_of, duplicates, ranges
 from ptrain.errors import EXIT_DONE, DataError, MissingValueError
 from ptrain.launch import env
+from ptrain.verbs.data import DataOptions
 
 _MAX_FEATURES = 40
 """Features that are listed one by one."""
 _BAR = 40
 
 
-def run(data: DataConfig, seed: int, *, as_json: bool) -> int:
+def run(options: DataOptions, data: DataConfig, seed: int, _settings: RunConfig) -> int:
     """Print what the source holds and return the exit code. In a job only rank 0 has something to do.
 
     Raises:
@@ -36,13 +37,13 @@ def run(data: DataConfig, seed: int, *, as_json: bool) -> int:
     row, rest = parse(data.data)
     if row.columns and data.target is None:
         columns = survey(row.name, rest, data)
-        if as_json:
+        if options.json:
             print(json.dumps(columns, indent=1))
         else:
             _show_columns(console, columns)
         return EXIT_DONE
     found = describe(data, seed)
-    if as_json:
+    if options.json:
         print(json.dumps(found, indent=1))
     else:
         _show(console, found)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ptrain.config import DataConfig, RunConfig
 from ptrain.console import Console
 from ptrain.data.scenes.classes import Classes
 from ptrain.data.scenes.generate import NODATA, ROWS, Scene
@@ -17,15 +18,15 @@ TRANSFORM = (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_400_000.0)
 """Pixels of 10 m in zone 32 north of UTM."""
 
 
-def run(out: str, options: DataOptions, seed: int) -> int:
-    """Write scene.tif, reference.tif, unseen.tif and scene.png into the folder ``out`` and return the exit code.
+def run(options: DataOptions, _data: DataConfig, seed: int, _settings: RunConfig) -> int:
+    """Write scene.tif, reference.tif, unseen.tif and scene.png into the folder OUT and return the exit code.
 
     The reference has a class for half of the parcels, unseen.tif for the others, to see how good a map is there.
 
     Raises:
         InputError: the folder cannot be written to.
     """
-    folder = Path(out)
+    folder = Path(options.words[0])
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

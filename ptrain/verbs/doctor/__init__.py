@@ -1,6 +1,5 @@
 """``ptrain doctor``: what is installed, which backends start, what the launcher says, and the fix for what fails."""
 
-import os
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -28,25 +27,10 @@ class DoctorOptions:
 def check(given: Given) -> Call:
     """One process looks at this machine; several are a job that is looked at from inside."""
     settings, options = given.of(RunConfig), given.of(DoctorOptions)
-    return Call(run=_run, options=(options, settings), ranks=settings.ranks, ranks_to_start=settings.ranks)
-
-
-def _run(call: tuple[DoctorOptions, RunConfig]) -> int:
-    from ptrain.launch import env
-
-    options, settings = call
-    info = env.detect(os.environ)
-    if options.preflight:
-        from ptrain.verbs.doctor import preflight
-
-        return preflight.run(info, options, settings)
-    if info.size > 1:
-        from ptrain.verbs.doctor import job
-
-        return job.run(info, options, settings)
-    from ptrain.verbs.doctor import machine
-
-    return machine.run(info, options, settings)
+    arguments = (options, settings)
+    return Call(
+        work="verbs.doctor.machine:run", arguments=arguments, ranks=settings.ranks, ranks_to_start=settings.ranks
+    )
 
 
 VERB = Verb(

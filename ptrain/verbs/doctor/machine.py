@@ -1,21 +1,34 @@
 """The doctor on a machine: a line for all that is installed and for every backend, and the fix for what fails."""
 
 import json
+import os
 from dataclasses import asdict
 
 from ptrain.comm.table import SEVERAL
 from ptrain.config import RunConfig
 from ptrain.console import Console
 from ptrain.errors import EXIT_DONE, EXIT_INPUT
-from ptrain.launch.env import RankInfo
+from ptrain.launch.env import detect
 from ptrain.verbs.doctor import DoctorOptions, checks
 from ptrain.verbs.doctor.checks import Finding
 
 _COLOURS = {"ok": "\x1b[32m", "missing": "\x1b[33m", "failed": "\x1b[31m"}
 
 
-def run(info: RankInfo, options: DoctorOptions, settings: RunConfig) -> int:
-    """Report on this machine; returns 0 where at least one backend of several ranks works, else 2."""
+def run(options: DoctorOptions, settings: RunConfig) -> int:
+    """Report on this machine, or from inside a job on its ranks.
+
+    Returns 0 where at least one backend of several ranks works, or the job does, else 2.
+    """
+    info = detect(os.environ)
+    if options.preflight:
+        from ptrain.verbs.doctor import preflight
+
+        return preflight.run(info, options, settings)
+    if info.size > 1:
+        from ptrain.verbs.doctor import job  # loads torch
+
+        return job.run(info, options, settings)
     console = Console()
     findings: list[Finding] = []
     backends = [settings.backend] if settings.backend in SEVERAL else list(SEVERAL)

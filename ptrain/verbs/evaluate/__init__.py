@@ -1,12 +1,11 @@
 """``ptrain evaluate``: of a trained network on any number of ranks, or of predictions in a file."""
 
-import os
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ptrain.config import RunConfig
 from ptrain.config.flags import SWITCH, Flag, Given, Group
-from ptrain.errors import EXIT_DONE, ConfigError
+from ptrain.errors import ConfigError
 from ptrain.verbs.base import CHECKPOINT, RUN, RUN_FIELDS, Call, Verb, required_run
 
 
@@ -53,24 +52,8 @@ def check(given: Given) -> Call:
     settings, options = given.of(RunConfig), given.of(EvaluateOptions)
     if options.run is not None:
         required_run(options.run)
-    run = _of_files if options.run is None else _of_run
-    return Call(run=run, options=(options, settings), ranks=settings.ranks, ranks_to_start=settings.ranks)
-
-
-def _of_files(call: tuple[EvaluateOptions, RunConfig]) -> int:
-    from ptrain.launch import env
-
-    if env.detect(os.environ).rank != 0:
-        return EXIT_DONE
-    from ptrain.verbs.evaluate import of_files
-
-    return of_files.run(call[0])
-
-
-def _of_run(call: tuple[EvaluateOptions, RunConfig]) -> int:
-    from ptrain.verbs.evaluate import of_run
-
-    return of_run.run(*call)
+    work = f"verbs.evaluate.{'of_files' if options.run is None else 'of_run'}:run"
+    return Call(work=work, arguments=(options, settings), ranks=settings.ranks, ranks_to_start=settings.ranks)
 
 
 VERB = Verb(

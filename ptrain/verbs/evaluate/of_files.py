@@ -1,8 +1,10 @@
 """``ptrain evaluate --predictions FILE --labels FILE``: the evaluation of anybody's predictions, without a run."""
 
 import json
+import os
 from pathlib import Path
 
+from ptrain.config import RunConfig
 from ptrain.console import Console
 from ptrain.errors import EXIT_DONE, RunDirectoryError
 from ptrain.evaluation.area import add_areas
@@ -10,16 +12,19 @@ from ptrain.evaluation.files import read_areas, read_judged
 from ptrain.evaluation.mergeable import count_samples, summarise_counts
 from ptrain.evaluation.ranking import add_ranking
 from ptrain.evaluation.table import write_files
+from ptrain.launch.env import detect
 from ptrain.run.tables import show
 from ptrain.verbs.evaluate import EvaluateOptions
 
 
-def run(options: EvaluateOptions) -> int:
-    """Print the evaluation, write it into the folder --out where one is given, and return the exit code.
+def run(options: EvaluateOptions, _settings: RunConfig) -> int:
+    """Print the evaluation on rank 0, write it into the folder --out where one is given, and return the exit code.
 
     Raises:
         InputError: a file cannot be read, or the files do not belong together.
     """
+    if detect(os.environ).rank != 0:
+        return EXIT_DONE
     assert options.predictions is not None, "EvaluateOptions sees to it"
     assert options.labels is not None, "EvaluateOptions sees to it"
     console = Console()

@@ -52,13 +52,10 @@ def check(given: Given) -> Call:
     required_run(options.run_dir)
     if Path(options.out).suffix not in SUFFIXES:
         raise ConfigError(f"--out {options.out}: expected a name that ends in .csv or .npy, or in .tif for a scene")
-    return Call(run=_run, options=(options, settings), ranks=settings.ranks, ranks_to_start=settings.ranks)
-
-
-def _run(call: tuple[PredictOptions, RunConfig]) -> int:
-    from ptrain.verbs.predict import samples
-
-    return samples.run(*call)
+    arguments = (options, settings)
+    return Call(
+        work="verbs.predict.samples:run", arguments=arguments, ranks=settings.ranks, ranks_to_start=settings.ranks
+    )
 
 
 VERB = Verb(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ptrain.config.flags import SWITCH, Flag, Given, Group
-from ptrain.errors import EXIT_DONE, ConfigError
+from ptrain.errors import ConfigError
 from ptrain.verbs.base import ACTION, Action, Call, Verb, actions_text, choose
 
 NAME = Flag(metavar="NAME")
@@ -77,64 +77,15 @@ class SlurmOptions:
         return Path(self.target)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SlurmCall:
-    """A checked command line."""
-
-    options: SlurmOptions
-    train_argv: tuple[str, ...]
-    """Flags of ptrain train, behind the --."""
-
-
-def _sites(call: SlurmCall) -> int:
-    from ptrain.verbs.slurm import sites
-
-    sites.show(call.options.target, as_json=call.options.json)
-    return EXIT_DONE
-
-
-def _render(call: SlurmCall) -> int:
-    from ptrain.verbs.slurm import submit
-
-    submit.render(call)
-    return EXIT_DONE
-
-
-def _submit(call: SlurmCall) -> int:
-    from ptrain.verbs.slurm import submit
-
-    submit.submit(call)
-    return EXIT_DONE
-
-
-def _status(call: SlurmCall) -> int:
-    from ptrain.verbs.slurm import jobs
-
-    jobs.status(call.options.run_dir, call.options.json)
-    return EXIT_DONE
-
-
-def _log(call: SlurmCall) -> int:
-    from ptrain.verbs.slurm import jobs
-
-    jobs.log(call.options.run_dir, call.options.lines, call.options.follow)
-    return EXIT_DONE
-
-
-def _cancel(call: SlurmCall) -> int:
-    from ptrain.verbs.slurm import jobs
-
-    jobs.cancel(call.options.run_dir)
-    return EXIT_DONE
-
-
 ACTIONS = {
-    "sites": Action(does="list the sites, or explain one: ptrain slurm sites NAME", run=_sites),
-    "render": Action(does="print the job script", run=_render),
-    "submit": Action(does="check everything that can be checked, then submit the job", run=_submit),
-    "status": Action(does="say what a submitted run or sweep is doing, and compare the runs of a sweep", run=_status),
-    "log": Action(does="print the end of a job's log", run=_log),
-    "cancel": Action(does="cancel the job of a run or sweep", run=_cancel),
+    "sites": Action("verbs.slurm.sites:run", "list the sites, or explain one: ptrain slurm sites NAME"),
+    "render": Action("verbs.slurm.submit:render", "print the job script"),
+    "submit": Action("verbs.slurm.submit:submit", "check everything that can be checked, then submit the job"),
+    "status": Action(
+        "verbs.slurm.jobs:status", "say what a submitted run or sweep is doing, and compare the runs of a sweep"
+    ),
+    "log": Action("verbs.slurm.jobs:log", "print the end of a job's log"),
+    "cancel": Action("verbs.slurm.jobs:cancel", "cancel the job of a run or sweep"),
 }
 
 
@@ -149,7 +100,7 @@ def check(given: Given) -> Call:
             )
     elif given.behind:
         raise ConfigError(f"ptrain slurm {options.action}: takes no flags of ptrain train after a --")
-    return Call(run=action.run, options=SlurmCall(options=options, train_argv=given.behind))
+    return Call(work=action.work, arguments=(options, given.behind))
 
 
 VERB = Verb(

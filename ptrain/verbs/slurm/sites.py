@@ -1,26 +1,29 @@
 """``ptrain slurm sites``: which clusters are known, and what is known about one."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from ptrain.console import Console
+from ptrain.errors import EXIT_DONE
 from ptrain.slurm import site as slurm_site
+from ptrain.verbs.slurm import SlurmOptions
 
 
-def show(name: str | None, *, as_json: bool) -> None:
+def run(options: SlurmOptions, _train_argv: Sequence[str]) -> int:
     """List the sites, or explain one."""
-    console = Console()
+    console, name = Console(), options.target
     chosen = [slurm_site.load(one) for one in ([name] if name is not None else slurm_site.names())]
-    if as_json:
+    if options.json:
         console.say(json.dumps([asdict(site) for site in chosen], indent=1))
-        return
+        return EXIT_DONE
     if name is None:
         console.table(
             ["site", "what it is", "needs"],
             [[s.name, s.title, ", ".join(f"--{n}" for n in s.required)] for s in chosen],
         )
         console.say("\nptrain slurm sites NAME explains one; --site FILE.toml takes one of your own (docs/slurm.md)")
-        return
+        return EXIT_DONE
     site = chosen[0]
     console.say(f"{site.name}: {site.title}\n")
     for note in site.notes:
@@ -49,3 +52,4 @@ def show(name: str | None, *, as_json: bool) -> None:
             console.say(f"  {what:<13} {text.strip()}")
     for source in site.sources:
         console.say(f"  {'source':<13} {source}")
+    return EXIT_DONE

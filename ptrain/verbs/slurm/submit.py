@@ -13,7 +13,7 @@ from ptrain.config import Config
 from ptrain.config.training import configuration_of
 from ptrain.console import Console
 from ptrain.data.sources.table import file_of
-from ptrain.errors import ConfigError
+from ptrain.errors import EXIT_DONE, ConfigError
 from ptrain.files import write_file
 from ptrain.slurm import checks as slurm_checks
 from ptrain.slurm import queue as slurm_queue
@@ -23,14 +23,14 @@ from ptrain.slurm import sweep as slurm_sweep
 from ptrain.slurm.directives import directives
 from ptrain.slurm.request import Request, Training, log_name, ranks_per_node
 from ptrain.slurm.site import Site
-from ptrain.verbs.slurm import SlurmCall, SlurmOptions
+from ptrain.verbs.slurm import SlurmOptions
 from ptrain.verbs.slurm import jobs as slurm_jobs
 
 
-def render(call: SlurmCall) -> None:
+def render(options: SlurmOptions, train_argv: Sequence[str]) -> int:
     """Print the job script."""
-    job = plan(call.options, call.train_argv, fresh=False)
-    Console().say(_script(*job).removesuffix("\n"))
+    Console().say(_script(*plan(options, train_argv, fresh=False)).removesuffix("\n"))
+    return EXIT_DONE
 
 
 def _script(site: Site, request: Request, training: Training) -> str:
@@ -84,11 +84,11 @@ def _request(options: SlurmOptions) -> tuple[Site, Request]:
     return site, Request(**values | {"directives": tuple(extra.items())})
 
 
-def submit(call: SlurmCall) -> None:
+def submit(options: SlurmOptions, train_argv: Sequence[str]) -> int:
     """Check what can be checked, write the script into the run directory, submit it and say where things are."""
     console = Console()
-    site, request, training = plan(call.options, call.train_argv, fresh=True)
-    settings = configuration_of(call.train_argv)
+    site, request, training = plan(options, train_argv, fresh=True)
+    settings = configuration_of(train_argv)
     run_dir = Path(training.run_dir)
     given = dict(word.removeprefix("--").split("=", 1) for word in directives(site, request, training) if "=" in word)
     slurm_checks.queue(given.get("partition"), given.get("account"))
@@ -111,6 +111,7 @@ def submit(call: SlurmCall) -> None:
     console.say(f"log     {run_dir / log_name(training)}")
     console.say(f"status  ptrain slurm status {quoted}")
     console.say(f"stop    ptrain slurm cancel {quoted}")
+    return EXIT_DONE
 
 
 def data_paths(settings: Config) -> list[tuple[str, str]]:

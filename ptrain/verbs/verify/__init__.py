@@ -33,13 +33,7 @@ def check(given: Given) -> Call:
     """One process starts the ranks of every case itself."""
     options = given.of(VerifyOptions)
     required_run(options.run)
-    return Call(run=_run, options=options)
-
-
-def _run(options: VerifyOptions) -> int:
-    from ptrain.verbs.verify import compare
-
-    return compare.run(options)
+    return Call(work="verbs.verify.compare:run", arguments=(options,))
 
 
 VERB = Verb(
