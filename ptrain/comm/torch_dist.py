@@ -58,38 +58,28 @@ class TorchCommunicator(Communicator):
         self._ops = {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}
         self._device = device if backend == "nccl" else torch.device("cpu")
         # torch 2.13 renamed the second to the first.
-        self._all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+        self._gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
         self.info = info
 
-    def all_reduce_(self, tensor: torch.Tensor, op: Op = "sum") -> torch.Tensor:
-        """See Communicator."""
+    def _all_reduce(self, tensor: torch.Tensor, op: Op) -> None:
         here = self._here(tensor)
-        if tensor.numel():
-            dist.all_reduce(here, self._ops[op])
-        return _filled(tensor, here)
+        dist.all_reduce(here, self._ops[op])
+        _fill(tensor, here)
 
-    def all_to_all(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """See Communicator."""
-        out = torch.empty_like(tensor) if out is None else out
+    def _all_to_all(self, tensor: torch.Tensor, out: torch.Tensor) -> None:
         send, receive = self._here(tensor), self._here(out)
-        if tensor.numel():
-            dist.all_to_all_single(_movable(receive), _movable(send))
-        return _filled(out, receive)
+        dist.all_to_all_single(_movable(receive), _movable(send))
+        _fill(out, receive)
 
-    def all_gather(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """See Communicator."""
-        out = tensor.new_empty((self.info.size, *tensor.shape)) if out is None else out
+    def _all_gather(self, tensor: torch.Tensor, out: torch.Tensor) -> None:
         send, receive = self._here(tensor), self._here(out)
-        if tensor.numel():
-            self._all_gather(_movable(receive), _movable(send))
-        return _filled(out, receive)
+        self._gather(_movable(receive), _movable(send))
+        _fill(out, receive)
 
-    def broadcast_(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:
-        """See Communicator."""
+    def _broadcast(self, tensor: torch.Tensor, root: int) -> None:
         here = self._here(tensor)
-        if tensor.numel():
-            dist.broadcast(_movable(here), root)
-        return _filled(tensor, here)
+        dist.broadcast(_movable(here), root)
+        _fill(tensor, here)
 
     def barrier(self) -> None:
         """See Communicator."""
@@ -180,5 +170,6 @@ def _movable(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.view(-1).view(torch.uint8) if tensor.itemsize <= 2 else tensor.view(-1)
 
 
-def _filled(tensor: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
-    return tensor if tensor is here else tensor.copy_(here)
+def _fill(tensor: torch.Tensor, here: torch.Tensor) -> None:
+    if tensor is not here:
+        tensor.copy_(here)

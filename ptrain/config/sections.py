@@ -6,10 +6,10 @@ and the docstring under it is the flag's help.
 
 import math
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from ptrain.comm.table import BACKENDS
-from ptrain.config.values import OneOf, require
+from ptrain.config.values import OneOf, annotations, require
 from ptrain.errors import ConfigError
 
 Activation = Literal["identity", "sigmoid", "tanh", "relu", "softplus", "leaky_relu", "elu", "gelu"]
@@ -262,14 +262,7 @@ class Config:
             )
 
 
-Section = DataConfig | ModelConfig | OptimizerConfig | TrainConfig | RunConfig
-SECTIONS: dict[str, type[Section]] = {
-    "data": DataConfig,
-    "model": ModelConfig,
-    "optimizer": OptimizerConfig,
-    "train": TrainConfig,
-    "run": RunConfig,
-}
+SECTIONS: dict[str, type[Any]] = annotations(Config)
 """Name of each TOML section and its dataclass."""
 RENAMED: dict[str, str] = {"exchange": "step"}
 """Fields under the names that they once had, which files and command lines may still use."""

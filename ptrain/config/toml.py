@@ -30,7 +30,7 @@ def build(values: dict[str, Any]) -> Config:
         if name not in section_of:
             raise ConfigError(f"unknown configuration key {name}: {nearest(name, list(section_of))}")
         parts[section_of[name]][name] = value
-    return Config(**{name: build_one(SECTIONS[name], part) for name, part in parts.items()})  # type: ignore[arg-type]
+    return Config(**{name: build_one(SECTIONS[name], part) for name, part in parts.items()})
 
 
 def to_dict(config: Config) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptrain.config import nearest
+from ptrain.config import RunConfig, nearest
 from ptrain.config.flags import Flag, Given, Group, Parser
 from ptrain.errors import ConfigError, RunDirectoryError
 
@@ -46,6 +46,11 @@ class Call:
     def run(self) -> int:
         """Do the work here and return the exit code."""
         return int(function(self.work)(*self.arguments))
+
+
+def on_ranks(work: str, settings: RunConfig, *arguments: Any) -> Call:
+    """A call that every rank of ``settings`` makes."""
+    return Call(work=work, arguments=arguments, ranks=settings.ranks, ranks_to_start=settings.ranks)
 
 
 @dataclass(frozen=True, kw_only=True)

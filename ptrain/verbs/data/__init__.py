@@ -8,7 +8,7 @@ from ptrain.config import DataConfig, RunConfig, TrainConfig
 from ptrain.config.flags import SWITCH, Flag, Given, Group
 from ptrain.config.values import require
 from ptrain.errors import ConfigError
-from ptrain.verbs.base import ACTION, Action, Call, Verb, actions_text, choose
+from ptrain.verbs.base import ACTION, Action, Call, Verb, actions_text, choose, on_ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +70,7 @@ def check(given: Given) -> Call:
     source = {"data": options.words[0]} if "SPEC" in action.words else {}
     given.values.setdefault(DataConfig, {}).update(source)
     run = given.of(RunConfig)
-    arguments = (options, given.of(DataConfig), given.of(TrainConfig).seed, run)
-    return Call(work=action.work, arguments=arguments, ranks=run.ranks, ranks_to_start=run.ranks)
+    return on_ranks(action.work, run, options, given.of(DataConfig), given.of(TrainConfig).seed, run)
 
 
 VERB = Verb(

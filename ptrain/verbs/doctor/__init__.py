@@ -5,7 +5,7 @@ from typing import Annotated
 
 from ptrain.config import RunConfig
 from ptrain.config.flags import SWITCH, Flag, Given, Group
-from ptrain.verbs.base import Call, Verb
+from ptrain.verbs.base import Call, Verb, on_ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +27,7 @@ class DoctorOptions:
 def check(given: Given) -> Call:
     """One process looks at this machine; several are a job that is looked at from inside."""
     settings, options = given.of(RunConfig), given.of(DoctorOptions)
-    arguments = (options, settings)
-    return Call(
-        work="verbs.doctor.machine:run", arguments=arguments, ranks=settings.ranks, ranks_to_start=settings.ranks
-    )
+    return on_ranks("verbs.doctor.machine:run", settings, options, settings)
 
 
 VERB = Verb(

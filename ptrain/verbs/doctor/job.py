@@ -4,7 +4,6 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,22 +18,8 @@ from ptrain.run.session import pick_device
 from ptrain.verbs.doctor import DoctorOptions
 from ptrain.verbs.doctor.cores import crowded, short_list
 
-
-@dataclass(frozen=True, kw_only=True)
-class Joined:
-    """What this rank found when it joined the others."""
-
-    comm: Communicator
-    device: torch.device
-    sum: float
-    """Of rank + 1 over all ranks, as the backend added it up."""
-    seconds: float
-    """From the start of the backend to the sum."""
-
-    @property
-    def expected(self) -> float:
-        """What the sum should be."""
-        return self.comm.info.size * (self.comm.info.size + 1) / 2
+Joined = tuple[Communicator, torch.device, float, float]
+"""The communicator, this rank's device, the sum of rank + 1 over all ranks, and the seconds until it was there."""
 
 
 def join(info: RankInfo, settings: RunConfig, say: Callable[[str], None]) -> Joined:
@@ -42,9 +27,13 @@ def join(info: RankInfo, settings: RunConfig, say: Callable[[str], None]) -> Joi
     started = time.perf_counter()
     device = pick_device(settings.device, info)
     comm = create(settings.backend, info, device, say)
-    number = torch.tensor([float(info.rank + 1)], device=device)
-    total = float(comm.all_reduce_(number).item())
-    return Joined(comm=comm, device=device, sum=total, seconds=time.perf_counter() - started)
+    total = float(comm.all_reduce_(torch.tensor([float(info.rank + 1)], device=device)).item())
+    return comm, device, total, time.perf_counter() - started
+
+
+def expected_sum(info: RankInfo) -> float:
+    """What the sum should be."""
+    return info.size * (info.size + 1) / 2
 
 
 def told(ranks: list[dict[str, Any]]) -> str:
@@ -57,8 +46,8 @@ def run(info: RankInfo, options: DoctorOptions, settings: RunConfig) -> int:
     """Report on every rank; returns 0 where all ranks heard each other, else 2."""
     console = Console(info.rank)
     reasons: list[str] = []
-    joined = join(info, settings, reasons.append)
-    device, expected = joined.device, joined.expected
+    comm, device, total, seconds = join(info, settings, reasons.append)
+    expected = expected_sum(info)
     mine = {
         "rank": info.rank,
         "local_rank": info.local_rank,
@@ -67,18 +56,18 @@ def run(info: RankInfo, options: DoctorOptions, settings: RunConfig) -> int:
         "cores": short_list(sorted(os.sched_getaffinity(0))),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "gpu": device.index,
-        "sum": joined.sum,
+        "sum": total,
     }
-    ranks: list[dict[str, Any]] = joined.comm.all_gather_object(mine)
+    ranks: list[dict[str, Any]] = comm.all_gather_object(mine)
     works = all(row["sum"] == expected for row in ranks) and len(ranks) == info.size
-    joined.comm.close()
+    comm.close()
     if options.json:
         report = {
-            "backend": joined.comm.name,
+            "backend": comm.name,
             "launcher": info.launcher,
             "size": info.size,
             "hosts": len({row["host"] for row in ranks}),
-            "seconds": round(joined.seconds, 3),
+            "seconds": round(seconds, 3),
             "expected_sum": expected,
             "works": works,
             "ranks": ranks,
@@ -91,7 +80,7 @@ def run(info: RankInfo, options: DoctorOptions, settings: RunConfig) -> int:
     for host, count, cores in crowded(ranks):
         console.warn(f"{count} ranks share {cores} cores on {host}: expected at most a rank a core; start fewer ranks")
     console.say(
-        f"{'ok' if works else 'failed'}: {told(ranks)}, started by {info.launcher}, sum over {joined.comm.name} "
-        f"{joined.sum:g} (expected {expected:g}), {joined.seconds:.1f} s from backend to sum"
+        f"{'ok' if works else 'failed'}: {told(ranks)}, started by {info.launcher}, sum over {comm.name} "
+        f"{total:g} (expected {expected:g}), {seconds:.1f} s from backend to sum"
     )
     return EXIT_DONE if works else EXIT_INPUT

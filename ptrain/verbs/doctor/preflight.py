@@ -34,23 +34,23 @@ def run(info: RankInfo, options: DoctorOptions, settings: RunConfig) -> int:
     """
     check_world_size(info, options.expect_ranks)
     check_first_host(info, os.environ)
-    from ptrain.verbs.doctor.job import join, told  # loads torch, which may take minutes in a large job
+    from ptrain.verbs.doctor.job import expected_sum, join, told  # loads torch, which may take minutes in a large job
 
     console = Console(info.rank)
     with _limited(info, settings.backend, options.time_limit):
-        joined = join(info, settings, console.say)
-    comm, folder = joined.comm, options.shared_folder
+        comm, device, total, seconds = join(info, settings, console.say)
+    folder = options.shared_folder
     token = comm.broadcast_object(secrets.token_hex(8))
     mine = {
         "rank": info.rank,
         "host": info.host,
         "cores": short_list(sorted(os.sched_getaffinity(0))),
-        "gpu": _gpu(joined.device),
-        "sum": joined.sum,
+        "gpu": _gpu(device),
+        "sum": total,
         "problem": "" if folder is None else _shared(Path(folder), token, info, comm.barrier),
     }
     ranks: list[dict[str, Any]] = comm.all_gather_object(mine)
-    problems = find_problems(ranks, joined.expected)
+    problems = find_problems(ranks, expected_sum(info))
     comm.close()
     if info.rank == 0:
         for problem in problems:
@@ -59,7 +59,7 @@ def run(info: RankInfo, options: DoctorOptions, settings: RunConfig) -> int:
         shared = "" if folder is None else f", {folder} is shared"
         console.say(
             f"preflight: {told(ranks)} started by {info.launcher}, "
-            f"sum over {comm.name} {joined.sum:g} as expected{shared}, {joined.seconds:.1f} s"
+            f"sum over {comm.name} {total:g} as expected{shared}, {seconds:.1f} s"
         )
     return EXIT_INPUT if problems else EXIT_DONE
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from ptrain.config import RunConfig
 from ptrain.config.flags import SWITCH, Flag, Given, Group
 from ptrain.errors import ConfigError
-from ptrain.verbs.base import CHECKPOINT, RUN, RUN_FIELDS, Call, Verb, required_run
+from ptrain.verbs.base import CHECKPOINT, RUN, RUN_FIELDS, Call, Verb, on_ranks, required_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ def check(given: Given) -> Call:
     if options.run is not None:
         required_run(options.run)
     work = f"verbs.evaluate.{'of_files' if options.run is None else 'of_run'}:run"
-    return Call(work=work, arguments=(options, settings), ranks=settings.ranks, ranks_to_start=settings.ranks)
+    return on_ranks(work, settings, options, settings)
 
 
 VERB = Verb(

@@ -7,7 +7,7 @@ from typing import Annotated
 from ptrain.config import RunConfig
 from ptrain.config.flags import Flag, Given, Group
 from ptrain.errors import ConfigError
-from ptrain.verbs.base import CHECKPOINT, RUN_FIELDS, Call, Verb, required_run
+from ptrain.verbs.base import CHECKPOINT, RUN_FIELDS, Call, Verb, on_ranks, required_run
 
 MAP_SUFFIXES = (".tif", ".tiff")
 SUFFIXES = (".csv", ".npy", *MAP_SUFFIXES)
@@ -52,10 +52,7 @@ def check(given: Given) -> Call:
     required_run(options.run_dir)
     if Path(options.out).suffix not in SUFFIXES:
         raise ConfigError(f"--out {options.out}: expected a name that ends in .csv or .npy, or in .tif for a scene")
-    arguments = (options, settings)
-    return Call(
-        work="verbs.predict.samples:run", arguments=arguments, ranks=settings.ranks, ranks_to_start=settings.ranks
-    )
+    return on_ranks("verbs.predict.samples:run", settings, options, settings)
 
 
 VERB = Verb(
