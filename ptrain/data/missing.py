@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ptrain.data.samples import DataSet, Samples, Split
 from ptrain.data.store import cache
 from ptrain.errors import DataError
+from ptrain.files import replacing
 
 _BLOCK_BYTES = 8 * 2**20
 _CHUNK_ROWS = 2**14
@@ -106,9 +107,9 @@ def _fill(samples: Samples, fill: list[float]) -> Samples:
     key = cache.key_of([_VERSION, "fill", cache.array_sha256(features), fill])
     means = np.array(fill, dtype=np.float32)
 
-    def make(place: Path, _alone: bool) -> None:
+    def make(path: Path, _: bool) -> None:
         header = {"descr": "<f4", "fortran_order": False, "shape": features.shape}
-        with cache.replacing(place) as temporary, temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             npy_format.write_array_header_1_0(file, header)
             rows = max(1, _BLOCK_BYTES // (4 * features.shape[1]))
             for start in range(0, len(features), rows):

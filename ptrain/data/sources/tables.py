@@ -27,7 +27,7 @@ from ptrain.data.sources.table_columns import (
 )
 from ptrain.data.sources.table_files import Table, open_parquet_file, open_text
 from ptrain.data.store import cache
-from ptrain.data.store.convert import smallest_type
+from ptrain.data.store.rows import smallest_type
 from ptrain.data.store.stream import Block, Request, Stream
 from ptrain.errors import DataError
 

@@ -1,6 +1,7 @@
 """Data in the converted form: memory-mapped, so that the ranks of a node share them through the page cache."""
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -11,7 +12,8 @@ import numpy as np
 
 from ptrain.data.samples import Samples, Source, make_samples
 from ptrain.data.store import cache, npy
-from ptrain.data.store.convert import DESCRIPTION, Report, convert, described, stream_key
+from ptrain.data.store.cache import stamp
+from ptrain.data.store.convert import DESCRIPTION, VERSION, Report, convert, stream_key
 from ptrain.data.store.stream import Block, Request, Stream
 from ptrain.errors import DataError
 
@@ -120,3 +122,24 @@ def _samples(folder: Path, prefix: str, content: Mapping[str, Any]) -> Samples:
 
 def _tuple(values: Any) -> Any:
     return None if values is None else tuple(values)
+
+
+def described(folder: Path) -> Mapping[str, Any]:
+    """Return data.json of a converted data set. Raises DataError where it is missing or not ours."""
+    path = folder / DESCRIPTION
+    stamp(path, "a folder of ptrain data convert")  # the open of a FIFO would wait for a writer
+    try:
+        content = json.loads(path.read_bytes())
+        if content["version"] != VERSION:
+            raise DataError(
+                f"{path}: version {content['version']} of the form; expected {VERSION}: convert the data again"
+            )
+        return dict(content)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); expected a folder of ptrain data convert"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise DataError(
+            f"{path}: is damaged; expected what ptrain data convert writes: convert the data again"
+        ) from None
