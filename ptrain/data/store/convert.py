@@ -113,22 +113,11 @@ def finish(stream: Stream, key: str, stamps: list[Stamp], partial: Path, folder:
     for path in sorted(partial.iterdir(), key=lambda path: path.suffix != ".json"):
         if path.suffix != ".npy":
             path.unlink()
-    content = {
-        "version": VERSION,
-        "name": stream.name,
-        "description": stream.description,
-        "key": key,
-        "num_samples": sum(one.rows for one in train),
-        "num_test": None if stream.test is None else test[0].rows,
-        "num_features": stream.num_features,
-        "feature_names": stream.feature_names,
-        "class_names": names,
-        "image_shape": stream.image_shape,
-        "feature_range": stream.feature_range,
-        "schema": stream.schema,
-        "sources": {str(one.path): file_sha256(one) for one in stamps},
-        "sha256": {path.name: _sha256(path) for path in sorted(partial.glob("*.npy"))},
-    }
+    content = {"version": VERSION, **stream.about, "class_names": names, "key": key}
+    content |= {"num_samples": sum(one.rows for one in train), "num_features": stream.num_features}
+    content["num_test"] = test[0].rows if test else None
+    content["sources"] = {str(one.path): file_sha256(one) for one in stamps}
+    content["sha256"] = {path.name: _sha256(path) for path in sorted(partial.glob("*.npy"))}
     (partial / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     publish(partial, folder)
 

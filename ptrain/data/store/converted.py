@@ -4,13 +4,13 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ptrain.data.samples import Samples, Source, make_samples
+from ptrain.data.samples import About, Samples, Source, make_samples
 from ptrain.data.store import cache, npy
 from ptrain.data.store.cache import stamp
 from ptrain.data.store.convert import DESCRIPTION, VERSION, Report, convert, stream_key
@@ -63,17 +63,11 @@ def stream_of(source: Source) -> Stream:
     content = [[cache.array_sha256(one.features), cache.array_sha256(one.labels)] for one in parts]
     test = source.test
     return Stream(
-        name=source.name,
-        description=source.description,
+        **source.about,
         files=(),
         options={"content": content},
         dtype=source.train.features.dtype.newbyteorder("<"),
         num_features=source.train.features.shape[1],
-        image_shape=source.image_shape,
-        feature_range=source.feature_range,
-        feature_names=source.feature_names,
-        class_names=source.class_names,
-        schema=source.schema,
         num_samples=len(source.train),
         train=lambda: blocks(source.train),
         test=None if test is None else lambda: blocks(test),
@@ -89,24 +83,20 @@ def load(folder: Path) -> Source:
     """Return the samples of a converted data set, memory-mapped. Raises DataError where it is damaged."""
     content = described(folder)
     try:
-        return Source(
-            name=content["name"],
-            description=content["description"],
-            train=_samples(folder, "", content),
-            test=None if content["num_test"] is None else _samples(folder, "test_", content),
-            image_shape=_tuple(content["image_shape"]),
-            feature_range=_tuple(content["feature_range"]),
-            class_names=_tuple(content["class_names"]),
-            feature_names=_tuple(content["feature_names"]),
-            schema=content["schema"],
-        )
+        # JSON has lists where these have tuples; a schema is what JSON has
+        about: dict[str, Any] = {
+            field.name: tuple(value) if isinstance(value := content[field.name], list) else value
+            for field in fields(About)
+        }
+        test = None if content["num_test"] is None else _samples(folder, "test_")
+        return Source(**about, train=_samples(folder, ""), test=test)
     except (KeyError, TypeError, AttributeError):
         raise DataError(
             f"{folder / DESCRIPTION}: is damaged; expected what ptrain data convert writes: convert the data again"
         ) from None
 
 
-def _samples(folder: Path, prefix: str, content: Mapping[str, Any]) -> Samples:
+def _samples(folder: Path, prefix: str) -> Samples:
     origin = str(folder / f"{prefix}features.npy")
     samples, _ = make_samples(
         npy.read(folder / f"{prefix}features.npy"), npy.read(folder / f"{prefix}labels.npy"), origin
@@ -118,10 +108,6 @@ def _samples(folder: Path, prefix: str, content: Mapping[str, Any]) -> Samples:
     if found.shape != samples.labels.shape or found.dtype.kind not in "iu":
         raise DataError(f"{groups}: is damaged; expected one number a sample: convert the data again")
     return replace(samples, groups=found.view(np.ndarray))
-
-
-def _tuple(values: Any) -> Any:
-    return None if values is None else tuple(values)
 
 
 def described(folder: Path) -> Mapping[str, Any]:
