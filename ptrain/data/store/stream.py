@@ -15,6 +15,9 @@ Block = tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic] | No
 """features (n, F), labels (n,) integers or str (dtype U), groups (n,) integers or str, or None: n is at most a few
 thousand rows / some MiB."""
 
+_BLOCK_BYTES = 4 * 2**20
+_BLOCK_ROWS = 1024
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stream(About):
@@ -49,3 +52,17 @@ class Request:
     """That of a trained network (``Stream.schema``), where the file must be read the same way."""
     labelled: bool = True
     """False for samples to predict: labels need not be there and are 0."""
+
+
+def blocks_of(
+    count: int, width: int, dtype: np.dtype[Any], sample: Callable[[int], tuple[NDArray[Any], int]]
+) -> Iterator[Block]:
+    """Yield blocks of samples that are read one by one: ``sample`` gives the features and the label of a number."""
+    rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (width * dtype.itemsize)))
+    for start in range(0, count, rows):
+        numbers = range(start, min(start + rows, count))
+        features, labels = np.empty((len(numbers), width), dtype), np.empty(len(numbers), np.int64)
+        for row, number in enumerate(numbers):
+            values, labels[row] = sample(number)
+            features[row] = values.reshape(-1)
+        yield features, labels, None
