@@ -15,6 +15,7 @@ from ptrain.config import Config
 from ptrain.console import Console
 from ptrain.data.sources.table import file_of
 from ptrain.errors import EXIT_DONE, ConfigError
+from ptrain.files import write_file
 from ptrain.slurm import checks as slurm_checks
 from ptrain.slurm import queue as slurm_queue
 from ptrain.slurm import render as slurm
@@ -156,7 +157,7 @@ def submit(
     slurm_checks.run_directory(run_dir)
     slurm_jobs.refuse_second(run_dir)
     script = run_dir / "job.sh"
-    script.write_text(script_text, encoding="utf-8")
+    write_file(script, script_text)
     estimate = slurm_queue.test(str(script))
     if training.combinations and settings.data.validation == 0.0:
         console.warn("a sweep without --validation has nothing to be compared by: the test split is not for choosing")
