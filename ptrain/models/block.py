@@ -129,7 +129,7 @@ class Block:
         grad = self._layers[-1].buffers.grad
         if self._native and self._loss == "cross_entropy":
             inputs = (self.outputs, self.labels, self.weights, class_weights)
-            return native.cross_entropy(*inputs, self.row_losses, grad.view, epoch_losses, epoch_hits)
+            return native.cross_entropy(*inputs, self.row_losses, grad.view, (epoch_losses, epoch_hits))
         loss = LOSSES[self._loss]
 
         def compute() -> None:

@@ -1,4 +1,7 @@
-"""What every update rule is made of: its vectors, its arithmetic in torch's operations, its number in the kernel."""
+"""What every update rule is made of: its vectors, and its arithmetic in torch's operations.
+
+The compiled kernel knows the same rules by the same names.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -25,8 +28,6 @@ class Slice:
 class Optimizer:
     """One update rule."""
 
-    kernel: int
-    """Its number in the compiled kernel, enum kind of kernels.c."""
     apply_: Callable[[OptimizerConfig, float, int, Slice], None]
     """(config, learning rate, step from 0, slice): the update in place, after weight decay.
 

@@ -41,11 +41,11 @@ def _adam(config: OptimizerConfig, rate: float, step: int, part: Slice) -> None:
 
 _MOMENTS = ("first_moment", "second_moment")
 OPTIMIZERS = {
-    "sgd": Optimizer(kernel=0, apply_=_sgd),
-    "momentum": Optimizer(kernel=1, apply_=_momentum, state=("velocity",)),
-    "nesterov": Optimizer(kernel=2, apply_=_nesterov, state=("velocity",)),
-    "adam": Optimizer(kernel=3, apply_=_adam, state=_MOMENTS, corrects_bias=True),
-    "adamw": Optimizer(kernel=4, apply_=_adam, state=_MOMENTS, corrects_bias=True, is_decoupled=True),
+    "sgd": Optimizer(apply_=_sgd),
+    "momentum": Optimizer(apply_=_momentum, state=("velocity",)),
+    "nesterov": Optimizer(apply_=_nesterov, state=("velocity",)),
+    "adam": Optimizer(apply_=_adam, state=_MOMENTS, corrects_bias=True),
+    "adamw": Optimizer(apply_=_adam, state=_MOMENTS, corrects_bias=True, is_decoupled=True),
 }
 """Every update rule by its name."""
 

@@ -46,9 +46,9 @@ class CompiledUpdate:
         numbers = {name: getattr(config, name) for name in ("momentum", "beta1", "beta2", "epsilon")}
         self.operations: list[native.Call] = []
         for part in slices:
-            first, second, *_ = [*(vector[part] for vector in vectors.state.values()), None, None]
+            moments = [vector[part] for vector in vectors.state.values()]
             decay = None if vectors.decay is None else vectors.decay[part]
-            tensors = (vectors.parameters[part], vectors.gradient[part], decay, first, second)
+            tensors = (vectors.parameters[part], vectors.gradient[part], decay, moments)
             self.operations.append(native.update(config.optimizer, *tensors, numbers, flags))
 
     def select(self, factor: float | torch.Tensor, rate: float, step: int) -> None:

@@ -25,13 +25,13 @@ from ptrain.steps.choose import STRATEGIES
 from tests.steps.work import CONFIGS, NUM_SAMPLES, plan_of, step_of, with_kernels, with_step, work_of
 
 EPOCHS = 2
-ALONE: dict[str, dict[str, int]] = {
+ALONE: dict[str, dict[str, Any]] = {
     "": {},
     " 2 threads": {"threads": 2},
     " 5 threads": {"threads": 5},
     " in groups": {"workspace_limit": 0, "threads": 2},
 }
-TOGETHER: dict[str, dict[str, int]] = {"": {}, " in groups": {"workspace_limit": 0, "threads": 2}}
+TOGETHER: dict[str, dict[str, Any]] = {"": {}, " in groups": {"workspace_limit": 0, "threads": 2}}
 """Threads and memory, on one rank and, where more threads than cores would only wait for each other, on several."""
 
 
@@ -104,14 +104,14 @@ def main() -> None:
     results: dict[str, dict[str, Any]] = {}
     # The step of an epoch with 10 that meets it is the sixth.
     bad = int(KeyedPermutation(NUM_SAMPLES, derive_key(0, "order", 0))(np.arange(NUM_SAMPLES))[27])
-    with open_session(RunConfig(backend=sys.argv[1]), quiet=True) as session:  # type: ignore[arg-type]
+    with open_session(RunConfig(backend=sys.argv[1]), quiet=True) as session:
         comm = session.comm
         for case, config in CONFIGS.items():
             for kernels in kernels_of(config):
                 found = results[f"{case} {kernels}"] = {}
                 for name, named in strategies(with_kernels(config, kernels), comm, 4):
                     for variant, values in (ALONE if comm.info.size == 1 else TOGETHER).items():
-                        found[name + variant] = trained(work_of(named, comm=comm, **values))  # type: ignore[arg-type]
+                        found[name + variant] = trained(work_of(named, comm=comm, **values))
         for kernels in ("native", "torch"):
             found = results[f"stop {kernels}"] = {}
             for name, named in strategies(with_kernels(CONFIGS["plain"], kernels), comm, 3):

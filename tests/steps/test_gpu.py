@@ -13,9 +13,9 @@ from ptrain.config import Config, ModelConfig, TrainConfig, build
 from ptrain.errors import DivergedError
 from ptrain.models.base import parameters_sha256
 from ptrain.native.upload import SLOTS, Upload
+from ptrain.run.train import train
 from ptrain.steps.graph import recorded
 from ptrain.steps.state import State
-from ptrain.verbs import train
 from tests.steps.test_device import find
 from tests.steps.work import CONFIGS, OPTIMIZERS, plan_of, step_of, with_step, work_of
 from tests.steps.work import train as train_steps
@@ -26,7 +26,7 @@ GPU = torch.device("cuda", 0)
 
 
 def evaluation(run_dir: Path, **values: object) -> dict[str, Any]:
-    train.run(build({"run_dir": str(run_dir), "device": "cuda", "report": False, **values}))
+    train(build({"run_dir": str(run_dir), "device": "cuda", "report": False, **values}))
     content: dict[str, Any] = json.loads((run_dir / "evaluation.json").read_text())
     return content
 

@@ -7,18 +7,21 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ptrain import config as configuration
+from ptrain.comm.table import SEVERAL
 from ptrain.config import Config
 from ptrain.console import Console, Progress
 from ptrain.data.plan import owned_shards
-from ptrain.data.sources import load
+from ptrain.data.sources.load import load
 from ptrain.errors import EXIT_DONE, ConfigError, LaunchError
+from ptrain.launch.child import ask
 from ptrain.launch.env import detect
 from ptrain.models.base import ALIGNMENT, aligned
 from ptrain.models.table import make_model
@@ -26,11 +29,9 @@ from ptrain.run.session import Session, open_session
 from ptrain.steps.exchange import Exchange
 from ptrain.steps.local import CONTROL
 from ptrain.sums.tree import plan_local_sum
+from ptrain.verbs.bench import BenchOptions
 from ptrain.verbs.bench.split import settler
-from ptrain.verbs.doctor.child import last_cause, last_json, run_limited
 
-LIBRARIES = {"mpi": "mpi4py", "horovod": "horovod", "torch": "torch"}
-"""Backends of several ranks and what must be installed for them."""
 FACTORS = {"1/16": 1 / 16, "1/4": 1 / 4, "1": 1.0, "4": 4.0, "16": 16.0}
 """Sizes, as multiples of the model's gradient."""
 MAX_BYTES = 2**30
@@ -40,38 +41,33 @@ SHARE = 20
 """Each size of each way takes one part in this many of --seconds, and at least three exchanges."""
 
 
-def run(config: Config, *, parameters: int | None, steps: int, seconds: float, time_limit: float, as_json: bool) -> int:
+def run(config: Config, options: BenchOptions) -> int:
     """Measure this job's backend where there are several ranks; from one process, start a job for each backend.
 
     Raises:
         InputError: the data or a flag is at fault, or no backend starts.
     """
     if detect(os.environ).size > 1 or config.run.backend != "auto":
-        with open_session(config.run, quiet=as_json) as session:
+        with open_session(config.run, quiet=options.json) as session:
             if session.comm.info.size == 1:
                 raise LaunchError(
                     f"bench comm with --backend {config.run.backend}: expected several ranks; add --ranks"
                 )
-            report = measure(session, config, parameters, steps, seconds)
-            _print(Console(session.comm.info.rank), report, as_json)
+            _print(Console(session.comm.info.rank), measure(session, config, options), options.json)
         return EXIT_DONE
-    console = Console(stream=sys.stderr if as_json else None)
-    if parameters is None:
-        parameters = gradient_length(config)
-    report = _every_backend(console, config, parameters, steps, seconds, time_limit)
-    _print(Console(), report, as_json)
+    _print(Console(), _every_backend(config, options), options.json)
     return EXIT_DONE
 
 
 def gradient_length(config: Config) -> int:
-    """Return the elements of the gradient of the configured network on the configured data."""
+    """Elements of the gradient of the configured network on the configured data."""
     dataset = load(config.data, config.train.seed)
     return make_model(config.model, dataset.num_features, dataset.num_classes).layout.length
 
 
-def _every_backend(
-    console: Console, config: Config, parameters: int, steps: int, seconds: float, time_limit: float
-) -> dict[str, Any]:
+def _every_backend(config: Config, options: BenchOptions) -> dict[str, Any]:
+    console = Console(stream=sys.stderr if options.json else None)
+    parameters = gradient_length(config) if options.parameters is None else options.parameters
     ranks = config.run.ranks or 2
     if ranks == 1:
         raise ConfigError("--ranks 1 for bench comm: expected 2 or more, one rank has nothing to exchange")
@@ -79,20 +75,18 @@ def _every_backend(
     with tempfile.TemporaryDirectory(prefix="ptrain-bench-") as folder:
         path = Path(folder) / "job.toml"
         configuration.write_toml(config, path)
-        with console.progress(len(LIBRARIES), "measuring", "backends") as progress:
-            for number, (backend, library) in enumerate(LIBRARIES.items()):
-                progress.update(number, backend)
-                if importlib.util.find_spec(library) is None:
-                    report["failed"][backend] = f"{library} is not installed"
+        flags = ["--config", str(path), "--ranks", str(ranks), "--json", "--parameters", str(parameters)]
+        flags += options.limits
+        with console.progress(len(SEVERAL), "measuring", "backends") as progress:
+            for number, (name, backend) in enumerate(SEVERAL.items()):
+                progress.update(number, name)
+                if importlib.util.find_spec(backend.package) is None:
+                    report["failed"][name] = f"{backend.package} is not installed"
                     continue
-                flags = ["--config", str(path), "--backend", backend, "--ranks", str(ranks), "--json"]
-                flags += ["--parameters", str(parameters), "--steps", str(steps), "--seconds", str(seconds)]
-                command = [sys.executable, "-m", "ptrain", "bench", "comm", *flags]
-                code, out, err = run_limited(command, time_limit)
-                found = last_json(out)
-                if code != 0 or found is None:
-                    limit = f"no answer within {time_limit:g} s"
-                    report["failed"][backend] = limit if code is None else last_cause(err) or f"exit code {code}"
+                command = ["-m", "ptrain", "bench", "comm", *flags, "--backend", name]
+                found, reason = ask(*command, time_limit=options.time_limit)
+                if found is None:
+                    report["failed"][name] = reason
                     continue
                 report["ways"] += found["ways"]
     if not report["ways"]:
@@ -101,9 +95,10 @@ def _every_backend(
     return report | {"recommended": recommend(report["ways"])}
 
 
-def measure(session: Session, config: Config, parameters: int | None, steps: int, seconds: float) -> dict[str, Any]:
+def measure(session: Session, config: Config, options: BenchOptions) -> dict[str, Any]:
     """The times of this job's backend: the ordered sum, and the backend's own sum."""
     size = session.comm.info.size
+    parameters = options.parameters
     if parameters is None:
         parameters = session.agreed(lambda: gradient_length(config))
     ways = {"ordered sum": "ordered", "allreduce": "allreduce"}
@@ -111,9 +106,15 @@ def measure(session: Session, config: Config, parameters: int | None, steps: int
     lengths = {name: length for name, length in lengths.items() if 4 * length <= MAX_BYTES}
     report: dict[str, Any] = {"ranks": size, "elements": parameters, "ways": [], "failed": {}}
     shards = max(config.train.shards, size)
+    owners = [owned_shards(shards, size, rank) for rank in range(size)]
+    local = plan_local_sum(shards, [[owners[session.comm.info.rank]]], merged=True)
+
+    def exchange(length: int, reduction: str) -> Exchange:
+        return Exchange(session.comm, owners, local, length, session.device, reduction)
+
     with session.console.progress(len(ways) * len(lengths), "measuring", "sizes") as progress:
         for way, reduction in ways.items():
-            sizes = _sizes(session, shards, lengths, reduction, steps, seconds / SHARE, progress)
+            sizes = _sizes(session, lengths, partial(exchange, reduction=reduction), options, progress)
             latency = sizes.pop(0)["seconds"]
             report["ways"].append(
                 {"backend": session.comm.name, "way": way, "latency_seconds": latency, "sizes": sizes}
@@ -123,29 +124,24 @@ def measure(session: Session, config: Config, parameters: int | None, steps: int
 
 def _sizes(
     session: Session,
-    shards: int,
-    lengths: dict[str, int],
-    reduction: str,
-    steps: int,
-    seconds: float,
+    lengths: Mapping[str, int],
+    exchange: Callable[[int], Exchange],
+    options: BenchOptions,
     progress: Progress,
 ) -> list[dict[str, Any]]:
     """The time of an exchange of each length."""
-    comm = session.comm
-    owners = [owned_shards(shards, comm.info.size, rank) for rank in range(comm.info.size)]
-    local = plan_local_sum(shards, [[owners[comm.info.rank]]], merged=True)
     found = []
     for done, (name, length) in enumerate(lengths.items()):
-        progress.update(done, f"{4 * length:,} bytes")
-        exchange = Exchange(comm, owners, local, length, session.device, reduction)
-        median = time_of(session, lambda: exchange(1, False), steps, seconds)  # noqa: B023, called before the next turn
-        bandwidth = 4 * length / median
-        found.append({"times": name, "bytes": 4 * length, "seconds": median, "bytes_per_second": bandwidth})
+        size = 4 * length
+        progress.update(done, f"{size:,} bytes")
+        once = partial(exchange(length), 1, False)
+        median = time_of(session, once, options.steps, options.seconds / SHARE)
+        found.append({"times": name, "bytes": size, "seconds": median, "bytes_per_second": size / median})
     return found
 
 
 def time_of(session: Session, task: Callable[[], object], steps: int, seconds: float) -> float:
-    """Return the median seconds of a collective task on the slowest rank, of at most ``steps`` or for ``seconds``."""
+    """The median seconds of a collective task on the slowest rank, of at most ``steps`` or for ``seconds``."""
     settle = settler(session.device)
     comm = session.comm
 
@@ -166,7 +162,7 @@ def time_of(session: Session, task: Callable[[], object], steps: int, seconds: f
 
 
 def recommend(ways: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The fastest way at the model's size that keeps the bits, on this machine and between machines."""
+    """The fastest way at the model's size that keeps the bits, on one machine and between machines."""
 
     def at_model(way: dict[str, Any]) -> float:
         return float(next((size["seconds"] for size in way["sizes"] if size["times"] == "1"), way["latency_seconds"]))

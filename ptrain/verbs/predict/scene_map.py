@@ -147,7 +147,6 @@ class _RowLoader:
         """Take neighbourhoods (h, w, side, side, bands), and where a chunk lies: row and columns."""
         self._around, self._missing, self._place = around, missing, place
         self._normalization = normalization.on(device)
-
         self._chunk = 0
 
     def select(self, epoch: int, index: int) -> None:

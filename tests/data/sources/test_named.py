@@ -10,7 +10,8 @@ import pytest
 from ptrain.config import DataConfig
 from ptrain.data import checks
 from ptrain.data.samples import DataSet
-from ptrain.data.sources import fashion_mnist, idx, load, torchvision_download
+from ptrain.data.sources import fashion_mnist, idx, torchvision_import
+from ptrain.data.sources.load import load
 from ptrain.errors import DataError
 
 
@@ -42,7 +43,7 @@ def test_digits_are_those_of_scikit_learn_with_every_fifth_for_the_test() -> Non
 
 def test_loading_digits_imports_neither_scikit_learn_nor_torch() -> None:
     program = (
-        "import sys; from ptrain.config import DataConfig; from ptrain.data.sources import load\n"
+        "import sys; from ptrain.config import DataConfig; from ptrain.data.sources.load import load\n"
         "load(DataConfig(), 0)\n"
         "print([name for name in ('sklearn', 'torch', 'scipy') if name in sys.modules])"
     )
@@ -148,7 +149,7 @@ def test_a_torchvision_whose_operators_do_not_load_still_downloads(tmp_path: Pat
     (package / "datasets.py").write_text(DATASETS)
     program = (
         f"import sys; sys.path.insert(0, {str(package.parent)!r}); from pathlib import Path\n"
-        "from ptrain.data.sources.torchvision_download import download\n"
+        "from ptrain.data.sources.torchvision_import import download\n"
         "print([download(name, Path(sys.argv[1])) for name in ('Given', 'Broken')])"
     )
     result = subprocess.run(
@@ -166,7 +167,7 @@ def test_a_torchvision_whose_operators_do_not_load_still_downloads(tmp_path: Pat
 def test_a_missing_torchvision_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
-    reason = torchvision_download.download("FashionMNIST", tmp_path)
+    reason = torchvision_import.download("FashionMNIST", tmp_path)
     assert reason == "torchvision, which could download it, is not installed"
 
 
