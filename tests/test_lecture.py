@@ -8,7 +8,7 @@ import torch
 
 from ptrain.config import build
 from ptrain.models.losses import squared_error_
-from ptrain.optimizers.base import Slice
+from ptrain.optimizers.base import Vectors
 from ptrain.optimizers.rules import update_
 from ptrain.run.train import train
 
@@ -23,7 +23,7 @@ def test_backpropagation_by_hand() -> None:
         difference = (w * x - target).view(1, 1, 1)
         squared_error_(difference, torch.ones(1, 1), row_losses)
         gradient = difference.view(1) * x
-        update_(config, 0.1, number, Slice(parameters=w, gradient=gradient, decay=None, scratch=scratch))
+        update_(config, 0.1, number, Vectors(parameters=w, gradient=gradient, decay=None, scratch=scratch))
 
     for number, expected in enumerate([0.59, 0.4745, 0.410975, 0.37603625, 0.3568199375]):
         step(number)

@@ -3,7 +3,6 @@
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -52,7 +51,7 @@ class Gatherer:
         self._indices = np.zeros(0, np.int64)
         if resident is None:
             resident = device.type == "cuda" and _fits(samples, device)
-        self._stored: _Stored | None = None
+        self._stored: _HostRows | _ResidentRows | None = None
         if resident:
             self._stored = _ResidentRows(samples, total, device)
         elif not (self._on_cpu and _is_simple(samples) and native.instruction_set() is not None):
@@ -117,23 +116,6 @@ def _is_simple(samples: Samples) -> bool:
     return all(part.flags.c_contiguous and part.flags.aligned and part.dtype.isnative for part in (features, labels))
 
 
-class _Stored(Protocol):
-    """Takes rows of samples, in their stored type, into buffers on the device."""
-
-    features: Tensor
-    """Stored features (total, F)."""
-    labels: Tensor
-    """int64 (total,)."""
-    count: Tensor
-    """How many of the rows were selected: a scalar."""
-
-    def select(self, indices: NDArray[np.int64]) -> None:
-        """Choose the samples of the first rows: the host's part."""
-
-    def collect(self, rows: slice) -> None:
-        """Bring those of some of the rows into the buffers: on another device than the CPU, its own part."""
-
-
 class _HostRows:
     """Takes rows from host memory or from a mapped file; to a GPU they are then copied in their stored type."""
 
@@ -144,8 +126,10 @@ class _HostRows:
         self._plain = flags.c_contiguous and flags.aligned and self._features.dtype.isnative
         stored = _torch_type(samples.features.dtype)
         self.features = torch.zeros((total, self._features.shape[1]), dtype=stored, device=device)
+        """What was taken, in its stored type: (total, F)."""
         numbers = torch.zeros(total + 1, dtype=torch.int64, device=device)
         self.labels, self.count = numbers[:total], numbers[total]
+        """Its labels, (total,), and how many of the rows were selected."""
         self._upload = Upload([self.features, numbers])
         self._host = [tensor.numpy() for tensor in self._upload.fill()]
         self._indices = np.zeros(0, np.int64)
@@ -177,7 +161,7 @@ class _HostRows:
 
 
 class _ResidentRows:
-    """Takes rows from a copy of all samples on the device."""
+    """Takes rows from a copy of all samples on the device, into buffers like those of _HostRows."""
 
     def __init__(self, samples: Samples, total: int, device: torch.device) -> None:
         stored, self._all_labels = _copy_to(samples, device)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
@@ -27,33 +26,13 @@ class LayerBuffers:
     """Receives the derivative by f(z), which becomes the one by z."""
 
 
-class Layer(Protocol):
-    """One layer of a block."""
-
-    buffers: LayerBuffers
-    fuses: bool
-    """Whether its product applies the activation, which is relu; the layer above then applies the derivative."""
-
-    def forward(self, source: ShardBuffer) -> list[Operation]:
-        """Fill ``out`` from the layer's input."""
-
-    def derive(self) -> list[Operation]:
-        """Turn ``grad`` into the derivative by z."""
-
-    def gradients(
-        self, source: ShardBuffer, of_weight: torch.Tensor, of_bias: torch.Tensor | None, merges: Sequence[int] | None
-    ) -> list[Operation]:
-        """Fill the gradients of weight (sums, inputs, outputs) and bias (sums, outputs); see ``Training``."""
-
-    def below(self, lower: "Layer") -> Operation:
-        """Fill the ``grad`` of the layer that gives this one's input."""
-
-
 class NativeLayer:
     """With ptrain's kernels, whose products apply relu, and its derivative to the gradient that they hand down."""
 
     def __init__(self, buffers: LayerBuffers, function: Function, fuses: bool):
-        self.buffers, self.fuses, self._function = buffers, fuses, function
+        self.buffers, self._function = buffers, function
+        self.fuses = fuses
+        """Whether its product applies the activation, which is relu; the layer above then applies the derivative."""
 
     def forward(self, source: ShardBuffer) -> list[Operation]:
         """Fill ``out`` from the layer's input."""
@@ -75,7 +54,7 @@ class NativeLayer:
         operations: list[Operation] = [native.weight_gradient(source.view, grad, merges, of_weight)]
         return operations if of_bias is None else [*operations, native.column_sums(grad, merges, of_bias)]
 
-    def below(self, lower: Layer) -> Operation:
+    def below(self, lower: "Layer") -> Operation:
         """Fill the ``grad`` of the layer below."""
         gate = lower.buffers.out.view if lower.fuses else None
         b = self.buffers
@@ -120,7 +99,7 @@ class TorchLayer:
         operations: list[Operation] = [lambda: product(left, right, of_weight)]
         return operations if of_bias is None else [*operations, lambda: torch.sum(grad.view, dim=1, out=of_bias)]
 
-    def below(self, lower: Layer) -> Operation:
+    def below(self, lower: "Layer") -> Operation:
         """Fill the ``grad`` of the layer below."""
         grad, target = (self._half_grad or self.buffers.grad).view, lower.buffers.grad
         down, weight = Product(self._precision, target.dense), self.buffers.weight.t()
@@ -131,3 +110,6 @@ def _derive(buffers: LayerBuffers, function: Function) -> list[Operation]:
     if function.is_identity:
         return []
     return [lambda: function.backward_(buffers.grad.flat, buffers.total.flat, buffers.out.flat)]
+
+
+Layer = NativeLayer | TorchLayer

@@ -3,21 +3,21 @@
 import torch
 
 from ptrain.config import OptimizerConfig
-from ptrain.optimizers.base import Optimizer, Slice
+from ptrain.optimizers.base import Optimizer, Vectors
 
 
-def _sgd(config: OptimizerConfig, rate: float, step: int, part: Slice) -> None:
+def _sgd(config: OptimizerConfig, rate: float, step: int, part: Vectors) -> None:
     part.parameters.sub_(torch.mul(part.gradient, rate, out=part.scratch))
 
 
-def _momentum(config: OptimizerConfig, rate: float, step: int, part: Slice) -> None:
+def _momentum(config: OptimizerConfig, rate: float, step: int, part: Vectors) -> None:
     """V = μ v + g, p -= η v."""
     velocity = part.state["velocity"]
     velocity.mul_(config.momentum).add_(part.gradient)
     part.parameters.sub_(torch.mul(velocity, rate, out=part.scratch))
 
 
-def _nesterov(config: OptimizerConfig, rate: float, step: int, part: Slice) -> None:
+def _nesterov(config: OptimizerConfig, rate: float, step: int, part: Vectors) -> None:
     """The same v, p -= η (g + μ v): Sutskever et al., ICML 2013, in the form that evaluates the gradient at p."""
     velocity, gradient = part.state["velocity"], part.gradient
     velocity.mul_(config.momentum).add_(gradient)
@@ -25,7 +25,7 @@ def _nesterov(config: OptimizerConfig, rate: float, step: int, part: Slice) -> N
     part.parameters.sub_(gradient.mul_(rate))
 
 
-def _adam(config: OptimizerConfig, rate: float, step: int, part: Slice) -> None:
+def _adam(config: OptimizerConfig, rate: float, step: int, part: Vectors) -> None:
     """Kingma and Ba, ICLR 2015; with decoupled weight decay Loshchilov and Hutter, ICLR 2019."""
     gradient, scratch = part.gradient, part.scratch
     first, second = part.state["first_moment"], part.state["second_moment"]
@@ -57,7 +57,7 @@ def corrected(config: OptimizerConfig, rate: float, step: int) -> tuple[float, f
     return rate / (1.0 - config.beta1 ** (step + 1)), 1.0 - config.beta2 ** (step + 1)
 
 
-def update_(config: OptimizerConfig, rate: float, step: int, part: Slice) -> None:
+def update_(config: OptimizerConfig, rate: float, step: int, part: Vectors) -> None:
     """Apply one update in place, weight decay included. ``step`` counts from 0."""
     rule = OPTIMIZERS[config.optimizer]
     if part.decay is not None:

@@ -3,8 +3,8 @@
 Their bits differ for adam and adamw: torch's square root is not always the nearest number.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import dataclasses
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,21 +12,8 @@ from numpy.typing import NDArray
 
 from ptrain import native
 from ptrain.config import OptimizerConfig
-from ptrain.optimizers.base import Slice
+from ptrain.optimizers.base import Vectors
 from ptrain.optimizers.rules import corrected, update_
-
-
-@dataclass(frozen=True, kw_only=True)
-class Vectors:
-    """What an update reads and changes, each (length,)."""
-
-    parameters: torch.Tensor
-    state: Mapping[str, torch.Tensor]
-    """The vectors of the optimizer."""
-    decay: torch.Tensor | None
-    """weight_decay where a weight lies, or None."""
-    gradient: torch.Tensor
-    """The mean gradient, which is left as it is."""
 
 
 class CompiledUpdate:
@@ -45,10 +32,8 @@ class CompiledUpdate:
         self._config = config
         numbers = {name: getattr(config, name) for name in ("momentum", "beta1", "beta2", "epsilon")}
         self.operations: list[native.Call] = []
-        for part in slices:
-            moments = [vector[part] for vector in vectors.state.values()]
-            decay = None if vectors.decay is None else vectors.decay[part]
-            tensors = (vectors.parameters[part], vectors.gradient[part], decay, moments)
+        for own in map(vectors.cut, slices):
+            tensors = (own.parameters, own.gradient, own.decay, list(own.state.values()))
             self.operations.append(native.update(config.optimizer, *tensors, numbers, flags))
 
     def select(self, factor: float | torch.Tensor, rate: float, step: int) -> None:
@@ -63,30 +48,23 @@ class TorchUpdate:
     """An update whose ``operations``, a slice each, are torch's; the host does not wait for any of them."""
 
     def __init__(self, config: OptimizerConfig, vectors: Vectors, slices: Sequence[slice]):
-        self._config, self._vectors = config, vectors
-        self._scratch, self._own = (torch.zeros_like(vectors.parameters) for _ in ("scratch", "gradient"))
+        self._config = config
         self._factor: float | torch.Tensor = 1.0
         self._rate, self._step = 0.0, 0
-        self.operations: list[Callable[[], None]] = [self._bind(part) for part in slices]
+        own, scratch = (torch.zeros_like(vectors.parameters) for _ in ("gradient", "scratch"))
+        copied = dataclasses.replace(vectors, gradient=own, scratch=scratch)
+        self.operations: list[Callable[[], None]] = [
+            self._bind(vectors.gradient[part], copied.cut(part)) for part in slices
+        ]
 
     def select(self, factor: float | torch.Tensor, rate: float, step: int) -> None:
         """Let the operations be those of this step, with ``factor`` times the gradient."""
         self._factor, self._rate, self._step = factor, rate, step
 
-    def _bind(self, part: slice) -> Callable[[], None]:
-        vectors = self._vectors
-        gradient, own = vectors.gradient[part], self._own[part]
-        cut = Slice(
-            parameters=vectors.parameters[part],
-            gradient=own,
-            decay=None if vectors.decay is None else vectors.decay[part],
-            scratch=self._scratch[part],
-            state={name: vector[part] for name, vector in vectors.state.items()},
-        )
-
+    def _bind(self, gradient: torch.Tensor, part: Vectors) -> Callable[[], None]:
         def update() -> None:
-            torch.mul(gradient, self._factor, out=own)
-            update_(self._config, self._rate, self._step, cut)
+            torch.mul(gradient, self._factor, out=part.gradient)
+            update_(self._config, self._rate, self._step, part)
 
         return update
 

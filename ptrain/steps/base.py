@@ -9,8 +9,8 @@ import torch
 from ptrain.comm.base import Communicator
 from ptrain.config import Config
 from ptrain.models.base import Kernels, Loader, Model, Parameters
+from ptrain.optimizers.base import Vectors
 from ptrain.optimizers.schedules import learning_rate
-from ptrain.optimizers.update import Vectors
 from ptrain.steps.state import State
 
 Heartbeat = Callable[[str, bool], None]

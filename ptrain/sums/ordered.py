@@ -5,7 +5,7 @@ holds the leaves from start on, as many of its size as there are. A node beyond 
 has only a left child is that child, with no addition of zero.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -22,7 +22,7 @@ ALIGNMENT = 16
 
 
 def subtrees(start: int, stop: int, shards: int) -> list[Node]:
-    """Return the largest subtrees that make up leaves start .. stop-1 of a tree over ``shards`` leaves, in order.
+    """The largest subtrees that make up leaves start .. stop-1 of a tree over ``shards`` leaves, in order.
 
     A subtree that the end of the tree cuts off counts as whole, so all leaves together are one subtree.
     """
@@ -38,12 +38,12 @@ def subtrees(start: int, stop: int, shards: int) -> list[Node]:
 
 
 def tree_size(shards: int) -> int:
-    """Return the size of the whole tree's root: the smallest power of two that is not below ``shards``."""
+    """The size of the whole tree's root: the smallest power of two that is not below ``shards``."""
     return 1 << (shards - 1).bit_length()
 
 
 def plan_additions(nodes: Sequence[Node], shards: int) -> tuple[list[tuple[int, int]], list[tuple[Node, int]]]:
-    """Return which of the subtrees to add to which, in tree order, and what is left.
+    """Which of the subtrees to add to which, in tree order, and what is left.
 
     nodes: disjoint, sorted by start. The first list holds (i, j): ``sum[i] += sum[j]``; the second the remaining
     subtrees with the index i of their sum. All leaves together leave one, the root, with index 0.
@@ -66,17 +66,8 @@ def plan_additions(nodes: Sequence[Node], shards: int) -> tuple[list[tuple[int, 
     return additions, current
 
 
-def merge_(pieces: Iterable[Piece], shards: int) -> list[Piece]:
-    """Add sums of sibling subtrees in place, left += right, bottom up, and return what is left, in order."""
-    ordered = sorted(pieces, key=lambda piece: piece[0])
-    additions, rest = plan_additions([(start, size) for start, size, _ in ordered], shards)
-    for left, right in additions:
-        ordered[left][2].add_(ordered[right][2])
-    return [(start, size, ordered[index][2]) for (start, size), index in rest]
-
-
 def padded_length(length: int, size: int) -> int:
-    """Return the length of a vector that can be cut into ``size`` equal slices of whole 64-byte lines."""
+    """The length of a vector that can be cut into ``size`` equal slices of whole 64-byte lines."""
     slice_length = -(-length // size)
     return -(-slice_length // ALIGNMENT) * ALIGNMENT * size
 
@@ -130,7 +121,7 @@ class OrderedSum:
         self._slice = sums[rest[0][1]]
 
     def __call__(self, partials: Sequence[Piece]) -> torch.Tensor:
-        """Return the sum over all leaves. partials: those of ``self.nodes``, in order; result: (length,).
+        """The sum over all leaves. partials: those of ``self.nodes``, in order; result: (length,).
 
         The result is a buffer of this object, or with one rank the partial sum itself; the next call overwrites it.
         """
@@ -147,7 +138,7 @@ class OrderedSum:
         return self._result.view(-1)[: self.length]
 
     def _to_send(self, partials: Sequence[Piece]) -> torch.Tensor:
-        """Return the slices of the partial sums by receiver: (size, rows, slice)."""
+        """The slices of the partial sums by receiver: (size, rows, slice)."""
         size, rows, slice_length = self._send.shape
         if rows == 1 and partials[0][2].numel() == self.padded_length:
             return partials[0][2].view(self._send.shape)

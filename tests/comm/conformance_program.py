@@ -17,7 +17,8 @@ import torch
 from ptrain.comm.base import Communicator, Op
 from ptrain.comm.select import create
 from ptrain.launch.env import detect
-from ptrain.sums.ordered import OrderedSum, merge_
+from ptrain.sums.ordered import OrderedSum
+from tests.sums.merging import merge_
 
 DTYPES = (torch.float32, torch.float64, torch.int64, torch.uint8)
 OPS: tuple[Op, ...] = ("sum", "min", "max")

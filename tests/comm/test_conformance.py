@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from ptrain.sums.ordered import merge_
 from tests.comm.conformance_program import DTYPES, OPS, SHARDS, leaf
 from tests.ranks import run_group, run_ranks
+from tests.sums.merging import merge_
 
 WORLDS = [("single", 1), *((backend, ranks) for backend in ("mpi", "torch", "horovod") for ranks in (1, 2, 3))]
 

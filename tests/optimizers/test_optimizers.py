@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ptrain.config import OptimizerConfig
-from ptrain.optimizers.base import Slice
+from ptrain.optimizers.base import Vectors
 from ptrain.optimizers.rules import OPTIMIZERS, update_
 from ptrain.optimizers.schedules import learning_rate
 
@@ -34,7 +34,7 @@ def test_ten_updates_are_those_of_torch(name: str) -> None:
         gradient = torch.randn(50, generator=generator)
         theirs.grad = gradient.clone()
         reference.step()
-        part = Slice(
+        part = Vectors(
             parameters=ours,
             gradient=gradient,
             decay=torch.full((50,), 0.01),
@@ -57,7 +57,7 @@ def test_an_update_in_slices_has_the_same_bits(name: str) -> None:
         decay, scratch = torch.full((length,), 0.2), torch.zeros(length)
         for start, stop in itertools.pairwise(cuts):
             cut = slice(start, stop)
-            part = Slice(
+            part = Vectors(
                 parameters=copies["p"][cut],
                 gradient=copies["g"][cut],
                 decay=decay[cut],

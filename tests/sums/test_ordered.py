@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptrain.comm.base import Communicator, Op, RankInfo
-from ptrain.sums.ordered import OrderedSum, Piece, merge_, padded_length, plan_additions, subtrees, tree_size
+from ptrain.sums.ordered import OrderedSum, Piece, padded_length, plan_additions, subtrees, tree_size
+from tests.sums.merging import merge_
 
 
 def owners(shards: int, size: int) -> list[range]:
