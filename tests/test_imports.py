@@ -37,12 +37,12 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "data.permutation": (),
     "data.plan": (),
     "data": (*BASE, "native", "data"),
-    "evaluation": ("errors", "files", "evaluation"),
+    "evaluation": ("errors", "console", "files", "evaluation"),
     "report": (*BASE, "console", "evaluation", "report"),
     "slurm": ("errors", "slurm"),
     "run": (
         *(*BASE, "console", "launch.env", "native", "comm", "sums", "optimizers", "models", "steps", "data"),
-        *("evaluation", "report.images", "run"),
+        *("evaluation", "run"),
     ),
     "verbs": (
         *(*BASE, "console", "launch", "native", "comm", "sums", "models", "steps", "data", "evaluation", "report"),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ptrain.console import Console
 from ptrain.errors import RunDirectoryError
 from ptrain.evaluation.intervals import Z95
 from ptrain.files import write_file
@@ -44,6 +45,16 @@ def evaluation_tables(summary: Mapping[str, Any]) -> list[Table]:
     if summary.get("area_weighted"):
         tables.append(_area_table(summary["area_weighted"]))
     return tables
+
+
+def show(console: Console, summary: Mapping[str, Any]) -> None:
+    """Print the tables of a summary."""
+    for table in evaluation_tables(summary):
+        console.say()
+        console.table(table.columns, table.rows, table.title)
+        for note in table.notes:
+            console.say(note)
+    console.say()
 
 
 def _area_table(weighted: Mapping[str, Any]) -> Table:

@@ -10,8 +10,7 @@ from ptrain.evaluation.files import read_areas, read_judged
 from ptrain.evaluation.mergeable import count_samples, summarise_counts
 from ptrain.evaluation.ranking import add_ranking
 from ptrain.evaluation.ratios import Absent
-from ptrain.evaluation.table import write_files
-from ptrain.run.tables import show
+from ptrain.evaluation.table import show, write_files
 
 
 def run(
