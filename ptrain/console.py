@@ -72,9 +72,11 @@ class Console:
         return GrowingTable(self, columns)
 
     @contextlib.contextmanager
-    def progress(self, total: int, description: str, unit: str = "steps", completed: int = 0) -> Iterator["Progress"]:
+    def progress(
+        self, total: int, description: str, unit: str = "steps", completed: int = 0
+    ) -> Iterator["ProgressLine"]:
         """Show how far a piece of work is; it starts at ``completed`` of ``total``. The bar is gone at the end."""
-        progress = Progress(self, total, description, unit, completed)
+        progress = ProgressLine(self, total, description, unit, completed)
         try:
             yield progress
         finally:
@@ -153,7 +155,7 @@ class GrowingTable:
         self._console.say(_line(cells, self._widths, self._right))
 
 
-class Progress:
+class ProgressLine:
     """How far a piece of work is."""
 
     def __init__(self, console: Console, total: int, description: str, unit: str, completed: int) -> None:

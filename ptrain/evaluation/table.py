@@ -16,7 +16,7 @@ UNDEFINED = "–"  # noqa: RUF001, an en dash: what a person expects in a table
 METRICS = ("precision", "recall", "f1", "specificity", "iou")
 
 
-class Table(NamedTuple):
+class TextTable(NamedTuple):
     """Plain text, cell by cell."""
 
     title: str
@@ -25,7 +25,7 @@ class Table(NamedTuple):
     notes: list[str]
 
 
-def evaluation_tables(summary: Mapping[str, Any]) -> list[Table]:
+def evaluation_tables(summary: Mapping[str, Any]) -> list[TextTable]:
     """Return the table of the classes and the table of the totals of a summary, with 4 decimals.
 
     The summary is what ``summarise`` returns. Undefined values are an en dash, explained in the notes.
@@ -39,8 +39,10 @@ def evaluation_tables(summary: Mapping[str, Any]) -> list[Table]:
     if any(UNDEFINED in row for row in [*classes, *totals]):
         notes.append(f"{UNDEFINED} undefined (0/0)")
     tables = [
-        Table("Classes", ["class", "support", "precision (UA)", "recall (CA)", "F1"], classes, []),
-        Table(f"Totals over {summary['num_samples']:,} samples", ["score", "value", "95 % interval"], totals, notes),
+        TextTable("Classes", ["class", "support", "precision (UA)", "recall (CA)", "F1"], classes, []),
+        TextTable(
+            f"Totals over {summary['num_samples']:,} samples", ["score", "value", "95 % interval"], totals, notes
+        ),
     ]
     if summary.get("area_weighted"):
         tables.append(_area_table(summary["area_weighted"]))
@@ -57,7 +59,7 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
     console.say()
 
 
-def _area_table(weighted: Mapping[str, Any]) -> Table:
+def _area_table(weighted: Mapping[str, Any]) -> TextTable:
     """Return the area-weighted accuracies and the estimated areas, each with half the width of its interval."""
 
     def with_error(row: Mapping[str, Any], name: str) -> str:
@@ -75,7 +77,7 @@ def _area_table(weighted: Mapping[str, Any]) -> Table:
     ]
     columns = ["class", "mapped area", "estimated area", "user's accuracy", "producer's accuracy"]
     title = f"Weighted by area: overall accuracy {with_error(weighted, 'overall_accuracy')}"
-    return Table(title, columns, rows, ["± half of the 95 % interval (Olofsson et al. 2014)"])
+    return TextTable(title, columns, rows, ["± half of the 95 % interval (Olofsson et al. 2014)"])
 
 
 def total_scores(summary: Mapping[str, Any]) -> list[tuple[str, float | None, list[float] | None]]:

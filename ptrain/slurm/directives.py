@@ -3,7 +3,7 @@
 import re
 
 from ptrain.errors import ConfigError
-from ptrain.slurm.request import Request, Training, log_name, ranks_per_node, requeue
+from ptrain.slurm.request import JobRequest, TrainCommand, log_name, ranks_per_node, requeue
 from ptrain.slurm.site import Site
 from ptrain.slurm.words import directive_path, directive_value
 
@@ -22,7 +22,7 @@ _OWN = {
 """Options of sbatch that have a flag of ours, which checks them."""
 
 
-def directives(site: Site, request: Request, training: Training) -> list[str]:
+def directives(site: Site, request: JobRequest, training: TrainCommand) -> list[str]:
     """Return the options of sbatch in the order of the script."""
     ranks = ranks_per_node(site, request)
     chosen = {
@@ -66,7 +66,7 @@ def directive_key(name: str) -> str:
     return name
 
 
-def _cpus_per_rank(site: Site, request: Request) -> int:
+def _cpus_per_rank(site: Site, request: JobRequest) -> int:
     if request.cpus_per_rank is not None:
         return positive("--cpus-per-rank", request.cpus_per_rank)
     if site.node.cpus is not None:

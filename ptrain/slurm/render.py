@@ -7,7 +7,7 @@ from typing import Any
 from ptrain.errors import ConfigError
 from ptrain.slurm import site as slurm_site
 from ptrain.slurm.directives import directives, positive
-from ptrain.slurm.request import Request, Training, ranks_per_node, requeue
+from ptrain.slurm.request import JobRequest, TrainCommand, ranks_per_node, requeue
 from ptrain.slurm.site import Site
 from ptrain.slurm.words import directive_value, expandable, grouped, one_line, words
 
@@ -18,7 +18,7 @@ _REFUSED = {
 }
 
 
-def render(site: Site, request: Request, training: Training, command: Sequence[str]) -> str:
+def render(site: Site, request: JobRequest, training: TrainCommand, command: Sequence[str]) -> str:
     """Return the text of the job script.
 
     ``command`` is the command line that asked for it, for a comment. Nothing is read but the template. Raises
@@ -41,7 +41,7 @@ def render(site: Site, request: Request, training: Training, command: Sequence[s
     return text
 
 
-def _context(site: Site, request: Request, training: Training, command: Sequence[str]) -> dict[str, Any]:
+def _context(site: Site, request: JobRequest, training: TrainCommand, command: Sequence[str]) -> dict[str, Any]:
     """Return what the template may use: numbers, our own texts, and words that are quoted already."""
     for word in (*command, *training.argv):
         one_line("the argument", word)
@@ -106,7 +106,7 @@ def _activate(venv: str) -> str:
     return words(path if "/" in venv else f"./{path}")
 
 
-def _srun(site: Site, request: Request) -> str:
+def _srun(site: Site, request: JobRequest) -> str:
     options = list(site.launch.options)
     if ranks_per_node(site, request) == site.node.ranks:
         options += site.launch.whole_node_options

@@ -72,7 +72,7 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class JobSettings:
     """What happens around a job."""
 
     time: str = "01:00:00"
@@ -100,7 +100,7 @@ class Site:
     launch: Launch = field(default_factory=Launch)
     software: Software = field(default_factory=Software)
     network: Network = field(default_factory=Network)
-    job: Job = field(default_factory=Job)
+    job: JobSettings = field(default_factory=JobSettings)
     environment: dict[str, str] = field(default_factory=dict)
     """Variables of the job; $NAME is expanded when the job runs."""
     rank_environment: dict[str, str] = field(default_factory=dict)

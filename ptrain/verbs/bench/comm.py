@@ -15,9 +15,9 @@ import torch
 
 from ptrain import config as configuration
 from ptrain.config import Config
-from ptrain.console import Console, Progress
+from ptrain.console import Console, ProgressLine
 from ptrain.data.plan import owned_shards
-from ptrain.data.sources import load
+from ptrain.data.sources.load import load
 from ptrain.errors import EXIT_DONE, ConfigError, LaunchError
 from ptrain.launch.env import detect
 from ptrain.models.mlp import ALIGNMENT, aligned, layout_of
@@ -138,7 +138,7 @@ def _sizes(
     reduction: str,
     steps: int,
     seconds: float,
-    progress: Progress,
+    progress: ProgressLine,
 ) -> list[dict[str, Any]] | str:
     """Return the time of an exchange of each length, or why there is no shared memory."""
     comm = session.comm

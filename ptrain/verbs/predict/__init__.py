@@ -14,7 +14,8 @@ from ptrain.data.checks import check_finite
 from ptrain.data.loader import EvaluationLoader
 from ptrain.data.plan import owned_shards
 from ptrain.data.samples import Samples, Split
-from ptrain.data.sources import parse, read_unlabelled
+from ptrain.data.sources.load import read_unlabelled
+from ptrain.data.sources.table import parse
 from ptrain.data.store.converted import Watch
 from ptrain.errors import EXIT_DONE, DataError
 from ptrain.models.inference import CHUNK_ROWS, ChunkResult, Inference
@@ -70,7 +71,7 @@ def run(
 
 def _is_map(spec: str, out: str, trained: Trained) -> bool:
     """Return whether the input is a scene, whose map is written; raises DataError where input and --out differ."""
-    kind = parse(spec)[0]
+    kind = parse(spec)[0].name
     is_scene = kind == "scene" or (kind == "mat" and (trained.schema or {}).get("kind") == "scene")
     wants_map = Path(out).suffix in MAP_SUFFIXES
     if is_scene and not wants_map:

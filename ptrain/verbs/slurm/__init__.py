@@ -13,6 +13,7 @@ from typing import Any
 from ptrain import config
 from ptrain.config import Config
 from ptrain.console import Console
+from ptrain.data.sources.table import file_of
 from ptrain.errors import EXIT_DONE, ConfigError
 from ptrain.files import write_file
 from ptrain.slurm import checks as slurm_checks
@@ -21,7 +22,7 @@ from ptrain.slurm import render as slurm
 from ptrain.slurm import site as slurm_site
 from ptrain.slurm import sweep as slurm_sweep
 from ptrain.slurm.directives import directives
-from ptrain.slurm.request import Request, Training, log_name, ranks_per_node
+from ptrain.slurm.request import JobRequest, TrainCommand, log_name, ranks_per_node
 from ptrain.slurm.site import Site
 from ptrain.verbs.slurm import jobs as slurm_jobs
 
@@ -78,7 +79,7 @@ def run(
 
 def plan(
     options: dict[str, Any], configure: Configure, train_argv: list[str], *, fresh: bool
-) -> tuple[Site, Request, Training]:
+) -> tuple[Site, JobRequest, TrainCommand]:
     """Return the site, the request and the training that the flags describe.
 
     ``fresh``: without --run-dir the job gets a run directory with the time in its name.
@@ -96,7 +97,7 @@ def plan(
         raise ConfigError("--venv with --image: expected one of the two")
     _choice("launcher", options["launcher"], ["srun", "mpirun"])
     _choice("requeue", options["requeue"], ["requeue", "successor", "off"])
-    request = Request(
+    request = JobRequest(
         directives=tuple(extra.items()),
         modules=tuple(options["module"]),
         venv=_home(options["venv"]),
@@ -116,7 +117,7 @@ def plan(
     return (
         site,
         request,
-        Training(
+        TrainCommand(
             argv=tuple(train_argv),
             run_dir=settings.run.run_dir or f"runs/{request.job_name}{stamp}",
             shards=min(shards),
@@ -128,8 +129,6 @@ def plan(
     )
 
 
-_SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5", ".hdf5", ".mat", ".zarr", ".tif", ".tiff")
-"""Of files that may be given without a folder in front."""
 _SAME = (
     "nodes",
     "ranks_per_node",
@@ -147,7 +146,7 @@ _SAME = (
 
 
 def submit(
-    console: Console, site: Site, request: Request, training: Training, settings: Config, script_text: str
+    console: Console, site: Site, request: JobRequest, training: TrainCommand, settings: Config, script_text: str
 ) -> None:
     """Check what can be checked, write the script into the run directory, submit it and say where things are."""
     run_dir = Path(training.run_dir)
@@ -178,17 +177,8 @@ def data_paths(settings: Config) -> list[tuple[str, str]]:
     """Return the flags and paths of a configuration that name files: (flag, path)."""
     data = settings.data
     named = {"--labels": data.labels, "--test-data": data.test_data, "--test-labels": data.test_labels}
-    if os.sep in _file_of(data.data) or Path(_file_of(data.data)).suffix in _SUFFIXES:
-        named["--data"] = data.data
-    return [(flag, _file_of(spec)) for flag, spec in named.items() if spec is not None]
-
-
-def _file_of(spec: str) -> str:
-    """Return the path in KIND:PATH, or in FILE:/place/inside."""
-    if os.path.exists(spec):
-        return spec
-    kind, _, rest = spec.partition(":")
-    return (rest if rest and kind.replace("-", "").isalnum() else spec).partition(":/")[0]
+    paths = {flag: file_of(spec) or spec for flag, spec in named.items() if spec is not None}
+    return [*paths.items(), *(("--data", path) for path in [file_of(data.data)] if path is not None)]
 
 
 def sites(console: Console, name: str | None, as_json: bool) -> None:
