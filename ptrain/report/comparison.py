@@ -17,7 +17,7 @@ from ptrain.report.words import number, score, shown
 SIGNIFICANT = 0.05
 
 
-class Row(NamedTuple):
+class ScoreRow(NamedTuple):
     """One score of all runs."""
 
     name: str
@@ -61,19 +61,19 @@ def same_data(runs: Sequence[RunRecord]) -> bool:
     return len({tuple(one.get(key) for key in keys) for one in found}) == 1 and len(supports) == 1
 
 
-def score_rows(runs: Sequence[RunRecord], *, mark: bool) -> list[Row]:
+def score_rows(runs: Sequence[RunRecord], *, mark: bool) -> list[ScoreRow]:
     """Return the scores of all runs; ``mark``: say which is best, where they differ."""
     rows = []
     for name, path, sign in _SCORES:
         values = [_find(run.evaluation, path) for run in runs]
         if any(value is not None for value in values):
-            rows.append(Row(name, [score(value) for value in values], _best(values, sign) if mark else _none(runs)))
+            rows.append(ScoreRow(name, [score(value) for value in values], _best(values, sign) if mark else _none(runs)))
     for name, measured in (
         ("training time (s)", [run.seconds or None for run in runs]),
         ("samples per second", [run.samples_per_second for run in runs]),
     ):
         if any(value is not None for value in measured):
-            rows.append(Row(name, [number(value) for value in measured], _none(runs)))
+            rows.append(ScoreRow(name, [number(value) for value in measured], _none(runs)))
     return rows
 
 
