@@ -68,7 +68,7 @@ class Console:
         self._write("\n".join(lines) + "\n", self.stream)
 
     def growing_table(self, columns: Sequence[str]) -> "GrowingTable":
-        """Return a table that prints its rows one by one, as they are added."""
+        """A table that prints its rows one by one, as they are added."""
         return GrowingTable(self, columns)
 
     @contextlib.contextmanager
@@ -193,7 +193,7 @@ class ProgressLine:
             console.say(f"{self._description}: {', '.join(figures)}")
 
     def _bar(self, completed: int, figures: str) -> str:
-        """Return one line that is shorter than the terminal is wide, so that it can be drawn over."""
+        """One line that is shorter than the terminal is wide, so that it can be drawn over."""
         from rich.progress_bar import ProgressBar
 
         room = self._console.width - 1
@@ -207,7 +207,7 @@ class ProgressLine:
 
 
 def shown(value: Any) -> str:
-    """Return a value as text for people: four decimals where they say something, thousands separated, - for None."""
+    """A value as text for people: four decimals where they say something, thousands separated, - for None."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -222,7 +222,7 @@ def shown(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as ``0:07``, ``12:34`` or ``3:07:00``."""
+    """Seconds as ``0:07``, ``12:34`` or ``3:07:00``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

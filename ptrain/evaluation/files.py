@@ -76,7 +76,7 @@ def read_judged(predictions: Path, labels: Path) -> Judged:
 
 
 def _numbers(column: ClassColumn, names: Sequence[str]) -> NDArray[np.int64]:
-    """Return the place of each class among the names."""
+    """The place of each class among the names."""
     places = {name: place for place, name in enumerate(names)}
     values, inverse = np.unique(column.classes, return_inverse=True)
     if values.dtype.kind == "i" and not any(name.isdecimal() for name in names):
@@ -152,7 +152,7 @@ def _read_csv(path: Path, flag: str) -> ClassColumn:
 
 
 def _rows(path: Path, flag: str) -> list[list[str]]:
-    """Return the cells of a CSV file without empty lines; every line has as many as the first."""
+    """The cells of a CSV file without empty lines; every line has as many as the first."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
@@ -169,7 +169,7 @@ def _rows(path: Path, flag: str) -> list[list[str]]:
 
 
 def _classes(cells: list[str]) -> NDArray[Any]:
-    """Return class numbers where all cells are whole numbers, else names."""
+    """Class numbers where all cells are whole numbers, else names."""
     try:
         return np.array([int(cell) for cell in cells], dtype=np.int64)
     except (ValueError, OverflowError):
@@ -203,7 +203,7 @@ def _from_probabilities(path: Path, shares: NDArray[np.floating], names: tuple[s
 
 
 def read_areas(path: Path, class_names: Sequence[str]) -> list[float]:
-    """Return the mapped area of each class, in the order of the names, from lines ``class,area``.
+    """The mapped area of each class, in the order of the names, from lines ``class,area``.
 
     A heading is allowed. Raises DataError for a class that is missing, given twice or unknown, and for no number.
     """

@@ -26,7 +26,7 @@ class TextTable(NamedTuple):
 
 
 def evaluation_tables(summary: Mapping[str, Any]) -> list[TextTable]:
-    """Return the table of the classes and the table of the totals of a summary, with 4 decimals.
+    """The table of the classes and the table of the totals of a summary, with 4 decimals.
 
     The summary is what ``summarise`` returns. Undefined values are an en dash, explained in the notes.
     """
@@ -60,7 +60,7 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
 
 
 def _area_table(weighted: Mapping[str, Any]) -> TextTable:
-    """Return the area-weighted accuracies and the estimated areas, each with half the width of its interval."""
+    """The area-weighted accuracies and the estimated areas, each with half the width of its interval."""
 
     def with_error(row: Mapping[str, Any], name: str) -> str:
         error = row[f"{name}_standard_error"]
@@ -81,7 +81,7 @@ def _area_table(weighted: Mapping[str, Any]) -> TextTable:
 
 
 def total_scores(summary: Mapping[str, Any]) -> list[tuple[str, float | None, list[float] | None]]:
-    """Return name, value and 95 % interval of every score of the whole split."""
+    """Name, value and 95 % interval of every score of the whole split."""
     macro, weighted, intervals = summary["macro"], summary["weighted"], summary["intervals"]
     probabilities = summary.get("probabilities")
     rows: list[tuple[str, float | None, list[float] | None]] = [
@@ -117,14 +117,14 @@ def _range(interval: list[float] | None) -> str:
 
 
 def confusion_csv(summary: Mapping[str, Any]) -> str:
-    """Return the counts as CSV: class names as header row and column, rows the reference."""
+    """The counts as CSV: class names as header row and column, rows the reference."""
     names = summary["class_names"]
     rows = [[name, *counts] for name, counts in zip(names, summary["confusion"], strict=True)]
     return _csv([["reference/prediction", *names], *rows])
 
 
 def per_class_csv(summary: Mapping[str, Any]) -> str:
-    """Return a line a class with counts, ratios at full precision and interval bounds; undefined values are empty."""
+    """A line a class with counts, ratios at full precision and interval bounds; undefined values are empty."""
     counts = ("support", "predicted", "tp", "fp", "fn", "tn")
     header = ["class", *counts, *METRICS, *(f"{metric}_{side}" for metric in METRICS for side in ("low", "high"))]
     rows = []
@@ -135,7 +135,7 @@ def per_class_csv(summary: Mapping[str, Any]) -> str:
 
 
 def to_json(summary: Mapping[str, Any]) -> str:
-    """Return JSON with a line a key, and a line a class in lists, so that large matrices stay readable and small."""
+    """JSON with a line a key, and a line a class in lists, so that large matrices stay readable and small."""
 
     def compact(value: Any) -> str:
         return json.dumps(value, allow_nan=False, ensure_ascii=False)

@@ -27,7 +27,7 @@ MAX_CONFUSIONS = 8
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a page made from a template of this package; values are escaped."""
+    """A page made from a template of this package; values are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ptrain.report"),
         autoescape=True,
@@ -47,7 +47,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def drawn(plots: Iterable[Plot]) -> list[dict[str, Any]]:
-    """Return what the templates need to show plots."""
+    """What the templates need to show plots."""
     return [
         {
             "name": plot.name,
@@ -75,7 +75,7 @@ def write_report(run: RunRecord, path: Path) -> None:
 
 
 def all_plots(run: RunRecord) -> list[Plot]:
-    """Return every plot for which the run has the values."""
+    """Every plot for which the run has the values."""
     plots = run_plots(run.metrics)
     if run.evaluation is not None:
         probabilities = run.evaluation.get("probabilities")
@@ -86,7 +86,7 @@ def all_plots(run: RunRecord) -> list[Plot]:
 
 
 def page_of(run: RunRecord, plots: Sequence[Plot]) -> str:
-    """Return the HTML of a run; ``plots`` are those of ``all_plots``."""
+    """The HTML of a run; ``plots`` are those of ``all_plots``."""
     evaluation = run.evaluation
     matrices = [plot for plot in plots if plot.name.startswith("confusion")]
     many = evaluation is not None and len(evaluation["class_names"]) > MAX_SVG_CLASSES
@@ -109,7 +109,7 @@ def page_of(run: RunRecord, plots: Sequence[Plot]) -> str:
 
 
 def _facts(run: RunRecord) -> list[tuple[str, str, str]]:
-    """Return name, value and remark of what one wants to know first."""
+    """Name, value and remark of what one wants to know first."""
     facts = []
     evaluation = run.evaluation
     if evaluation is not None:
@@ -132,7 +132,7 @@ def _facts(run: RunRecord) -> list[tuple[str, str, str]]:
 
 
 def settings_of(run: RunRecord) -> list[tuple[str, list[tuple[str, str, bool]]]]:
-    """Return the sections of the configuration: key, value, and whether it is not the default."""
+    """The sections of the configuration: key, value, and whether it is not the default."""
     defaults = configuration.to_dict(configuration.Config())
     sections = []
     for section, content in run.config.items():
@@ -167,12 +167,12 @@ def _hashes(run: RunRecord) -> dict[str, str | None]:
 
 
 def data_uri(png: bytes) -> str:
-    """Return a PNG file as an address that holds it."""
+    """A PNG file as an address that holds it."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def _confusions(run: RunRecord) -> list[dict[str, Any]]:
-    """Return the most frequent confusions, each with its misclassified samples as far as they were kept."""
+    """The most frequent confusions, each with its misclassified samples as far as they were kept."""
     evaluation = run.evaluation or {}
     names, matrix = evaluation["class_names"], evaluation["confusion"]
     pairs = [(count, i, j) for i, row in enumerate(matrix) for j, count in enumerate(row) if i != j and count]
@@ -204,7 +204,7 @@ def _confusions(run: RunRecord) -> list[dict[str, Any]]:
 
 
 def _image(pixels: Any) -> str:
-    """Return one sample as the address of a PNG: (height, width) grey or (height, width, 3)."""
+    """One sample as the address of a PNG: (height, width) grey or (height, width, 3)."""
     file = io.BytesIO()
     imsave(file, pixels, cmap="gray", vmin=0, vmax=255, format="png")
     return data_uri(file.getvalue())

@@ -23,7 +23,7 @@ _OWN = {
 
 
 def directives(site: Site, request: JobRequest, training: TrainCommand) -> list[str]:
-    """Return the options of sbatch in the order of the script."""
+    """The options of sbatch in the order of the script."""
     ranks = ranks_per_node(site, request)
     chosen = {
         "job-name": request.job_name,
@@ -56,7 +56,7 @@ def directives(site: Site, request: JobRequest, training: TrainCommand) -> list[
 
 
 def directive_key(name: str) -> str:
-    """Return the name of an option of sbatch; raises ConfigError where it cannot be one or is the job's own."""
+    """The name of an option of sbatch; raises ConfigError where it cannot be one or is the job's own."""
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name, re.ASCII):
         raise ConfigError(
             f"--sbatch {name!r}: expected an option of sbatch without its dashes, such as reservation=NAME"
@@ -85,7 +85,7 @@ def _time(text: str) -> str:
 
 
 def _array(text: str | None, combinations: int) -> str:
-    """Return the value of --array: all combinations, or those asked for; ``%2`` alone limits how many run at once."""
+    """The value of --array: all combinations, or those asked for; ``%2`` alone limits how many run at once."""
     if text is None:
         return f"0-{combinations - 1}" if combinations else ""
     match = _ARRAY.fullmatch(text)
@@ -101,7 +101,7 @@ def _array(text: str | None, combinations: int) -> str:
 
 
 def positive(flag: str, number: int) -> int:
-    """Return a number; raises ConfigError that names its flag where it is below 1."""
+    """A number; raises ConfigError that names its flag where it is below 1."""
     if number < 1:
         raise ConfigError(f"{flag} {number}: expected 1 or more")
     return number

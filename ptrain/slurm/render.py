@@ -19,7 +19,7 @@ _REFUSED = {
 
 
 def render(site: Site, request: JobRequest, training: TrainCommand, command: Sequence[str]) -> str:
-    """Return the text of the job script.
+    """The text of the job script.
 
     ``command`` is the command line that asked for it, for a comment. Nothing is read but the template. Raises
     ConfigError for a request that does not fit the site, and for text that could leave its place in the script.
@@ -42,7 +42,7 @@ def render(site: Site, request: JobRequest, training: TrainCommand, command: Seq
 
 
 def _context(site: Site, request: JobRequest, training: TrainCommand, command: Sequence[str]) -> dict[str, Any]:
-    """Return what the template may use: numbers, our own texts, and words that are quoted already."""
+    """What the template may use: numbers, our own texts, and words that are quoted already."""
     for word in (*command, *training.argv):
         one_line("the argument", word)
     _refuse_flags(training.argv)
@@ -90,7 +90,7 @@ def _context(site: Site, request: JobRequest, training: TrainCommand, command: S
 
 
 def without_run_dir(argv: Sequence[str]) -> list[str]:
-    """Return flags of ptrain train without ``--run-dir DIR``, which the job sets."""
+    """Flags of ptrain train without ``--run-dir DIR``, which the job sets."""
     kept: list[str] = []
     tokens = iter(argv)
     for token in tokens:
@@ -121,7 +121,7 @@ def _mpirun(site: Site, ranks: int) -> str:
 
 
 def _rank_environment(site: Site) -> str:
-    """Return a program for ``bash -c`` that sets a rank's variables and becomes the command behind it."""
+    """A program for ``bash -c`` that sets a rank's variables and becomes the command behind it."""
     if not site.rank_environment:
         return ""
     exports = " ".join(f"{key}={expandable(key, value)}" for key, value in site.rank_environment.items())

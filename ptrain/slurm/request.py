@@ -46,15 +46,15 @@ class TrainCommand:
 
 
 def ranks_per_node(site: Site, request: JobRequest) -> int:
-    """Return the number of ranks a node."""
+    """The number of ranks a node."""
     return site.node.ranks if request.ranks_per_node is None else request.ranks_per_node
 
 
 def log_name(training: TrainCommand) -> str:
-    """Return the name of the log in the run directory; %a is Slurm's number of the array task."""
+    """The name of the log in the run directory; %a is Slurm's number of the array task."""
     return "slurm-%a.log" if training.combinations else "slurm.log"
 
 
 def requeue(site: Site, request: JobRequest) -> str:
-    """Return how the job goes on after its time limit: requeue, successor or off."""
+    """How the job goes on after its time limit: requeue, successor or off."""
     return request.requeue or site.job.requeue

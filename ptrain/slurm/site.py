@@ -109,18 +109,18 @@ class Site:
 
 @functools.cache
 def files() -> Traversable:
-    """Return the folder of templates and sites: ``slurm/`` of the repository, or its copy in the wheel."""
+    """The folder of templates and sites: ``slurm/`` of the repository, or its copy in the wheel."""
     return resources.files("ptrain") / "slurm_files"
 
 
 def names() -> list[str]:
-    """Return the names of the sites that come with ptrain, the general ones first."""
+    """The names of the sites that come with ptrain, the general ones first."""
     found = [Path(entry.name).stem for entry in (files() / "sites").iterdir() if entry.name.endswith(".toml")]
     return sorted(found, key=lambda name: (not name.startswith("generic"), name))
 
 
 def load(name: str) -> Site:
-    """Return a site by the name of its profile, or by the path of a TOML file.
+    """A site by the name of its profile, or by the path of a TOML file.
 
     Raises ConfigError for an unknown name, an unreadable file, and a key or value that does not belong there.
     """
@@ -143,7 +143,7 @@ def load(name: str) -> Site:
 
 
 def _build(kind: type[Any], values: dict[str, Any], where: str) -> Any:
-    """Return a dataclass from TOML values; ``where`` begins every message."""
+    """A dataclass from TOML values; ``where`` begins every message."""
     known = {one.name: one for one in dataclasses.fields(kind)}
     built = {}
     for key, value in values.items():
