@@ -85,7 +85,7 @@ class Workers:
 
 
 def spins(sharing: int, cores: int) -> int:
-    """How often one of ``sharing`` threads or ranks looks before it sleeps: rarely where not all have a core."""
+    """How often one of ``sharing`` threads or ranks looks at a barrier before it sleeps: less without a core each."""
     return SPINS if sharing <= cores else SPINS // 200
 
 
