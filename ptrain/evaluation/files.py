@@ -76,18 +76,18 @@ def read_judged(predictions: Path, labels: Path) -> Judged:
 
 
 def _numbers(column: ClassColumn, names: Sequence[str]) -> NDArray[np.int64]:
-    """The place of each class among the names."""
-    places = {name: place for place, name in enumerate(names)}
+    """The number of each sample's class: the position of its name."""
+    numbers = {name: number for number, name in enumerate(names)}
     values, inverse = np.unique(column.classes, return_inverse=True)
     if values.dtype.kind == "i" and not any(name.isdecimal() for name in names):
-        places = {str(place): place for place in range(len(names))}  # numbers of classes that have names
+        numbers = {str(number): number for number in range(len(names))}  # numbers of classes that have names
     for value in values.tolist():
-        if str(value) not in places:
-            known = ", ".join(list(places)[:8]) + (", …" if len(places) > 8 else "")
+        if str(value) not in numbers:
             raise DataError(
-                f"{column.origin}: class {value} has no probability in the predictions; expected one of {known}"
+                f"{column.origin}: class {value} has no probability in the predictions; expected one of "
+                f"{_listing(list(numbers))}"
             )
-    return np.array([places[str(value)] for value in values.tolist()], dtype=np.int64)[inverse]
+    return np.array([numbers[str(value)] for value in values.tolist()], dtype=np.int64)[inverse]
 
 
 def read_column(path: Path, flag: str) -> ClassColumn:
@@ -134,15 +134,16 @@ def _read_npy(path: Path, flag: str) -> ClassColumn:
 
 def _read_csv(path: Path, flag: str) -> ClassColumn:
     rows = _rows(path, flag)
-    heading = next((place for place, cell in enumerate(rows[0]) if cell.lower() in HEADINGS), None) if rows else None
-    names = [cell[2:-1] for cell in rows[0] if cell.startswith("p(") and cell.endswith(")")] if rows else []
+    first = rows[0] if rows else []
+    heading = next((index for index, cell in enumerate(first) if cell.lower() in HEADINGS), None)
+    columns = [index for index, cell in enumerate(first) if cell.startswith("p(") and cell.endswith(")")]
+    names = [first[index][2:-1] for index in columns]
     if heading is None and not names:
-        if rows and len(rows[0]) > 1:
+        if len(first) > 1:
             return _from_probabilities(path, _table(path, flag, rows, 1), None)
         return ClassColumn(origin=str(path), classes=_classes([row[0] for row in rows]))
-    first = [place for place, cell in enumerate(rows[0]) if cell.startswith("p(") and cell.endswith(")")]
     body = rows[1:]
-    shares = _table(path, flag, [[row[place] for place in first] for row in body], 2) if names else None
+    shares = _table(path, flag, [[row[index] for index in columns] for row in body], 2) if names else None
     if heading is None and shares is not None:
         return _from_probabilities(path, shares, tuple(names))
     classes = [row[heading or 0] for row in body]

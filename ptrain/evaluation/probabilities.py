@@ -64,7 +64,7 @@ def probability_sums(
     of_truth = scores[rows, labels].astype(np.float64)
     before = (scores > scores[rows, labels, None]).sum(axis=1)
     lower = np.arange(scores.shape[1]) < np.asarray(labels)[:, None]
-    before += ((scores == scores[rows, labels, None]) & lower).sum(axis=1)  # place of the true class, from 0
+    before += ((scores == scores[rows, labels, None]) & lower).sum(axis=1)  # classes before the true one
     one_hot_error = scores.astype(np.float64)
     one_hot_error[rows, labels] -= 1.0
     confidence = scores.max(axis=1).astype(np.float64)

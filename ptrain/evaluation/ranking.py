@@ -1,4 +1,4 @@
-"""Exact one-vs-rest ROC AUC and average precision. They need the scores of all samples in one place.
+"""Exact one-vs-rest ROC AUC and average precision. They need the scores of all samples at once.
 
 Memory: samples x classes scores, plus about 50 bytes a sample while one class is worked on. There are no sums that
 would add up over ranks exactly, so a distributed evaluation gathers the scores or leaves these two out.

@@ -249,7 +249,7 @@ def set_indices(call: Call, indices: NDArray[np.int64], count: int, ahead: int =
 def barrier(words: torch.Tensor, size: int, spins: int, given_up: NDArray[np.int32] | None = None) -> Call:
     """Make the call that waits until ``size`` processes or threads have made it on the same memory.
 
-    words: BARRIER_WORDS of 4 bytes, zeros at first. ``spins``: how often to look before sleeping. The call raises
+    words: BARRIER_WORDS of 4 bytes, zeros at first. ``spins``: how many looks before it sleeps. The call raises
     GivenUpError once ``given_up``, one int32, is not 0.
     """
     return STRUCTS["barrier"](words=words, size=size, spins=spins, given_up=given_up)

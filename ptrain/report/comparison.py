@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptrain.evaluation.mcnemar import holm, mcnemar
+from ptrain.evaluation.table import SCORES, find, score
 from ptrain.files import write_file
 from ptrain.report.page import drawn, render
 from ptrain.report.plots import Curve, Plot, curves_plot
 from ptrain.report.records import RunRecord, read_predictions
-from ptrain.report.words import number, score, shown
+from ptrain.report.words import number, shown
 
 SIGNIFICANT = 0.05
 
@@ -64,9 +65,9 @@ def same_data(runs: Sequence[RunRecord]) -> bool:
 def score_rows(runs: Sequence[RunRecord], *, mark: bool) -> list[Measure]:
     """The scores of all runs; ``mark``: say which is best, where they differ."""
     rows = []
-    for name, path, sign in _SCORES:
-        values = [_find(run.evaluation, path) for run in runs]
-        if any(value is not None for value in values):
+    for name, path, sign in SCORES:
+        values = [find(run.evaluation, path) for run in runs]
+        if sign and any(value is not None for value in values):
             rows.append(Measure(name, [score(value) for value in values], _best(values, sign) if mark else _none(runs)))
     for name, measured in (
         ("training time (s)", [run.seconds or None for run in runs]),
@@ -75,31 +76,6 @@ def score_rows(runs: Sequence[RunRecord], *, mark: bool) -> list[Measure]:
         if any(value is not None for value in measured):
             rows.append(Measure(name, [number(value) for value in measured], _none(runs)))
     return rows
-
-
-_SCORES: tuple[tuple[str, str, int], ...] = (
-    ("overall accuracy (OA)", "overall_accuracy", 1),
-    ("average accuracy (AA)", "average_accuracy", 1),
-    ("macro precision", "macro.precision", 1),
-    ("macro recall", "macro.recall", 1),
-    ("macro F1 (mean of F1s)", "macro.f1", 1),
-    ("macro F1 (F1 of the means)", "macro.f1_of_means", 1),
-    ("kappa", "kappa", 1),
-    ("Matthews correlation", "matthews", 1),
-    ("ROC AUC (macro, one vs rest)", "ranking.macro.roc_auc", 1),
-    ("average precision (macro)", "ranking.macro.average_precision", 1),
-    ("loss", "loss", -1),
-    ("log loss", "probabilities.log_loss", -1),
-    ("Brier score", "probabilities.brier", -1),
-    ("expected calibration error", "probabilities.expected_calibration_error", -1),
-)
-"""Name, place in evaluation.json, and whether more (1) or less (-1) is better."""
-
-
-def _find(content: Any, path: str) -> float | None:
-    for key in path.split("."):
-        content = content.get(key) if isinstance(content, dict) else None
-    return None if content is None else float(content)
 
 
 def _best(values: Sequence[float | None], sign: int) -> list[bool]:

@@ -15,12 +15,12 @@ from matplotlib.image import imsave
 
 from ptrain import __version__
 from ptrain import config as configuration
-from ptrain.evaluation.table import evaluation_tables, total_scores
+from ptrain.evaluation.table import evaluation_tables, score, total_scores
 from ptrain.files import write_file
 from ptrain.report.heatmap import MAX_SVG_CLASSES, heat_maps
 from ptrain.report.plots import Plot, confusion_plots, heat_colour, reliability_plot, run_plots, to_png, to_svg
 from ptrain.report.records import RunRecord
-from ptrain.report.words import duration, number, percent, score, shown
+from ptrain.report.words import duration, number, percent, shown
 
 MAX_CONFUSIONS = 8
 """Confusions in the list of the most frequent ones."""
@@ -153,8 +153,9 @@ def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
             continue
         if key == "command":
             text = shlex.join(map(str, value))
-        elif key == "hosts":
-            text = ", ".join(f"{host} ({count})" if count > 1 else host for host, count in Counter(value).items())
+        elif key == "processes":
+            hosts = Counter(process["host"] for process in value)
+            text = ", ".join(f"{host} ({count})" if count > 1 else host for host, count in hosts.items())
         else:
             text = str(value)
         rows.append((key.replace("_", " "), text))
@@ -185,9 +186,9 @@ def _confusions(run: RunRecord) -> list[dict[str, Any]]:
             {
                 "position": sample["position"],
                 "confidence": f"{100 * sample['confidence']:.0f} %",
-                "image": None if pixels is None or place >= len(pixels) else _image(pixels[place]),
+                "image": None if pixels is None or index >= len(pixels) else _image(pixels[index]),
             }
-            for place, sample in enumerate(samples)
+            for index, sample in enumerate(samples)
         ]
     rows = []
     for count, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2]))[:MAX_CONFUSIONS]:

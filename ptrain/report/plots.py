@@ -175,10 +175,10 @@ def _heat_map(name: str, title: str, matrix: Any, class_names: Sequence[str], pa
         figure.colorbar(image, ax=axes, shrink=0.8)
         axes.set(xlabel="predicted", ylabel="reference", title=title)
         step = 1 if num_classes <= 100 else -(-num_classes // 50)
-        places = range(0, num_classes, step)
-        labels = [short(class_names[place]) for place in places]
-        axes.set_xticks(places, labels, rotation=90 if max(map(len, labels)) > 3 else 0)
-        axes.set_yticks(places, labels)
+        positions = range(0, num_classes, step)
+        labels = [short(class_names[position]) for position in positions]
+        axes.set_xticks(positions, labels, rotation=90 if max(map(len, labels)) > 3 else 0)
+        axes.set_yticks(positions, labels)
         if num_classes <= 20:
             _write_cells(axes, matrix, norm, pattern)
         _lay_out(figure)
@@ -236,7 +236,7 @@ def to_png(plot: Plot) -> bytes:
 
 
 def to_svg(plot: Plot) -> str:
-    """The figure as an SVG element for the page: it takes the width of its place, and its text stays text."""
+    """The figure as an SVG element for the page: it takes the width that there is, and its text stays text."""
     text = io.StringIO()
     metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     # The salt makes the names of clip paths the same every time, and different in every figure of the page.

@@ -14,11 +14,6 @@ def number(value: Any) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def score(value: float | None) -> str:
-    """A score with four decimals."""
-    return UNDEFINED if value is None else f"{round(value, 4) + 0.0:.4f}"
-
-
 def percent(value: float | None) -> str:
     """A share of 1 in per cent with two decimals."""
     return UNDEFINED if value is None else f"{100 * value:.2f} %"

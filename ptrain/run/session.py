@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One rank's place in the job."""
+    """What one rank works with: its communicator, its console, its device."""
 
     comm: Communicator
     console: Console

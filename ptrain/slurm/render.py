@@ -22,7 +22,7 @@ def render(site: Site, request: JobRequest, training: TrainCommand, command: Seq
     """The text of the job script.
 
     ``command`` is the command line that asked for it, for a comment. Nothing is read but the template. Raises
-    ConfigError for a request that does not fit the site, and for text that could leave its place in the script.
+    ConfigError for a request that does not fit the site, and for text that could end its line or word there.
     """
     import jinja2
 
