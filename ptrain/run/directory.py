@@ -124,7 +124,6 @@ def append_record(path: Path, record: dict[str, Any]) -> None:
     Raises:
         RunDirectoryError: the disk is full or the folder cannot be written to.
     """
-
     # Appended and not replaced, so that others can follow the file; readers drop a last line that a crash cut off.
     with _writing(path), path.open("a") as file:
         file.write(json.dumps(record, allow_nan=False) + "\n")
