@@ -114,7 +114,7 @@ def _plots(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Plot]:
         ("train_accuracy", "Training accuracy"),
         ("validation_accuracy", "Validation accuracy"),
     ):
-        curves = curves_of({name: run.metrics for name, run in zip(names, runs, strict=True)}, key)
+        curves = curves_of(zip(names, (run.metrics for run in runs), strict=True), key)
         if curves:
             plots.append(curves_plot(key, title, curves, percent=key.endswith("accuracy")))
     return plots

@@ -5,7 +5,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,11 +96,11 @@ def _describe(title: str, curves: Sequence[Curve], percent: bool) -> str:
     return f"{title}: {'; '.join(parts)}."
 
 
-def curves_of(metrics: Mapping[str, Sequence[Mapping[str, Any]]], key: str) -> list[Curve]:
-    """The curve of ``key`` for the records under each name, where any of them has a value."""
+def curves_of(runs: Iterable[tuple[str, Sequence[Mapping[str, Any]]]], key: str) -> list[Curve]:
+    """The curve of ``key`` for each name and its records, where any of them has a value."""
     curves = [
         Curve(name=name, epochs=[one["epoch"] for one in records], values=[one.get(key) for one in records])
-        for name, records in metrics.items()
+        for name, records in runs
     ]
     return [curve for curve in curves if any(value is not None for value in curve.values)]
 
@@ -111,16 +111,15 @@ def run_plots(metrics: Sequence[Mapping[str, Any]]) -> list[Plot]:
         return []
     plots = []
     for key in ("loss", "accuracy"):
-        both = curves_of({"training": metrics}, f"train_{key}") + curves_of(
-            {"validation": metrics}, f"validation_{key}"
-        )
+        both = curves_of([("training", metrics)], f"train_{key}")
+        both += curves_of([("validation", metrics)], f"validation_{key}")
         plots.append(curves_plot(key, key.capitalize(), both, percent=key == "accuracy"))
     for name, title, key, label in (
         ("learning_rate", "Learning rate", "learning_rate", "learning rate"),
         ("throughput", "Samples per second", "samples_per_second", "throughput"),
         ("seconds", "Seconds per epoch", "seconds", "time"),
     ):
-        plots.append(curves_plot(name, title, curves_of({label: metrics}, key), small=True))
+        plots.append(curves_plot(name, title, curves_of([(label, metrics)], key), small=True))
     return plots
 
 
