@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from ptrain.data.fingerprint import combine_fingerprints, fingerprint_blocks
 from ptrain.data.plan import owned_shards
-from ptrain.data.samples import DataSet, Samples, Split, check_feature_type, check_shapes
+from ptrain.data.samples import DataSet, Samples, Split, check_features, check_shapes
 from ptrain.errors import DataError
 
 __all__ = ["check", "check_finite", "class_counts", "combine_fingerprints", "fingerprint_blocks"]
@@ -22,7 +22,7 @@ def check(dataset: DataSet, part: int = 0, parts: int = 1, *, training: bool = T
     Labels are looked at whole; of the features each of the ``parts`` scans its own contiguous rows, in chunks.
     """
     for samples in dataset.all_samples:
-        check_feature_type(samples.features, samples.origin)
+        check_features(samples.features.shape, samples.features.dtype, samples.origin)
         check_shapes(samples)
         _check_classes(samples, dataset.num_classes)
     if training:
