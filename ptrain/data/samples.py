@@ -1,7 +1,7 @@
 """Samples in memory or in a mapped file, splits of them, and the data set that a run works on."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ptrain.data.permutation import KeyedPermutation
 from ptrain.errors import DataError
 
+_LABELS_AT_ONCE = 2**18
 LABEL_LIMIT = 1000
 """A label is too large when it is at least this and at least the number of samples: then it is no class number."""
 
@@ -54,6 +55,17 @@ class Split:
     def size(self) -> int:
         """Number of samples of the split."""
         return self.stop - self.start
+
+    def labels(self, positions: range) -> Iterator[NDArray[np.integer]]:
+        """Yield the labels at these positions, some 2**18 at a time."""
+        for part in row_ranges(positions, 1, _LABELS_AT_ONCE):
+            yield self.samples.labels[self.select(part)]
+
+    def select(self, positions: range) -> "slice | NDArray[np.int64]":
+        """What picks the samples at these positions out of an array: a slice, of which no copy is made, if possible."""
+        if self.in_order:
+            return slice(self.start + positions.start, self.start + positions.stop)
+        return self.indices(np.arange(positions.start, positions.stop))
 
     def indices(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the indices into the samples of positions 0 .. size - 1 of the split. Both: (n,)."""
@@ -228,3 +240,9 @@ def check_shapes(samples: Samples) -> None:
             f"{labels_origin}: label {largest} of sample {index} is too large for {rows} samples: expected class "
             f"numbers below {max(LABEL_LIMIT, rows)}; number the classes 0, 1, 2, ..."
         )
+
+
+def row_ranges(rows: range, row_bytes: int, limit: int) -> Iterator[range]:
+    """Yield rows in parts of at most ``limit`` bytes, or one row."""
+    step = max(1, limit // row_bytes)
+    yield from (range(start, min(start + step, rows.stop)) for start in range(rows.start, rows.stop, step))
