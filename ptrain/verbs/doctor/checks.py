@@ -42,7 +42,7 @@ import json, os
 from ptrain.config import DataConfig
 from ptrain.data.sources import fashion_mnist
 from ptrain.data.sources.load import load
-if name == "fashion-mnist" and fashion_mnist.find(fashion_mnist.places(os.environ)) is None:
+if name == "fashion-mnist" and fashion_mnist.find(fashion_mnist.folders(os.environ)) is None:
     print("{}")
 else:
     data = load(DataConfig(data=name), 0)

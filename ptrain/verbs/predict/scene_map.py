@@ -22,7 +22,7 @@ from ptrain.data.scenes.open import open_grid
 from ptrain.data.scenes.raster import Raster
 from ptrain.data.scenes.scene import WINDOW_BYTES, check_schema, read_padded
 from ptrain.data.scenes.windows import neighborhoods, spread, windows, without_value
-from ptrain.data.scenes.writing import TILE, TiffWriter, write_category_names, write_file
+from ptrain.data.scenes.writing import TILE, Grid, TiffWriter, write_beside, write_category_names
 from ptrain.errors import DataError
 from ptrain.models.inference import CHUNK_ROWS, ChunkResult, Inference
 from ptrain.run.session import Session
@@ -177,12 +177,9 @@ class _Drawing:
         self.counts = np.zeros(int(np.iinfo(dtype).max) + 1, np.int64)
         self._writer = TiffWriter(
             out,
-            height=scene.height,
-            width=scene.width,
+            Grid(height=scene.height, width=scene.width, crs=scene.crs, transform=scene.transform),
             bands=1,
             dtype=dtype,
-            crs=scene.crs,
-            transform=scene.transform,
             nodata=NODATA,
         )
         try:
@@ -210,7 +207,7 @@ class _Drawing:
             shares=[self.counts[value] / total for value in self.classes.values],
             unclassified="no value" if self.counts[NODATA] else None,
         )
-        write_file(self.out.with_suffix(".png"), png)
+        write_beside(self.out.with_suffix(".png"), png)
 
     def close(self) -> None:
         """Remove what was not finished."""
