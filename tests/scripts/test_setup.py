@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.shell import ROOT, plain_machine, run
+from tests.ranks import ROOT
+from tests.scripts.shell import plain_machine, run
 
 FAKE_PYTHON = """#!/usr/bin/env bash
 environment=$(dirname -- "$(dirname -- "$0")")
