@@ -34,7 +34,7 @@ FLAGS = {
         "--optimizer", "--lr", "--momentum", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--schedule",
         "--step-epochs", "--step-factor", "--warmup-epochs", "--clip-norm",
         "--epochs", "--batch-size", "--shards", "--seed", "--precision", "--reduction", "--early-stopping",
-        "--kernels", "--exchange",
+        "--kernels", "--step", "--synchronise-every",
         "--run-dir", "--ranks", "--backend", "--device", "--threads", "--checkpoint-every", "--keep",
         "--max-steps", "--step-timeout", "--restarts", "--trace", "--no-trace",
         "--report", "--no-report", "--log",
@@ -64,8 +64,8 @@ FLAGS = {
         "--dropout", "--loss", "--class-weights",
         "--optimizer", "--lr", "--momentum", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--schedule",
         "--step-epochs", "--step-factor", "--warmup-epochs", "--clip-norm",
-        "--batch-size", "--shards", "--seed", "--precision", "--reduction", "--kernels", "--exchange",
-        "--backend", "--device", "--threads",
+        "--batch-size", "--shards", "--seed", "--precision", "--reduction", "--kernels", "--step",
+        "--synchronise-every", "--backend", "--device", "--threads",
     ],
     "doctor": [
         "--help", "--json", "--time-limit", "--preflight", "--shared-folder", "--expect-ranks",
@@ -171,6 +171,8 @@ def test_help_answers_fast() -> None:
         ("--activation leaky_relu", "activation", "leaky_relu"),
         ("--clip-norm none", "clip_norm", None),
         ("--lr 0.1 --lr 0.2", "lr", 0.2),
+        ("--step messages", "step", "messages"),
+        ("--exchange messages", "step", "messages"),  # its name in former versions
     ],
 )
 def test_values(line: str, name: str, value: Any) -> None:

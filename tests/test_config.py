@@ -86,7 +86,8 @@ def test_the_hash_ignores_run_and_nothing_else() -> None:
         "run_dir": "x",
         "ranks": 2,
         "backend": "mpi",
-        "exchange": "messages",
+        "step": "messages",
+        "synchronise_every": 4,
         "device": "cpu",
         "threads": 3,
         "checkpoint_every": 4,
@@ -122,6 +123,13 @@ def test_the_hash_ignores_run_and_nothing_else() -> None:
     for name, value in others.items():
         more = needs.get(name, {})
         assert config.sha256(config.build({name: value, **more})) != config.sha256(config.build(more)), name
+
+
+def test_files_of_former_versions_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('[run]\nexchange = "messages"\n')
+    assert config.build(config.read_toml(path)).run.step == "messages"
+    assert config.build({"exchange": "auto"}) == Config()
 
 
 def test_differences_are_named_field_by_field_and_without_run() -> None:

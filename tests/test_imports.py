@@ -15,13 +15,15 @@ SOURCES = {
     ".".join(("ptrain", *path.relative_to(ROOT).with_suffix("").parts)).removesuffix(".__init__"): path
     for path in sorted(ROOT.rglob("*.py"))
 }
+COMPILED = ("ptrain.native._kernels",)
 
-BASE = ("errors", "keys", "config")
+BASE = ("errors", "keys", "files", "config")
 ALLOWED: dict[str, tuple[str, ...]] = {
     "": (),
     "errors": (),
     "console": (),
     "keys": (),
+    "files": (),
     "config": ("errors", "config"),
     "config.flags": ("errors", "config", "verbs.bench.flags", "verbs.data.flags", "verbs.slurm.flags"),
     "native": ("errors", "native"),
@@ -33,10 +35,30 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "optimizers": ("config", "native", "optimizers"),
     "models": (*BASE, "native", "sums", "models"),
     "steps": (*BASE, "native", "comm", "sums", "optimizers", "models", "steps"),
+    "data": (),
     "data.permutation": (),
     "data.plan": (),
-    "data": (*BASE, "native", "data"),
-    "evaluation": ("errors", "evaluation"),
+    "data.samples": ("errors", "data.permutation"),
+    "data.fingerprint": ("data.plan", "data.samples"),
+    "data.checks": ("errors", "data.fingerprint", "data.plan", "data.samples"),
+    "data.summary": ("data.samples",),
+    "data.normalization": ("data.plan", "data.samples"),
+    "data.gather": ("native", "data.normalization", "data.samples"),
+    "data.loader": (
+        *("keys", "native", "data.gather", "data.normalization", "data.permutation", "data.plan", "data.samples"),
+    ),
+    "data.store": ("errors", "files", "config", "data.plan", "data.samples", "data.store"),
+    "data.held_out": ("errors", "files", "keys", "data.permutation", "data.samples", "data.store.cache"),
+    "data.missing": ("errors", "files", "data.samples", "data.store.cache"),
+    "data.splits": ("errors", "keys", "data.held_out", "data.permutation", "data.samples"),
+    "data.sources": ("errors", "config", "data.samples", "data.store", "data.sources"),
+    "data.sources.table": ("errors",),
+    "data.sources.synthetic": ("errors", "keys", "data.samples", "data.store.stream", "data.sources.table"),
+    "data.sources.load": (
+        *("errors", "config", "data.missing", "data.samples", "data.splits", "data.store", "data.sources.table"),
+    ),
+    "data.scenes": ("errors", "files", "config", "data.samples", "data.store", "data.sources", "data.scenes"),
+    "evaluation": ("errors", "files", "evaluation"),
     "report": (*BASE, "console", "evaluation", "report"),
     "slurm": ("errors", "slurm"),
     "run": (
@@ -74,7 +96,16 @@ def imports_of(path: Path) -> Iterator[str]:
             if is_within(module, "ptrain"):
                 for alias in node.names:
                     full = f"{module}.{alias.name}"
-                    yield full if full in SOURCES else module
+                    yield full if full in SOURCES or full in COMPILED else module
+
+
+def run_by(imported: str, module: str) -> Iterator[str]:
+    """Yield the files that an import in ``module`` runs: that one, and its packages if ``module`` is not in them."""
+    parts = imported.split(".")
+    for length in range(2, len(parts) + 1):
+        name = ".".join(parts[:length])
+        if name in SOURCES and (name == imported or not is_within(module, name)):
+            yield name
 
 
 def rule_of(module: str) -> str:
@@ -90,6 +121,19 @@ def test_imports_point_one_way(module: str) -> None:
         inside = imported.removeprefix("ptrain").removeprefix(".")
         fits = inside == "" or any(is_within(inside, part) for part in allowed)
         assert fits, f"{module} imports {imported}; the import table allows {', '.join(allowed) or 'nothing of ptrain'}"
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    """All imports count: in functions and under TYPE_CHECKING, and of a submodule those of its packages."""
+    needs = {
+        module: {one for name in imports_of(path) for one in run_by(name, module)}
+        for module, path in SOURCES.items()
+        if not rule_of(module).startswith(("verbs", "config.flags"))
+    }
+    while needs:
+        free = {module for module, wanted in needs.items() if not wanted & (needs.keys() - {module})}
+        assert free, "a circle among " + ", ".join(sorted(needs))
+        needs = {module: wanted for module, wanted in needs.items() if module not in free}
 
 
 def test_the_imports_are_found_inside_functions_as_well() -> None:

@@ -212,9 +212,11 @@ class RunConfig:
     """Start this many ranks on this machine with mpirun; not needed under srun, mpirun or torchrun."""
     backend: Literal["auto", "single", "mpi", "horovod", "torch"] = "auto"
     """What carries the gradients between ranks."""
-    exchange: Literal["auto", "messages"] = "auto"
-    """How gradients reach the other ranks: auto is memory that they share, where all ranks are on one machine and
-    compute on the CPU; messages always goes through the backend."""
+    step: Literal["auto", "slices", "device", "messages"] = "auto"
+    """How a step is done: slices in memory that the ranks of a machine share, device without waiting for the device,
+    messages through the backend; auto takes the first that can be had and pays, and the run says why."""
+    synchronise_every: int | None = None
+    """Steps after which the host waits for the device of --step device and learns how they went; by default 32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where to compute; with cuda each rank takes the GPU of its local rank."""
     threads: int | None = None
@@ -239,7 +241,7 @@ class RunConfig:
     """Write the SHA-256 of every parameter after every step to trace.jsonl, to compare runs by; costs time."""
 
     def __post_init__(self) -> None:
-        for name in ("ranks", "threads", "checkpoint_every", "keep", "max_steps"):
+        for name in ("ranks", "threads", "checkpoint_every", "keep", "max_steps", "synchronise_every"):
             if getattr(self, name) is not None:
                 _require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         if self.step_timeout is not None:
@@ -281,6 +283,8 @@ SECTIONS: dict[str, type[Section]] = {
     "run": RunConfig,
 }
 """Name of each TOML section and its dataclass."""
+RENAMED = {"exchange": "step"}
+"""Fields under the names that they once had, which files and command lines may still use."""
 
 
 def fields() -> dict[str, str]:
@@ -295,7 +299,8 @@ def build(values: dict[str, Any]) -> Config:
     """
     section_of = fields()
     sorted_values: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
-    for name, value in values.items():
+    for given_name, value in values.items():
+        name = RENAMED.get(given_name, given_name)
         if name not in section_of:
             raise ConfigError(f"unknown configuration key {name}: {nearest(name, list(section_of))}")
         section = section_of[name]
@@ -339,7 +344,8 @@ def read_toml(path: Path) -> dict[str, Any]:
             raise ConfigError(f"{path}: unknown section [{section}]: {nearest(section, list(SECTIONS))}")
         if not isinstance(content, dict):
             raise ConfigError(f"{path}: {section} is not a section: expected [{section}] and its keys below it")
-        for key, value in content.items():
+        for given_key, value in content.items():
+            key = RENAMED.get(given_key, given_key)
             if section_of.get(key) != section:
                 keys = [name for name, owner in section_of.items() if owner == section]
                 hint = f"it belongs in [{section_of[key]}]" if key in section_of else nearest(key, keys)

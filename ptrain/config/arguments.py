@@ -119,11 +119,12 @@ def _annotations() -> dict[str, Any]:
 
 
 def _spelled(token: str) -> str:
-    """Return a flag with dashes for underscores; its value and every other token stay as they are."""
+    """Return a flag under its present name, with dashes for underscores; values and other tokens stay as they are."""
     if not token.startswith("--"):
         return token
     flag, equals, value = token.partition("=")
-    return flag.replace("_", "-") + equals + value
+    name = flag.removeprefix("--").replace("-", "_")
+    return "--" + config.RENAMED.get(name, name).replace("_", "-") + equals + value
 
 
 def _nearest(word: str, valid: Sequence[str]) -> str:

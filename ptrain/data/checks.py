@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from ptrain.data.fingerprint import combine_fingerprints, fingerprint_blocks
 from ptrain.data.plan import owned_shards
-from ptrain.data.samples import DataSet, Samples, Split
-from ptrain.data.splits import check_feature_type, check_shapes
+from ptrain.data.samples import DataSet, Samples, Split, check_feature_type, check_shapes
 from ptrain.errors import DataError
 
 __all__ = ["check", "check_finite", "class_counts", "combine_fingerprints", "fingerprint_blocks"]

@@ -57,7 +57,7 @@ class Gatherer:
         """Return the compiled call that fills these tensors once it has its indices; None where there is none."""
         if not self._compiled:
             return None
-        if self._call is None or self._call.words[-4] != native.address(features):
+        if self._call is None or self._call.out != native.address(features):
             tensors = (self._offset, self._scale, features, labels, weights)
             self._call = native.gather(self._samples.features, self._samples.labels, *tensors)
         return self._call

@@ -3,13 +3,13 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ptrain.errors import RunDirectoryError
 from ptrain.evaluation.intervals import Z95
+from ptrain.files import write_file
 
 UNDEFINED = "–"  # noqa: RUF001, an en dash: what a person expects in a table
 METRICS = ("precision", "recall", "f1", "specificity", "iou")
@@ -146,26 +146,30 @@ def _csv(rows: list[list[Any]]) -> str:
 def write_files(summary: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write evaluation.json, confusion.csv and per_class.csv into an existing folder and return their paths.
 
-    Each file appears whole or not at all: it is written under a temporary name, then renamed. Keys that the caller
-    added to the summary go into the JSON as well. Raises RunDirectoryError where the folder cannot be written.
+    Keys that the caller added to the summary go into the JSON as well. Raises RunDirectoryError where the folder
+    cannot be written.
     """
     contents = {
         "confusion.csv": confusion_csv(summary),
         "per_class.csv": per_class_csv(summary),
         "evaluation.json": to_json(summary),
     }
-    return [_replace(folder / name, text) for name, text in contents.items()]
+    write_contents(contents, folder)
+    return [folder / name for name in contents]
 
 
-def _replace(path: Path, text: str) -> Path:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise RunDirectoryError(f"{path}: cannot be written ({error.strerror}); expected a folder with room") from None
-    return path
+def write_contents(contents: Mapping[str, str | bytes | None], folder: Path) -> None:
+    """Write files into an existing folder; those without content are removed, as they are of an earlier evaluation.
+
+    Raises RunDirectoryError where the folder cannot be written.
+    """
+    for name, content in contents.items():
+        try:
+            if content is None:
+                (folder / name).unlink(missing_ok=True)
+            else:
+                write_file(folder / name, content)
+        except OSError as error:
+            raise RunDirectoryError(
+                f"{folder / name}: cannot be written ({error.strerror}); expected a folder with room"
+            ) from None

@@ -240,7 +240,7 @@ class Block:
         losses, hits = training.epoch_losses, training.epoch_hits
         if self._native and self._model.loss == "cross_entropy":
             inputs = (self.outputs, self.labels, self.weights, class_weights)
-            return [native.cross_entropy(*inputs, self.row_losses, grad.view, losses, hits)]
+            return [native.cross_entropy(*inputs, self.row_losses, grad.view, (losses, hits))]
         loss = LOSSES[self._model.loss]
 
         def compute() -> None:

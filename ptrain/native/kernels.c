@@ -1,6 +1,6 @@
 /* The arithmetic of a training step on a CPU, with the same bits on every processor that has fused multiply-add.
  *
- * Python passes addresses: ptrain/native/__init__.py owns the tensors behind them and checks their shapes and types.
+ * Python passes addresses: ptrain/native/calls.py owns the tensors behind them and checks their shapes and types.
  * Nothing here is called with an address that came from a file or from the network. The interpreter's lock is released
  * while a kernel runs.
  */
@@ -11,6 +11,7 @@
 #include <linux/futex.h>
 #include <math.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,123 +32,11 @@
 #define STRIPS 16 /* of TILE_ROWS rows of a weight gradient, whose tiles are worked on together */
 #define EXPONENT 0x7f800000u
 
-#define LAYOUT 4 /* of the structs below: raise it here and in __init__.py with every change */
-
 enum { NO_MEMORY = -1, GIVEN_UP = -2 }; /* what a kernel returns instead of 0 */
 
-enum kind { SGD, MOMENTUM, NESTEROV, ADAM, ADAMW };
+enum kind { SGD, MOMENTUM, NESTEROV, ADAM, ADAMW }; /* of an update; OPTIMIZERS at the end has their names */
 
-/* Every struct below is an array of 64-bit words for Python: integers, addresses, and doubles as their bits. */
-
-/* out (shards, rows, n) = epilogue(a (shards, rows, depth) @ b): b is (depth, n), or with transposed (n, depth).
- * bias: (n,) or null. relu: out = max(out, 0), NaN kept. gate: like out or null; out = 0 where the gate is not above 0. */
-struct linear {
-    const float *a;
-    long a_stride, shards, rows, depth;
-    const float *b;
-    long transposed, n;
-    const float *bias;
-    long relu;
-    const float *gate;
-    float *out;
-    long out_stride;
-};
-
-/* out[node] (inputs, outputs) = sum over the node's shards of input[s].T @ grad[s], for the first inputs of the width
- * elements of an input's row. merges[s] says how many of the sums at hand are then added, the last to the one before it.
- * With a divisor, the sum of all shards is divided by it, and finite receives whether all of the result is finite. */
-struct gradient {
-    const float *input;
-    long input_stride, width;
-    const float *grad;
-    long grad_stride, shards, rows, inputs, outputs;
-    const int64_t *merges;
-    float *out;
-    long node_stride;
-    double divisor;
-    long by_inverse;
-    int32_t *finite;
-};
-
-/* The same for sums over rows: values (shards, rows, n), out[node] (n,). */
-struct column_sums {
-    const float *values;
-    long stride, shards, rows, n;
-    const int64_t *merges;
-    float *out;
-    long node_stride;
-};
-
-/* Losses and gradient of softmax cross-entropy: outputs, grad (shards, rows, n); the rest (shards, rows).
- * class_weights: (n,) or null. The sums of the epoch are added to. */
-struct cross_entropy {
-    const float *outputs;
-    long outputs_stride;
-    const int64_t *labels;
-    const float *weights, *class_weights;
-    long shards, rows, n;
-    float *row_losses, *grad;
-    long grad_stride;
-    double *epoch_losses;
-    int64_t *epoch_hits;
-};
-
-/* out[start..stop] = (sum of the pieces in the order of additions) / divisor. pieces: addresses of whole vectors. */
-struct reduce {
-    const float *const *pieces;
-    long num_pieces;
-    const int64_t *additions;
-    long num_additions, start, stop;
-    double divisor;
-    long by_inverse;
-    float *out;
-    int32_t *finite; /* receives whether the slice is finite */
-};
-
-/* Nothing is done where one of the flags is 0. */
-struct update {
-    const int32_t *flags;
-    long num_flags, kind, count;
-    float *parameters;
-    const float *gradient, *decay;
-    float *first, *second;
-    double factor, rate, decay_rate, momentum, beta1, one_minus_beta1, beta2, one_minus_beta2, second_scale, epsilon;
-};
-
-/* features: (N, width) of item bytes, 1 for uint8 and 4 for float32; labels: (N,) whole numbers from 0 on of label_item
- * bytes. */
-struct gather {
-    const void *features;
-    long item, width;
-    const void *labels;
-    long label_item;
-    const int64_t *indices; /* count of them, and behind them ahead more, of the rows that are taken next */
-    long count, ahead, shards, rows;
-    const float *offset, *scale;
-    long per_feature;
-    float *out;
-    long out_stride;
-    int64_t *labels_out;
-    float *weights_out;
-};
-
-/* Waits for size processes or threads. words[0] counts arrivals, words[16] the rounds. given_up: null, or a word that is not 0
- * once a thread of this process will not come any more. */
-struct barrier {
-    uint32_t *words;
-    long size, spins;
-    const uint32_t *given_up;
-};
-
-struct kernels {
-    int (*linear)(const struct linear *);
-    int (*gradient)(const struct gradient *);
-    int (*column_sums)(const struct column_sums *);
-    int (*cross_entropy)(const struct cross_entropy *);
-    int (*reduce)(const struct reduce *);
-    int (*update)(const struct update *);
-    int (*gather)(const struct gather *);
-};
+#include "structs.h"
 
 static inline uint32_t bits_of(float value)
 {
@@ -402,19 +291,12 @@ static PyObject *choose(PyObject *module, PyObject *argument)
     return NULL;
 }
 
-/* In the order of NAMES in __init__.py. */
-enum operation { LINEAR, GRADIENT, COLUMN_SUMS, CROSS_ENTROPY, REDUCE, UPDATE, GATHER, BARRIER };
-
 static int execute(enum operation operation, const void *task)
 {
+#define CASE(name, NAME) \
+    case NAME: return chosen->name(task);
     switch (operation) {
-    case LINEAR: return chosen->linear(task);
-    case GRADIENT: return chosen->gradient(task);
-    case COLUMN_SUMS: return chosen->column_sums(task);
-    case CROSS_ENTROPY: return chosen->cross_entropy(task);
-    case REDUCE: return chosen->reduce(task);
-    case UPDATE: return chosen->update(task);
-    case GATHER: return chosen->gather(task);
+        KERNELS(CASE)
     case BARRIER: return barrier(task);
     }
     return -1;
@@ -484,10 +366,15 @@ static struct PyModuleDef module = {PyModuleDef_HEAD_INIT, "_kernels", "Kernels 
 
 PyMODINIT_FUNC PyInit__kernels(void)
 {
-    PyObject *created = PyModule_Create(&module);
+    PyObject *created = PyModule_Create(&module), *structs = PyDict_New();
+    PyObject *optimizers = Py_BuildValue("(sssss)", "sgd", "momentum", "nesterov", "adam", "adamw");
     given_up_error = PyErr_NewException("ptrain.native.GivenUpError", PyExc_RuntimeError, NULL);
-    if (created && (PyModule_AddIntConstant(created, "LAYOUT", LAYOUT) || !given_up_error ||
+    if (created && (!structs || !optimizers || !given_up_error || describe(structs) ||
+                    PyModule_AddObjectRef(created, "STRUCTS", structs) ||
+                    PyModule_AddObjectRef(created, "OPTIMIZERS", optimizers) ||
                     PyModule_AddObjectRef(created, "GivenUpError", given_up_error)))
         Py_CLEAR(created);
+    Py_XDECREF(structs);
+    Py_XDECREF(optimizers);
     return created;
 }

@@ -140,14 +140,14 @@ static int NAME(linear)(const struct linear *task)
                 const long height = rows - top < TILE_ROWS ? rows - top : TILE_ROWS;
                 float *own = tile + (tiles > 1 ? top * PANEL : 0);
                 const float *row[TILE_ROWS];
-                long place[TILE_ROWS];
+                long offset[TILE_ROWS];
                 for (long i = 0; i < TILE_ROWS; i++) {
                     if (i >= height) {
                         row[i] = row[0];
                         continue;
                     }
                     row[i] = task->a + shard * task->a_stride + r * depth + start;
-                    place[i] = shard * task->out_stride + r * n + first;
+                    offset[i] = shard * task->out_stride + r * n + first;
                     if (++r == task->rows) r = 0, shard++;
                 }
                 /* The lines of the next panel come near while this one is used. */
@@ -156,8 +156,8 @@ static int NAME(linear)(const struct linear *task)
                 NAME(micro_rows)(row, panel, block, start > 0 ? own : 0, nothing, own, PANEL);
                 if (start + block < depth) continue;
                 for (long i = 0; i < height; i++) {
-                    const float *gate = task->gate ? task->gate + place[i] : 0;
-                    NAME(epilogue)(task, own + i * PANEL, bias, gate, task->out + place[i], count);
+                    const float *gate = task->gate ? task->gate + offset[i] : 0;
+                    NAME(epilogue)(task, own + i * PANEL, bias, gate, task->out + offset[i], count);
                 }
             }
         }

@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 from ptrain import native
 
 SPINS = 20_000
-"""Looks at a barrier, some hundred microseconds of them, before a thread sleeps."""
+"""Looks at a barrier before a thread sleeps: some hundred microseconds, longer than a wake-up by the kernel takes."""
 
 
 class Workers:
-    """``count`` threads, the caller's own among them. They meet before and after each task."""
+    """``count`` threads, the caller's own among them. A barrier stands before and behind each task."""
 
     def __init__(self, count: int):
-        torch.set_num_threads(1)
+        torch.set_num_threads(1)  # or torch would share a shard's products out among threads of its own
         self.count = count
         self._task: Callable[[int], None] | None = None
         self._errors: list[BaseException] = []
-        self._meet = _meeting(count)
+        self._barrier = _barrier(count)
         self._threads = [threading.Thread(target=self._work, args=(index,), daemon=True) for index in range(1, count)]
         for thread in self._threads:
             thread.start()
@@ -34,11 +34,11 @@ class Workers:
     def _work(self, index: int) -> None:
         torch.set_num_threads(1)
         while True:
-            self._meet()
+            self._barrier()
             if self._task is None:
                 return
             self._attempt(index)
-            self._meet()
+            self._barrier()
 
     def _attempt(self, index: int) -> None:
         assert self._task is not None
@@ -59,17 +59,17 @@ class Workers:
     def begin(self, task: Callable[[int], None]) -> None:
         """Call ``task(1) … task(count - 1)``, each in its thread, and return at once; ``end`` comes next."""
         self._task = task
-        self._meet()
+        self._barrier()
 
     def end(self) -> None:
         """Wait until all are done with the task begun; raise what they raise, a cause before its consequences."""
-        self._meet()
+        self._barrier()
         if self._errors:
             errors, self._errors = sorted(self._errors, key=lambda e: isinstance(e, native.GivenUpError)), []
             raise errors[0]
 
     def part(self, items: range, index: int, multiple: int = 1) -> range:
-        """Return worker ``index``'s contiguous part of ``items``, cut at multiples of ``multiple``."""
+        """Worker ``index``'s contiguous part of ``items``, cut at multiples of ``multiple``."""
         units = -(-len(items) // multiple)
         start, stop = (units * i // self.count * multiple for i in (index, index + 1))
         return items[start:stop]
@@ -78,23 +78,22 @@ class Workers:
         """End the threads."""
         if self._threads:
             self._task = None
-            self._meet()
+            self._barrier()
             for thread in self._threads:
                 thread.join()
             self._threads = []
 
 
 def spins(sharing: int, cores: int) -> int:
-    """Return how often one of ``sharing`` threads or ranks looks before it sleeps: rarely where not all have a core."""
+    """How often one of ``sharing`` threads or ranks looks at a barrier before it sleeps: less without a core each."""
     return SPINS if sharing <= cores else SPINS // 200
 
 
-def _meeting(count: int) -> Callable[[], object]:
-    """Return what ``count`` threads call to wait for each other."""
+def _barrier(count: int) -> Callable[[], object]:
     return threading.Barrier(count).wait if native.instruction_set() is None else thread_barrier(count)
 
 
 def thread_barrier(count: int, given_up: NDArray[np.int32] | None = None) -> native.Call:
-    """Return the compiled barrier of ``count`` threads; see ``native.barrier``."""
+    """Make the compiled barrier of ``count`` threads; see ``native.barrier``."""
     words = torch.zeros(native.BARRIER_WORDS, dtype=torch.int32)
     return native.barrier(words, count, spins(count, len(os.sched_getaffinity(0))), given_up)

@@ -139,10 +139,10 @@ class Update:
         """Return the compiled update of slice ``index``; ``aim`` comes before it. It does nothing where a flag is 0."""
         config, part = self._config, self._slices[index]
         numbers = {name: getattr(config, name) for name in ("momentum", "beta1", "beta2", "epsilon")}
-        vectors = [vector[part] for vector in self._state.values()] + [None, None]
+        moments = [vector[part] for vector in self._state.values()]
         decay = None if self._decay is None else self._decay[part]
         parameters, own = self._parameters[part], gradient[part]
-        return native.update(config.optimizer, parameters, own, decay, vectors[0], vectors[1], numbers, flags)
+        return native.update(config.optimizer, parameters, own, decay, moments, numbers, flags)
 
     def aim(self, calls: Sequence[native.Call], factor: float, rate: float, step: int) -> None:
         """Let bound updates be those of this step."""

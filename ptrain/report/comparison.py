@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptrain.evaluation.mcnemar import holm, mcnemar
-from ptrain.report.page import drawn, render, write_page
+from ptrain.files import write_file
+from ptrain.report.page import drawn, render
 from ptrain.report.plots import Curve, Plot, curves_plot
 from ptrain.report.records import RunRecord, read_predictions
 from ptrain.report.words import number, score, shown
@@ -43,7 +44,7 @@ def write_comparison(runs: Sequence[RunRecord], path: Path) -> None:
         tests=mcnemar_tests(runs, names),
         significant=SIGNIFICANT,
     )
-    write_page(content, path)
+    write_file(path, content)
 
 
 def run_names(runs: Sequence[RunRecord]) -> list[str]:

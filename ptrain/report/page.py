@@ -16,6 +16,7 @@ from matplotlib.image import imsave
 from ptrain import __version__
 from ptrain import config as configuration
 from ptrain.evaluation.table import evaluation_tables, total_scores
+from ptrain.files import write_file
 from ptrain.report.heatmap import MAX_SVG_CLASSES, heat_maps
 from ptrain.report.plots import Plot, confusion_plots, heat_colour, reliability_plot, run_plots, to_png, to_svg
 from ptrain.report.records import RunRecord
@@ -69,15 +70,8 @@ def write_report(run: RunRecord, path: Path) -> None:
     folder = path.parent / "plots"
     folder.mkdir(exist_ok=True)
     for plot in plots:
-        (folder / f"{plot.name}.png").write_bytes(to_png(plot))
-    write_page(content, path)
-
-
-def write_page(content: str, path: Path) -> None:
-    """Write a page under a temporary name, then give it its own."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(content, encoding="utf-8")
-    temporary.replace(path)
+        write_file(folder / f"{plot.name}.png", to_png(plot))
+    write_file(path, content)
 
 
 def all_plots(run: RunRecord) -> list[Plot]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save
 
+from ptrain import files
 from ptrain.errors import RunDirectoryError
 
 TENSORS, RECORD, MANIFEST = "tensors.safetensors", "record.json", "manifest.json"
@@ -26,45 +26,27 @@ class Checkpoint:
     record: dict[str, Any]
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, also after a crash: temporary name, fsync, rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        _write_synced(temporary, content)
-        temporary.replace(path)
-        _sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write(folder: Path, step: int, tensors: dict[str, torch.Tensor], record: dict[str, Any]) -> Path:
-    """Write ``folder/step-########`` under a temporary name, fsync everything, rename it, and return its path.
+    """Write ``folder/step-########``, whole or not at all, and return its path.
 
     Raises:
         RunDirectoryError: the disk is full or the folder cannot be written to; older checkpoints are untouched.
     """
     final = folder / f"step-{step:08d}"
-    temporary = folder / f".{final.name}.{os.getpid()}.tmp"
-    files = {TENSORS: save(tensors), RECORD: json.dumps(record, indent=1).encode()}
-    manifest = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    contents = {TENSORS: save(tensors), RECORD: json.dumps(record, indent=1).encode()}
+    # The manifest tells a checkpoint that rotted on the disk from a good one: the rename only says that it was whole.
+    manifest = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    contents[MANIFEST] = json.dumps({"sha256": manifest}, indent=1).encode()
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        for name, content in files.items():
-            _write_synced(temporary / name, content)
-        _write_synced(temporary / MANIFEST, json.dumps({"sha256": manifest}, indent=1).encode())
-        _sync_folder(temporary)
-        if final.exists():
-            shutil.rmtree(final)
-        temporary.rename(final)
-        _sync_folder(folder)
+        with files.replacing(final) as temporary:
+            temporary.mkdir(parents=True)
+            for name, content in contents.items():
+                (temporary / name).write_bytes(content)
     except OSError as error:
         raise RunDirectoryError(
             f"checkpoint {final}: cannot be written ({error.strerror}); free space or give another --run-dir, "
             "then continue with --resume"
         ) from None
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return final
 
 
@@ -106,20 +88,4 @@ def prune(folder: Path, keep: int, best: int | None) -> None:
     for path in paths(folder)[keep:]:
         if best is None or path.name != f"step-{best:08d}":
             shutil.rmtree(path, ignore_errors=True)
-    for leftover in folder.glob(".step-*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    files.remove_leftovers(folder, "step-*")

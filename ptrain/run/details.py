@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 
 from ptrain.data.loader import Normalization
 from ptrain.data.samples import DataSet, Split
-from ptrain.errors import RunDirectoryError
 from ptrain.evaluation.mergeable import summarise_counts
 from ptrain.evaluation.ranking import add_ranking, leave_out_ranking
 from ptrain.evaluation.ratios import Absent
-from ptrain.evaluation.table import write_files
+from ptrain.evaluation.table import write_contents, write_files
 from ptrain.models.inference import ChunkResult, Inference
 from ptrain.report.images import to_pixels
-from ptrain.run.checkpoint import write_atomically
 from ptrain.run.scoring import score
 from ptrain.run.session import Session
 
@@ -50,18 +48,9 @@ class Evaluation:
         Raises RunDirectoryError where the folder cannot be written.
         """
         write_files(self.summary, folder)
-        misclassified = None if self.misclassified is None else (json.dumps(self.misclassified) + "\n").encode()
+        misclassified = None if self.misclassified is None else json.dumps(self.misclassified) + "\n"
         contents = {PREDICTIONS: _npy(self.predictions), PIXELS: _npy(self.pixels), MISCLASSIFIED: misclassified}
-        for name, content in contents.items():
-            try:
-                if content is None:
-                    (folder / name).unlink(missing_ok=True)
-                else:
-                    write_atomically(folder / name, content)
-            except OSError as error:
-                raise RunDirectoryError(
-                    f"{folder / name}: cannot be written ({error.strerror}); expected a folder with room"
-                ) from None
+        write_contents(contents, folder)
 
 
 def evaluate_split(

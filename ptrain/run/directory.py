@@ -19,8 +19,8 @@ import ptrain
 from ptrain import config as configuration
 from ptrain.config import Config
 from ptrain.errors import RunDirectoryError
+from ptrain.files import replacing, write_file
 from ptrain.models.mlp import Layout
-from ptrain.run.checkpoint import write_atomically
 from ptrain.run.session import Session
 
 CONFIG, ENVIRONMENT, METRICS, MODEL = "config.toml", "environment.json", "metrics.jsonl", "model.safetensors"
@@ -50,7 +50,8 @@ def claim(config: Config, *, resume: bool) -> Path:
         if not holds_run:
             # A limit on the steps is for one sitting: the run that is continued must not stop there again.
             stored = replace(config.run, run_dir=str(path), max_steps=None)
-            configuration.write_toml(replace(config, run=stored), path / CONFIG)
+            with replacing(path / CONFIG) as temporary:
+                configuration.write_toml(replace(config, run=stored), temporary)
     except OSError as error:
         raise RunDirectoryError(
             f"--run-dir {path}: cannot be written ({error.strerror}); expected a folder you can write to"
@@ -81,8 +82,8 @@ def environment(session: Session) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write JSON atomically."""
-    _writing(path, lambda: write_atomically(path, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode()))
+    """Write a JSON file of a run directory. Raises RunDirectoryError where it cannot be written."""
+    _writing(path, lambda: write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n"))
 
 
 def read_json(path: Path) -> Any:
@@ -103,7 +104,7 @@ def keep_records(path: Path, key: str, last: int) -> None:
     """Drop the records whose ``key`` is above ``last``, which a continued run will write again."""
     if path.exists():
         lines = [line for line in path.read_text().splitlines() if _number(line, key) <= last]
-        _writing(path, lambda: write_atomically(path, "".join(line + "\n" for line in lines).encode()))
+        _writing(path, lambda: write_file(path, "".join(line + "\n" for line in lines)))
 
 
 def _number(line: str, key: str) -> float:
@@ -142,7 +143,7 @@ def write_model(path: Path, layout: Layout, parameters: torch.Tensor, descriptio
     """Write the parameters with everything that is needed to use them: widths, class names, normalization."""
     tensors = {name: view.cpu().clone() for name, view in layout.views(parameters).items()}
     content = save(tensors, metadata={"ptrain": json.dumps(description)})
-    _writing(path, lambda: write_atomically(path, content))
+    _writing(path, lambda: write_file(path, content))
 
 
 def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from ptrain import config as configuration
 from ptrain.config import Config
 from ptrain.errors import ConfigError, StopRequested
+from ptrain.files import write_file
 from ptrain.run.session import Session
 
 TAGS = {
@@ -124,7 +125,7 @@ class _MLflow:
         experiment = self._client.get_experiment_by_name("ptrain")
         number = self._client.create_experiment("ptrain") if experiment is None else experiment.experiment_id
         self._run_id = self._client.create_run(number, run_name=folder.resolve().name).info.run_id
-        kept.write_text(json.dumps({"run_id": self._run_id, "tracking_uri": uri}) + "\n", encoding="utf-8")
+        write_file(kept, json.dumps({"run_id": self._run_id, "tracking_uri": uri}) + "\n")
         for section, content in configuration.to_dict(config).items():
             for key, value in content.items():
                 self._client.log_param(self._run_id, f"{section}.{key}", value)

@@ -17,7 +17,7 @@ from ptrain.data.checks import check
 from ptrain.data.fingerprint import combine_fingerprints, fingerprint_blocks
 from ptrain.data.samples import DataSet
 from ptrain.data.scenes.notes import warnings
-from ptrain.data.sources import load
+from ptrain.data.sources.load import load
 from ptrain.data.store import cache
 from ptrain.data.store.stream import Stream
 from ptrain.errors import InputError, LaunchError, PtrainError

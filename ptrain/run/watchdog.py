@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ptrain.errors import EXIT_DEFECT
+from ptrain.files import write_file
 
 HANG = ".hang"
 """Folder below the run directory for the reports of ranks that waited too long."""
@@ -88,9 +89,7 @@ class Watchdog:
         pause = min(5.0, limit / 4)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = self.folder / f".rank-{self.rank}.tmp"
-            temporary.write_text(json.dumps(report))
-            temporary.replace(self.folder / f"rank-{self.rank}.json")
+            write_file(self.folder / f"rank-{self.rank}.json", json.dumps(report))
         except OSError as error:
             _print(f"ptrain: warning: {self.folder} cannot be written ({error.strerror}): ranks are not compared")
         time.sleep(pause)

@@ -80,7 +80,7 @@ class TrainingStep:
         self._rows, self._device, self._make_loader = rows, device, make_loader
         self.slices, self.why_messages = None, ""
         ordered = config.train.reduction == "ordered"
-        if self._guard is None and self.kernels == "native" and config.run.exchange == "auto" and ordered:
+        if self._guard is None and self.kernels == "native" and config.run.step == "auto" and ordered:
             self.slices, self.why_messages = make_slices(
                 config, layout, state, comm, self.workers, owners, rows, self._decay, class_weights, make_loader
             )
@@ -91,7 +91,7 @@ class TrainingStep:
         self._plan = self._planned(device, length)
         local = Plan(owners=owners, length=length, num_rows=self._plan.num_rows, nodes=self._plan.nodes)
         self._exchange, self.why_messages = make_exchange(
-            config.run.exchange, local, comm, self.workers, device, config.train.reduction, self._guard
+            config.run.step, local, comm, self.workers, device, config.train.reduction, self._guard
         )
         self.exchange = self._exchange.name
         """How gradients travel: messages, or shared memory."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ptrain.errors import DataError
-from tests.data.fuzz_formats import FORMATS, Seed
+from tests.data.fuzz_formats import SEEDS, Seed, read
 from tests.data.fuzz_mutations import mutate
 
 MEMORY = 1536 * 2**20
@@ -75,7 +75,7 @@ def work(kind: str, start: int, stop: int) -> None:
     cache = scratch.with_suffix(".cache")
     os.environ["PTRAIN_CACHE"] = str(cache)
     try:
-        seeds = FORMATS[kind].seeds(scratch)
+        seeds = SEEDS[kind](scratch)
         shutil.rmtree(scratch)
         scratch.mkdir()
         os.chdir(scratch)
@@ -85,7 +85,7 @@ def work(kind: str, start: int, stop: int) -> None:
             seeds if PROGRAM[0] == "-m" else []
         ):  # a valid file, which also loads the libraries before memory is counted
             write(seed.files, scratch, {})
-            FORMATS[kind].read(seed.spec, seed.labels)
+            read(kind, seed.spec, seed.labels)
             shutil.rmtree(scratch)
             scratch.mkdir()
             os.chdir(scratch)
@@ -121,7 +121,7 @@ def work(kind: str, start: int, stop: int) -> None:
 
 def _read(kind: str, seed: Seed) -> tuple[str, str]:
     try:
-        FORMATS[kind].read(seed.spec, seed.labels)
+        read(kind, seed.spec, seed.labels)
     except DataError as error:
         text = str(error)
         # every message names a file or folder below the current one
@@ -199,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the fuzzer and print a line for each format; the exit code is 1 where there is a finding."""
     parser = argparse.ArgumentParser(prog="scripts/fuzz", description="Change files at random and read them.")
     parser.add_argument(
-        "--format", action="append", choices=list(FORMATS), metavar="FORMAT", help="format (may be repeated; all)"
+        "--format", action="append", choices=list(SEEDS), metavar="FORMAT", help="format (may be repeated; all)"
     )
     parser.add_argument("--files", type=int, default=10_000, help="changed files of each format (10000)")
     parser.add_argument("--first", type=int, default=0, help="number of the first one (0)")
@@ -210,7 +210,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         work(options.work[0], int(options.work[1]), int(options.work[2]))
         return 0
     tallies = []
-    for kind in options.format or list(FORMATS):
+    for kind in options.format or list(SEEDS):
         tally = fuzz(kind, options.files, options.first)
         tallies.append(tally)
         print(

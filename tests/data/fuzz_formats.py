@@ -1,4 +1,4 @@
-"""Small valid files of every format for the fuzzer, and how each is read to its end."""
+"""Small valid files of every format for the fuzzer and the suite of the table of sources, read to their end."""
 
 import gzip
 import io
@@ -16,7 +16,9 @@ import numpy as np
 
 from ptrain.config import DataConfig
 from ptrain.data.samples import DataSet, Source
-from ptrain.data.store.stream import Request, Stream
+from ptrain.data.sources.load import open_source
+from ptrain.data.sources.table import SOURCES
+from ptrain.data.store.stream import Stream
 
 Pack = Callable[[bytes], bytes]
 
@@ -36,16 +38,6 @@ class Seed:
     labels: str | None = None
     inside: Mapping[str, tuple[bytes, Pack]] | None = None
     """Content that is packed, such as a member of an archive, by path: changed before it is packed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Format:
-    """Seeds of a format and its reader."""
-
-    seeds: Callable[[Path], list[Seed]]
-    """Makes them in an empty folder."""
-    read: Callable[[str, str | None], None]
-    """Reads a spec and labels to the end; raises DataError or nothing."""
 
 
 def drain(stream: Stream) -> None:
@@ -68,13 +60,11 @@ def drain_source(source: Source) -> None:
     check(dataset)
 
 
-def of_stream(open_: Callable[[str, Request], Stream], **fields: Any) -> Callable[[str, str | None], None]:
-    """Return the reader of a format that is opened as a stream."""
-
-    def read(spec: str, labels: str | None) -> None:
-        drain(open_(spec, Request(config=DataConfig(data=spec, labels=labels, **fields))))
-
-    return read
+def read(kind: str, spec: str, labels: str | None) -> None:
+    """Read a spec and labels to the end, as the table of sources says; raises DataError or nothing."""
+    target = "t" if SOURCES[kind].columns else None
+    opened = open_source(DataConfig(data=f"{kind}:{spec}", labels=labels, target=target))
+    drain(opened) if isinstance(opened, Stream) else drain_source(opened)
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -90,12 +80,6 @@ def npy(array: Any) -> bytes:
 def _npy_seeds(_: Path) -> list[Seed]:
     arrays = [X, X.astype(">f8"), np.asfortranarray(X), IMAGES]
     return [Seed(spec="x.npy", labels="y.npy", files={"x.npy": npy(array), "y.npy": npy(Y)}) for array in arrays]
-
-
-def _read_npy(spec: str, labels: str | None) -> None:
-    from ptrain.data.sources import npy as reader
-
-    drain_source(reader.load(Path(spec), Path(labels or "")))
 
 
 def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -116,12 +100,6 @@ def _npz_seeds(_: Path) -> list[Seed]:
         )
         seeds.append(Seed(spec="a.npz", files={"a.npz": zipped(members, method)}, inside={"a.npz": inside}))
     return seeds
-
-
-def _read_npz(spec: str, _: str | None) -> None:
-    from ptrain.data.sources import npz
-
-    drain_source(npz.load(Path(spec)))
 
 
 def idx(array: np.ndarray[Any, Any]) -> bytes:
@@ -146,12 +124,6 @@ def _idx_seeds(_: Path) -> list[Seed]:
     ]
 
 
-def _read_idx(spec: str, _: str | None) -> None:
-    from ptrain.data.sources import idx as reader
-
-    drain_source(reader.load(Path(spec)))
-
-
 def _hdf5_seeds(folder: Path) -> list[Seed]:
     import h5py
 
@@ -172,12 +144,6 @@ def _hdf5_seeds(folder: Path) -> list[Seed]:
             spec = "a.h5:/data" if number % 2 else "a.h5"
             seeds.append(Seed(spec=spec, files={"a.h5": path.read_bytes()}))
     return [*seeds, Seed(spec="a.h5:/alias", labels="a.h5:/y", files=seeds[0].files)]
-
-
-def _read_hdf5(spec: str, labels: str | None) -> None:
-    from ptrain.data.sources import hdf5
-
-    of_stream(hdf5.open_hdf5)(spec, labels)
 
 
 def _mat_seeds(folder: Path) -> list[Seed]:
@@ -221,12 +187,6 @@ def _compressed_mat(content: bytes) -> tuple[bytes, Pack]:
     return b"".join(elements), pack
 
 
-def _read_mat(spec: str, labels: str | None) -> None:
-    from ptrain.data.sources import mat
-
-    of_stream(mat.open_mat)(spec, labels)
-
-
 def _zarr_seeds(folder: Path) -> list[Seed]:
     import zarr
     import zarr.codecs as zarr_codecs
@@ -244,12 +204,6 @@ def _zarr_seeds(folder: Path) -> list[Seed]:
         files = {f"a.zarr/{name}": content for name, content in files_of(folder / "a.zarr").items()}
         seeds.append(Seed(spec="a.zarr", files=files))
     return seeds
-
-
-def _read_zarr(spec: str, labels: str | None) -> None:
-    from ptrain.data.sources import zarr_arrays
-
-    of_stream(zarr_arrays.open_zarr)(spec, labels)
 
 
 def _image_seeds(folder: Path) -> list[Seed]:
@@ -289,12 +243,6 @@ def _png_sums(content: bytes) -> bytes:
     return bytes(changed)
 
 
-def _read_images(spec: str, _: str | None) -> None:
-    from ptrain.data.sources import image_folder
-
-    of_stream(image_folder.open_image_folder)(spec, None)
-
-
 def _converted_seeds(_: Path) -> list[Seed]:
     described = {
         "version": 1, "name": "n", "description": "d", "key": "k", "num_samples": 20, "num_test": None,
@@ -309,12 +257,6 @@ def _converted_seeds(_: Path) -> list[Seed]:
     return [Seed(spec="c", files=files), Seed(spec="c", files={**files, "c/groups.npy": npy(Y)})]
 
 
-def _read_converted(spec: str, _: str | None) -> None:
-    from ptrain.data.store import converted
-
-    drain_source(converted.load(Path(spec)))
-
-
 def _text_seeds(delimiter: str, name: str) -> Callable[[Path], list[Seed]]:
     rows = [f"{row},{row * 0.5},{'ab'[row % 2]},{'xyz'[row % 3]}" for row in range(20)]
     texts = [
@@ -324,18 +266,6 @@ def _text_seeds(delimiter: str, name: str) -> Callable[[Path], list[Seed]]:
     ]
     contents = [text.replace(",", delimiter).encode() for text in texts]
     return lambda _: [Seed(spec=name, files={name: content}) for content in contents]
-
-
-def _read_csv(spec: str, _: str | None) -> None:
-    from ptrain.data.sources import tables
-
-    of_stream(tables.open_csv, target="t")(spec, None)
-
-
-def _read_tsv(spec: str, _: str | None) -> None:
-    from ptrain.data.sources import tables
-
-    of_stream(tables.open_tsv, target="t")(spec, None)
 
 
 def _parquet_seeds(folder: Path) -> list[Seed]:
@@ -352,12 +282,6 @@ def _parquet_seeds(folder: Path) -> list[Seed]:
         pyarrow.parquet.write_table(pyarrow.table(columns), folder / "a.parquet", **keywords)
         seeds.append(Seed(spec="a.parquet", files={"a.parquet": (folder / "a.parquet").read_bytes()}))
     return seeds
-
-
-def _read_parquet(spec: str, _: str | None) -> None:
-    from ptrain.data.sources import tables
-
-    of_stream(tables.open_parquet, target="t")(spec, None)
 
 
 def _scene_seeds(folder: Path) -> list[Seed]:
@@ -382,24 +306,18 @@ def _scene_seeds(folder: Path) -> list[Seed]:
     return seeds
 
 
-def _read_scene(spec: str, labels: str | None) -> None:
-    from ptrain.data.sources import scene
-
-    of_stream(scene.open_scene)(spec, labels)
-
-
-FORMATS: dict[str, Format] = {
-    "npy": Format(seeds=_npy_seeds, read=_read_npy),
-    "npz": Format(seeds=_npz_seeds, read=_read_npz),
-    "idx": Format(seeds=_idx_seeds, read=_read_idx),
-    "hdf5": Format(seeds=_hdf5_seeds, read=_read_hdf5),
-    "mat": Format(seeds=_mat_seeds, read=_read_mat),
-    "zarr": Format(seeds=_zarr_seeds, read=_read_zarr),
-    "images": Format(seeds=_image_seeds, read=_read_images),
-    "converted": Format(seeds=_converted_seeds, read=_read_converted),
-    "csv": Format(seeds=_text_seeds(",", "a.csv"), read=_read_csv),
-    "tsv": Format(seeds=_text_seeds("\t", "a.tsv"), read=_read_tsv),
-    "parquet": Format(seeds=_parquet_seeds, read=_read_parquet),
-    "scene": Format(seeds=_scene_seeds, read=_read_scene),
+SEEDS: dict[str, Callable[[Path], list[Seed]]] = {
+    "npy": _npy_seeds,
+    "npz": _npz_seeds,
+    "idx": _idx_seeds,
+    "hdf5": _hdf5_seeds,
+    "mat": _mat_seeds,
+    "zarr": _zarr_seeds,
+    "images": _image_seeds,
+    "converted": _converted_seeds,
+    "csv": _text_seeds(",", "a.csv"),
+    "tsv": _text_seeds("\t", "a.tsv"),
+    "parquet": _parquet_seeds,
+    "scene": _scene_seeds,
 }
-"""Every reader by its kind."""
+"""Small valid files of every file and folder of the table of sources, made in an empty folder."""

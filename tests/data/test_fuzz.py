@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.data import fuzz
-from tests.data.fuzz_formats import FORMATS
+from tests.data.fuzz_formats import SEEDS
 from tests.data.fuzz_mutations import mutate
 
 FILES = 40
@@ -15,9 +15,9 @@ FILES = 40
 def test_changed_files_of_every_format_are_read_or_refused() -> None:
     """The short form of scripts/fuzz, with two children at a time."""
     with ThreadPoolExecutor(2) as pool:
-        tallies = list(pool.map(lambda kind: fuzz.fuzz(kind, FILES), FORMATS))
-    assert [tally.findings for tally in tallies] == [[]] * len(FORMATS)
-    assert [tally.files for tally in tallies] == [FILES] * len(FORMATS)
+        tallies = list(pool.map(lambda kind: fuzz.fuzz(kind, FILES), SEEDS))
+    assert [tally.findings for tally in tallies] == [[]] * len(SEEDS)
+    assert [tally.files for tally in tallies] == [FILES] * len(SEEDS)
     assert all(tally.refused > 0 for tally in tallies)
 
 
@@ -33,18 +33,22 @@ TOY = """
 import os, signal, sys, time
 from pathlib import Path
 from tests.data import fuzz
-from tests.data.fuzz_formats import FORMATS, Format, Seed
+from ptrain.data.sources import table
+from tests.data.fuzz_formats import SEEDS, Seed
 
-def read(spec, labels):
+def read(spec, request):
     number = Path(spec).read_bytes()[0]
     if number == 1: os.kill(os.getpid(), signal.SIGSEGV)
     if number == 2: time.sleep(60)
     if number == 3: raise KeyError("not a DataError")
     if number == 4: os.write(2, b"noise of a library")
     if number == 5: bytearray(8 * 2**30)
+    return table.resolve(table.SOURCES["digits"].opens)("", request)
 
 seed = Seed(spec="a", files={"a": bytes(1)})
-FORMATS["toy"] = Format(seeds=lambda _: [seed], read=read)
+SEEDS["toy"] = lambda _: [seed]
+sys.modules["ptrain.data.toy"] = sys.modules["__main__"]
+table.SOURCES["toy"] = table.Row("toy", "file", "toy:read", "toy:FILE")
 fuzz.changed_files = lambda seeds, number, kind: (seed, {"a": bytes([number])})
 sys.exit(fuzz.main())
 """

@@ -41,10 +41,10 @@ def test_commands_that_need_a_network_are_the_only_ones_that_are_not_run() -> No
 
 
 def test_the_page_names_every_kind() -> None:
-    from ptrain.data.sources import FORMATS, KINDS
+    from ptrain.data.sources.table import names
     from ptrain.data.sources.torchvision_sets import SETS
 
     text = PAGE.read_text(encoding="utf-8")
-    assert all(f"`{kind}`" in text for kind in (*FORMATS, *KINDS))
+    assert all(f"`{kind}`" in text for kind in names("named", "file", "folder"))
     assert all(name in text for name in SETS)
     assert os.linesep == "\n"

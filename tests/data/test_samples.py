@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptrain.data.permutation import KeyedPermutation
-from ptrain.data.samples import Samples, Source, Split
-from ptrain.data.splits import cut, make_samples, share
+from ptrain.data.samples import Samples, Source, Split, make_samples
+from ptrain.data.splits import cut, share
 from ptrain.errors import DataError
 from ptrain.keys import derive_key
 

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptrain import native
+from ptrain.native import structs
 from ptrain.sums.ordered import plan_additions
 from ptrain.sums.tree import merges_of
 
-HERE = native._kernels.instruction_sets()
+HERE = structs.kernels.instruction_sets()
 
 
 @pytest.fixture(autouse=True)
@@ -122,7 +123,7 @@ def test_cross_entropy_is_right_to_the_last_float(shards: int, rows: int, classe
     of_class = random(classes, seed=3).abs() if weighted else None
     row_losses, grad = torch.zeros(shards, rows), torch.zeros(shards, rows, classes)
     losses, hits = torch.ones(shards, rows, dtype=torch.float64), torch.ones(shards, rows, dtype=torch.int64)
-    native.cross_entropy(outputs, labels, weights, of_class, row_losses, grad, losses, hits)()
+    native.cross_entropy(outputs, labels, weights, of_class, row_losses, grad, (losses, hits))()
     exact = outputs.double().requires_grad_()
     factor = (weights if of_class is None else weights * of_class[labels]).double()
     expected = torch.nn.functional.cross_entropy(exact.movedim(-1, 1), labels, reduction="none") * factor
@@ -140,7 +141,7 @@ def test_a_loss_that_is_no_number_is_seen(wrong: float) -> None:
     row_losses, grad = torch.zeros(1, 1), torch.zeros(1, 1, 3)
     epoch = (torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.int64))
     native.cross_entropy(
-        outputs, torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1), None, row_losses, grad, *epoch
+        outputs, torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1), None, row_losses, grad, epoch
     )()
     assert not row_losses.isfinite().any()
 
@@ -197,13 +198,13 @@ def test_gather_takes_rows_and_fills_up(kind: type[np.generic], label_kind: type
     assert weights.view(-1).tolist() == [1.0] * 7 + [0.0] * 3
 
 
-def _meet(words: torch.Tensor, counts: torch.Tensor, rank: int, size: int, spins: int) -> None:
-    meet = native.barrier(words, size, spins)
+def _count(words: torch.Tensor, counts: torch.Tensor, rank: int, size: int, spins: int) -> None:
+    wait = native.barrier(words, size, spins)
     for turn in range(1, 201):
         counts[rank] = turn
-        meet()
+        wait()
         assert (counts[:size] == turn).all()
-        meet()
+        wait()
 
 
 @pytest.mark.parametrize("spins", [0, 5000])
@@ -211,7 +212,7 @@ def test_the_barrier_holds_processes_together(spins: int) -> None:
     words = torch.zeros(native.BARRIER_WORDS, dtype=torch.int32).share_memory_()  # type: ignore[no-untyped-call]
     counts = torch.zeros(3, dtype=torch.int32).share_memory_()  # type: ignore[no-untyped-call]
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=_meet, args=(words, counts, rank, 3, spins)) for rank in range(3)]
+    processes = [context.Process(target=_count, args=(words, counts, rank, 3, spins)) for rank in range(3)]
     for process in processes:
         process.start()
     for process in processes:
@@ -232,3 +233,29 @@ def test_an_instruction_set_may_be_named_and_a_wrong_one_is_an_error() -> None:
         assert done.stdout.strip() == name, done.stderr
     with pytest.raises(ValueError, match="not one of this"):
         native.choose("abacus")
+
+
+def test_kernels_compiled_from_other_sources_are_refused() -> None:
+    compiled: dict[str, list[tuple[str, str, int, int]]] = structs.kernels.STRUCTS
+    structs.check(compiled)
+    fields = compiled["reduce"]
+    others: list[dict[str, list[tuple[str, str, int, int]]]] = [
+        {},
+        compiled | {"reduce": [*fields, ("more", "l", 80, 8)]},
+        compiled | {"reduce": fields[:-1]},
+        compiled | {"reduce": [(name, "l", offset, size) for name, _, offset, size in fields]},
+        compiled | {"reduce": [(field[0].replace("out", "total"), *field[1:]) for field in fields]},
+        dict(reversed(compiled.items())),
+    ]
+    for other in others:
+        with pytest.raises(RuntimeError, match="compiled from other sources"):
+            structs.check(other)
+
+
+def test_a_field_that_a_kernel_does_not_have_cannot_be_set() -> None:
+    wait = native.barrier(torch.zeros(native.BARRIER_WORDS, dtype=torch.int32), 1, 0)
+    wait.spins = 7
+    with pytest.raises(AttributeError):
+        wait.spin = 7
+    with pytest.raises(TypeError):
+        wait.spins = 7.0

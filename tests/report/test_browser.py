@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from ptrain.files import write_file
 from ptrain.report.comparison import write_comparison
-from ptrain.report.page import all_plots, page_of, write_page
+from ptrain.report.page import all_plots, page_of
 from ptrain.report.records import read_run
 from tests.report.browser import Browser, chromium
 from tests.report.directories import make_run
@@ -30,7 +31,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
     for path in made.values():
         run = read_run(path)
-        write_page(page_of(run, all_plots(run)), path / "report.html")
+        write_file(path / "report.html", page_of(run, all_plots(run)))
     runs = [read_run(made["two"]), read_run(make_run(folder / "other", num_classes=2, skill=4.0, seed=1))]
     write_comparison(runs, folder / "comparison.html")
     return {name: path / "report.html" for name, path in made.items()} | {"comparison": folder / "comparison.html"}

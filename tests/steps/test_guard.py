@@ -81,6 +81,7 @@ def test_every_optimizer_has_the_same_bits_under_a_guard(
     if not compiled:
         monkeypatch.setattr(native, "instruction_set", lambda: None)
     config = Config(model=ModelConfig(hidden=(7,)), optimizer=OPTIMIZERS[name], train=TrainConfig(batch_size=16))
+    config = with_kernels(config, "auto" if compiled else "torch")
     assert_same_state(train(config, 1)[1], train(config, 4)[1])
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ptrain.data.sources.files import need_content, need_package, quiet_stderr, reading
+from ptrain.data.store.reading import need_content, need_package, quiet_stderr, reading
 from ptrain.errors import DataError
 
 KIND = "a GeoTIFF (.tif) or an ENVI file with its .hdr beside it"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ptrain.data.scenes import gdal
 from ptrain.data.scenes.sidecar import read_category_names
-from ptrain.data.sources.files import quiet_stderr
+from ptrain.data.store.reading import quiet_stderr
 from ptrain.errors import DataError
 
 Color = tuple[int, int, int]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ptrain.data.scenes import gdal
 from ptrain.data.scenes.classes import Classes, find_classes, labelled_values
-from ptrain.data.scenes.open import files_of, open_grid
+from ptrain.data.scenes.open import files_of, is_cube, open_grid
 from ptrain.data.scenes.raster import Raster, same_transform
 from ptrain.data.scenes.windows import (
     default_block_size,
@@ -20,6 +20,7 @@ from ptrain.data.scenes.windows import (
     windows,
     without_value,
 )
+from ptrain.data.sources import mat
 from ptrain.data.store.stream import Block, Request, Stream
 from ptrain.errors import DataError
 
@@ -43,6 +44,13 @@ class Sampling:
     def radius(self) -> int:
         """Pixels around the one in the middle."""
         return self.side // 2
+
+
+def open_mat(spec: str, request: Request) -> Stream:
+    """The samples of a .mat file, or the labelled pixels where it is a cube with its reference."""
+    if is_cube(spec, request.config.labels) or (request.schema or {}).get("kind") == "scene":
+        return open_scene(spec, request)
+    return mat.open_mat(spec, request)
 
 
 def open_scene(spec: str, request: Request) -> Stream:

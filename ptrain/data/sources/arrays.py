@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.splits import check_feature_type, whole_numbers
+from ptrain.data.samples import check_feature_type, whole_numbers
 from ptrain.data.store.stream import Block, Stream
 from ptrain.errors import DataError
 

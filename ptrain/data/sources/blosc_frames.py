@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ptrain.data.sources.arrays import READ_BYTES
-from ptrain.data.sources.files import need_package
+from ptrain.data.store.reading import need_package
 
 _HEADER = struct.Struct("<4B3I")  # versions, flags, type size; bytes unpacked, of a block, packed
 _STORED = 2  # flag: the values are not compressed

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from ptrain.data.samples import Source
 from ptrain.data.sources import idx
+from ptrain.data.sources.digits import refuse_parameters
 from ptrain.data.sources.torchvision_download import download
+from ptrain.data.store.stream import Request
 from ptrain.errors import DataError
 
 CLASS_NAMES = (
@@ -26,6 +28,12 @@ CLASS_NAMES = (
 )
 _SYSTEM = Path("/usr/share/datasets/fashion-mnist")
 _FIX = "run scripts/fetch-fashion-mnist, or install Debian's package dataset-fashion-mnist"
+
+
+def open_fashion_mnist(rest: str, _: Request) -> Source:
+    """Fashion-MNIST, which has no parameters."""
+    refuse_parameters("fashion-mnist", rest)
+    return load()
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Source:

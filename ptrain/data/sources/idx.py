@@ -13,9 +13,9 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.samples import Samples, Source
-from ptrain.data.sources.files import need_content, no_values, reading
-from ptrain.data.splits import make_samples
+from ptrain.data.samples import Samples, Source, make_samples
+from ptrain.data.store.reading import need_content, no_values, reading
+from ptrain.data.store.stream import Request
 from ptrain.errors import DataError
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -26,11 +26,12 @@ _CHUNK = 16 * 2**20
 _KIND = "an IDX file"
 
 
-def load(folder: Path) -> Source:
-    """Return the samples of a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and their like.
+def open_idx(spec: str, _: Request) -> Source:
+    """Samples of a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and their like.
 
     The test pair, t10k-... or test-..., may be missing; then the test split is cut from the training samples.
     """
+    folder = Path(spec).expanduser()
     return read_folder(folder, name=f"idx:{folder}", description=f"IDX files of {folder}")
 
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.sources.files import decoding, need_content, need_folder, need_package, quiet_stderr, reading
+from ptrain.data.store.reading import decoding, need_content, need_folder, need_package, quiet_stderr, reading
 from ptrain.data.store.stream import Block, Request, Stream
 from ptrain.errors import DataError
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from ptrain.data.sources import arrays, hdf5, mat5
 from ptrain.data.sources.arrays import Array, Rows, find_features, find_names, partner, split_inner
-from ptrain.data.sources.files import check_expansion, decoding, need_content, reading
 from ptrain.data.sources.mat5 import NUMBERS, Variable
+from ptrain.data.store.reading import check_expansion, decoding, need_content, reading
 from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
 

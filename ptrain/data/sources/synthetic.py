@@ -3,11 +3,14 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.data.samples import Samples, Source
+from ptrain.data.sources.table import hint
+from ptrain.data.store.stream import Request
 from ptrain.errors import DataError
 from ptrain.keys import derive_key
 
@@ -50,13 +53,13 @@ PARAMETERS: dict[str, dict[str, Parameter]] = {
 """Parameters of each synthetic set, by name."""
 
 
-def load(name: str, given: dict[str, float]) -> Source:
-    """Return the synthetic set ``name`` with the parameters that were given, the others at their defaults.
+def _open(name: str, rest: str, _: Request) -> Source:
+    """The synthetic set ``name`` with the parameters that were given, as in ``samples=2000``; others have defaults.
 
     Class i has samples i, i + classes, i + 2 * classes, ... The four points of or and xor are training and test
     split at once; everything else is cut by --test-fraction.
     """
-    values = {key: parameter.default for key, parameter in PARAMETERS[name].items()} | given
+    values = {key: parameter.default for key, parameter in PARAMETERS[name].items()} | _parameters(name, rest)
     generator = np.random.Generator(np.random.Philox(key=derive_key(int(values["seed"] or 0), f"synthetic/{name}")))
     if name in ("or", "xor"):
         return _logic(name, values, generator)
@@ -115,3 +118,28 @@ def _blobs(
 def _rounded(features: NDArray[np.float64]) -> NDArray[np.float32]:
     """Return float32 on a grid of 2**-16: sine and logarithm differ in their last bit between processors."""
     return (np.rint(features * _GRID) / _GRID).astype(np.float32)
+
+
+def _parameters(name: str, text: str) -> dict[str, float]:
+    """Return the numbers in ``samples=2000,noise=0.1``, checked against the parameters of a synthetic set."""
+    known = PARAMETERS[name]
+    values: dict[str, float] = {}
+    for item in filter(None, text.split(",")):
+        key, _, value = item.partition("=")
+        if key not in known:
+            raise DataError(
+                f"{name}:{item}: unknown parameter {key}; {hint(key, list(known))}expected {', '.join(known)}"
+            )
+        parameter = known[key]
+        try:
+            number = int(value) if parameter.whole else float(value)
+        except ValueError:
+            number = -math.inf
+        if not (math.isfinite(number) and number >= parameter.smallest):
+            sort = "a whole number" if parameter.whole else "a number"
+            raise DataError(f"{name}:{item}: expected {key} to be {sort} of at least {parameter.smallest:g}")
+        values[key] = number
+    return values
+
+
+open_or, open_xor, open_spirals, open_blobs = (partial(_open, name) for name in PARAMETERS)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptrain.data.sources.files import need_package, quiet_callbacks, quietly
 from ptrain.data.store.cache import Stamp, need_same, stamp
+from ptrain.data.store.reading import need_package, quiet_callbacks, quietly
 from ptrain.errors import DataError
 
 MISSING = ("", "NA", "N/A", "#N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?")

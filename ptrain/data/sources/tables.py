@@ -7,7 +7,6 @@ where lines are longer than 16 KiB) and 8 MiB of features.
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +31,13 @@ from ptrain.data.store.convert import smallest_type
 from ptrain.data.store.stream import Block, Request, Stream
 from ptrain.errors import DataError
 
-KINDS = ("csv", "tsv", "parquet")
 _BLOCK_BYTES = 8 * 2**20
 _LARGEST = float(np.finfo(np.float32).max)
 _VERSION = 1
 
 
 def open_table(kind: str, path: str) -> Table:
-    """Return a table of one of the ``KINDS``."""
+    """Return a table of the kind csv, tsv or parquet."""
     if kind == "parquet":
         return open_parquet_file(Path(path).expanduser())
     return open_text(Path(path).expanduser(), kind, "," if kind == "csv" else "\t")
@@ -58,20 +56,6 @@ def open_tsv(spec: str, request: Request) -> Stream:
 def open_parquet(spec: str, request: Request) -> Stream:
     """Return the stream of a Parquet file."""
     return _open(open_table("parquet", spec), request)
-
-
-def refuse_columns(config: DataConfig, kind: str) -> None:
-    """Raise DataError where columns are named and the source is no table."""
-    if kind in KINDS:
-        return
-    defaults = {field.name: field.default for field in fields(DataConfig)}
-    for name in ("target", "features", "drop", "missing"):
-        value = getattr(config, name)
-        if value != defaults[name]:
-            raise DataError(
-                f"--{name} {value} with --data {config.data}: expected only with a table (.csv, .tsv, .parquet); "
-                f"leave --{name} out"
-            )
 
 
 def _open(table: Table, request: Request) -> Stream:

@@ -19,7 +19,7 @@ import numpy as np
 from ptrain.data.samples import Source
 from ptrain.data.sources.fashion_mnist import cache_folder
 from ptrain.data.store import converted
-from ptrain.data.store.stream import Block, Stream
+from ptrain.data.store.stream import Block, Request, Stream
 from ptrain.errors import DataError
 
 _TRAIN: Mapping[str, Any] = {"train": True}
@@ -66,6 +66,11 @@ SETS: dict[str, Set] = {
     "USPS": Set(about="handwritten digits, 16 x 16", class_names=_DIGITS, checked=False),
 }
 """The classes of torchvision.datasets whose images all have one size."""
+
+
+def open_torchvision(name: str, _: Request) -> Source:
+    """A data set that was fetched."""
+    return load(name)
 
 
 def load(name: str, environ: Mapping[str, str] = os.environ) -> Source:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from ptrain.data.sources import arrays, blosc_frames
 from ptrain.data.sources.arrays import READ_BYTES, Array, Rows, find_features, find_names, partner
-from ptrain.data.sources.files import check_expansion, decoding, need_folder, need_package, reading
+from ptrain.data.store.reading import check_expansion, decoding, need_folder, need_package, reading
 from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
 

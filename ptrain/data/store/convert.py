@@ -4,8 +4,6 @@ Rows are written as they come, so memory is bounded by a block of the stream. Ev
 beside the folder and renamed at the end. A conversion that was interrupted goes on where it was.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -13,18 +11,16 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.data.plan import owned_shards
-from ptrain.data.splits import whole_labels
+from ptrain.data.samples import whole_labels
 from ptrain.data.store.cache import Stamp, file_sha256, key_of, need_same, stamp
+from ptrain.data.store.stream import Block, Stream
 from ptrain.errors import DataError
-
-if TYPE_CHECKING:  # the sources use this module
-    from ptrain.data.store.stream import Block, Stream
 
 VERSION = 1
 DESCRIPTION = "data.json"
@@ -261,7 +257,7 @@ class _Files:
         self._paths = {kind: partial / f"{prefix}{kind}.npy" for kind in ("features", "labels", "groups")}
         self._open: dict[str, int] = {}
 
-    def __enter__(self) -> _Files:
+    def __enter__(self) -> "_Files":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,26 +1,21 @@
 """Data in the converted form: memory-mapped, so that the ranks of a node share them through the page cache."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ptrain.data.samples import Samples, Source
-from ptrain.data.splits import make_samples
-from ptrain.data.store import cache
+from ptrain.data.samples import Samples, Source, make_samples
+from ptrain.data.store import cache, npy
 from ptrain.data.store.convert import DESCRIPTION, Report, convert, described, stream_key
+from ptrain.data.store.stream import Block, Request, Stream
 from ptrain.errors import DataError
 
-if TYPE_CHECKING:  # the sources use this module
-    from ptrain.data.store.stream import Block, Stream
-
-Watch = Callable[["Stream"], AbstractContextManager[Report | None]]
+Watch = Callable[[Stream], AbstractContextManager[Report | None]]
 """Shows how far the conversion of a stream is."""
 _BLOCK_BYTES = 8 * 2**20
 
@@ -54,7 +49,6 @@ def cached(stream: Stream, watch: Watch | None = None) -> Source:
 
 def stream_of(source: Source) -> Stream:
     """Return the samples of a source that is no stream as one, to convert them."""
-    from ptrain.data.store.stream import Stream  # the sources use this module
 
     def blocks(samples: Samples) -> Iterator[Block]:
         rows = max(1, _BLOCK_BYTES // (samples.features.shape[1] * samples.features.itemsize))
@@ -84,6 +78,11 @@ def stream_of(source: Source) -> Stream:
     )
 
 
+def open_converted(spec: str, _: Request) -> Source:
+    """Samples of a folder that ``ptrain data convert`` wrote."""
+    return load(Path(spec).expanduser())
+
+
 def load(folder: Path) -> Source:
     """Return the samples of a converted data set, memory-mapped. Raises DataError where it is damaged."""
     content = described(folder)
@@ -106,8 +105,6 @@ def load(folder: Path) -> Source:
 
 
 def _samples(folder: Path, prefix: str, content: Mapping[str, Any]) -> Samples:
-    from ptrain.data.sources import npy  # the sources use this module
-
     origin = str(folder / f"{prefix}features.npy")
     samples, _ = make_samples(
         npy.read(folder / f"{prefix}features.npy"), npy.read(folder / f"{prefix}labels.npy"), origin

@@ -56,20 +56,3 @@ class Request:
     """That of a trained network (``Stream.schema``), where the file must be read the same way."""
     labelled: bool = True
     """False for samples to predict: labels need not be there and are 0."""
-
-
-Opener = Callable[[str, Request], Stream]
-"""Opens what stands after ``kind:`` in --data, or the path itself where the extension tells the kind."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Format:
-    """A line of the table of formats."""
-
-    open: Opener
-    extensions: tuple[str, ...] = ()
-    """Such as .csv, in lower case."""
-    takes_labels: bool = False
-    """Whether --labels FILE may be given."""
-    takes_test: bool = False
-    """Whether the opener reads --test-data itself, into ``Stream.test``."""

@@ -17,7 +17,7 @@ from ptrain import config as configuration
 from ptrain.config import Config
 from ptrain.console import Console, Progress
 from ptrain.data.plan import owned_shards
-from ptrain.data.sources import load
+from ptrain.data.sources.load import load
 from ptrain.errors import EXIT_DONE, ConfigError, LaunchError
 from ptrain.launch.env import detect
 from ptrain.models.mlp import ALIGNMENT, aligned, layout_of

@@ -14,6 +14,7 @@ from ptrain import config as configuration
 from ptrain.config import Config
 from ptrain.console import Console
 from ptrain.errors import EXIT_DONE, ConfigError, LaunchError
+from ptrain.files import replacing, write_file
 from ptrain.launch.env import detect
 from ptrain.verbs.doctor.child import last_cause, last_json, run_limited
 
@@ -61,7 +62,7 @@ def run(
     report |= {"threads": threads, "cores": len(os.sched_getaffinity(0)), **{name: first[name] for name in kept}}
     report["exchange"] = {str(ranks): jobs[0]["exchange"] for ranks, jobs in measured.items()}
     _draw(report, picture)
-    picture.with_suffix(".json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_file(picture.with_suffix(".json"), json.dumps(report, indent=1) + "\n")
     if as_json:
         Console().say(json.dumps(report))
     else:
@@ -175,4 +176,5 @@ def _draw(report: Mapping[str, Any], picture: Path) -> None:
     axes.grid(color="#dddddd")
     axes.legend(frameon=False, fontsize=8)
     FigureCanvasAgg(figure)
-    figure.savefig(picture)
+    with replacing(picture) as temporary:
+        figure.savefig(temporary, format="png")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ptrain.config import Config
 from ptrain.console import Console
-from ptrain.data import sources
+from ptrain.data.sources.load import open_source
 from ptrain.data.store import convert
 from ptrain.data.store.cache import Stamp
 from ptrain.data.store.converted import stream_of
@@ -70,9 +70,8 @@ def _alone(config: Config, folder: Path) -> None:
 
 
 def _open(config: Config) -> Stream:
-    if sources.parse(config.data.data)[0] in sources.FORMATS:
-        return sources.open_stream(config.data)
-    return stream_of(sources.read(config.data))
+    opened = open_source(config.data)
+    return opened if isinstance(opened, Stream) else stream_of(opened)
 
 
 def _is_done(folder: Path, key: str) -> bool:

@@ -10,10 +10,11 @@ import numpy as np
 
 from ptrain.config import Config, DataConfig
 from ptrain.console import Console
-from ptrain.data import sources
 from ptrain.data.checks import check, combine_fingerprints, fingerprint_blocks
 from ptrain.data.samples import DataSet
 from ptrain.data.sources import table_columns, tables
+from ptrain.data.sources.load import load
+from ptrain.data.sources.table import parse
 from ptrain.data.summary import counts_of, duplicates, ranges
 from ptrain.errors import EXIT_DONE, DataError, MissingValueError
 from ptrain.launch import env
@@ -33,9 +34,9 @@ def run(config: Config, *, as_json: bool) -> int:
         return EXIT_DONE
     console = Console()
     data = config.data
-    kind, rest = sources.parse(data.data)
-    if kind in tables.KINDS and data.target is None:
-        columns = survey(kind, rest, data)
+    row, rest = parse(data.data)
+    if row.columns and data.target is None:
+        columns = survey(row.name, rest, data)
         if as_json:
             print(json.dumps(columns, indent=1))
         else:
@@ -68,7 +69,7 @@ def describe(config: Config) -> dict[str, Any]:
     start = time.perf_counter()
     missing: dict[str, int] = {}
     try:
-        dataset = sources.load(config.data, config.train.seed)
+        dataset = load(config.data, config.train.seed)
     except MissingValueError:
         dataset, missing = _with_gaps(config)
     seconds = time.perf_counter() - start
@@ -120,14 +121,14 @@ def describe(config: Config) -> dict[str, Any]:
 def _with_gaps(config: Config) -> tuple[DataSet, dict[str, int]]:
     """Return a table with its missing values filled, and how many each column has, to be looked at all the same."""
     data = replace(config.data, missing="mean")
-    kind, rest = sources.parse(data.data)
-    table = tables.open_table(kind, rest)
+    row, rest = parse(data.data)
+    table = tables.open_table(row.name, rest)
     found = table_columns.scan(table, table_columns.choose(table, data), "mean", strict=False)
     missing = {name: one["missing"] for name, one in found["columns"].items() if one["missing"]}
     target = data.target or ""
     if missing.get(target):
         data = replace(data, missing="drop")
-    return sources.load(data, config.train.seed), missing
+    return load(data, config.train.seed), missing
 
 
 def _number(value: float) -> float | None:

@@ -42,7 +42,8 @@ print(json.dumps({"version": horovod.__version__, "built": [name for name, there
 _ASK_DATA = """
 import json, os
 from ptrain.config import DataConfig
-from ptrain.data.sources import fashion_mnist, load
+from ptrain.data.sources import fashion_mnist
+from ptrain.data.sources.load import load
 if name == "fashion-mnist" and fashion_mnist.find(fashion_mnist.places(os.environ)) is None:
     print("{}")
 else:
@@ -84,7 +85,7 @@ def packages() -> list[Finding]:
         Finding(topic="python", status="ok", detail=f"{platform.python_version()}, {sys.executable}"),
         Finding(topic="ptrain", status="ok", detail=f"{ptrain.__version__}, {Path(ptrain.__file__).parent}"),
     ]
-    for name in ("numpy", "scikit-learn", "safetensors", "rich", "tomli-w"):
+    for name in ("numpy", "safetensors", "rich", "tomli-w"):
         version = _version(name)
         if version is None:
             findings.append(Finding(topic=name, status="missing", detail="not installed", fix=f"pip install {name}"))

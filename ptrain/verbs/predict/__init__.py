@@ -1,6 +1,6 @@
 """``ptrain predict``: class and probabilities of every sample of a file, on any number of ranks."""
 
-import os
+import contextlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -8,12 +8,14 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
+from ptrain import files
 from ptrain.config import RunConfig
 from ptrain.data.checks import check_finite
 from ptrain.data.loader import EvaluationLoader
 from ptrain.data.plan import owned_shards
 from ptrain.data.samples import Samples, Split
-from ptrain.data.sources import parse, read_unlabelled
+from ptrain.data.sources.load import read_unlabelled
+from ptrain.data.sources.table import parse
 from ptrain.data.store.converted import Watch
 from ptrain.errors import EXIT_DONE, DataError
 from ptrain.models.inference import CHUNK_ROWS, ChunkResult, Inference
@@ -69,7 +71,7 @@ def run(
 
 def _is_map(spec: str, out: str, trained: Trained) -> bool:
     """Return whether the input is a scene, whose map is written; raises DataError where input and --out differ."""
-    kind = parse(spec)[0]
+    kind = parse(spec)[0].name
     is_scene = kind == "scene" or (kind == "mat" and (trained.schema or {}).get("kind") == "scene")
     wants_map = Path(out).suffix in MAP_SUFFIXES
     if is_scene and not wants_map:
@@ -93,8 +95,7 @@ def _predict(session: Session, trained: Trained, inference: Inference, samples: 
     split = Split(samples, 0, len(samples))
     num_chunks = -(-split.size // CHUNK_ROWS)
     info = session.comm.info
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    writer = session.agreed(lambda: _Writer(temporary, trained, split.size) if session.is_root else None)
+    writer = session.agreed(lambda: _Writer(out, trained, split.size) if session.is_root else None)
     try:
         with session.console.progress(num_chunks, "predicting", "chunks") as progress:
             for first in range(0, num_chunks, ROUND_CHUNKS * info.size):
@@ -119,7 +120,7 @@ def _predict(session: Session, trained: Trained, inference: Inference, samples: 
 
                 session.agreed(write)
                 progress.update(chunks.stop)
-        session.agreed(lambda: writer.finish(out) if writer is not None else None)
+        session.agreed(lambda: writer.finish() if writer is not None else None)
     finally:
         if writer is not None:
             writer.close()
@@ -128,17 +129,17 @@ def _predict(session: Session, trained: Trained, inference: Inference, samples: 
 class _Writer:
     """Writes predictions in order under a temporary name, and gives the file its name at the end."""
 
-    def __init__(self, temporary: Path, trained: Trained, num_samples: int):
-        self.temporary = temporary
+    def __init__(self, out: Path, trained: Trained, num_samples: int):
+        self.out, self.temporary = out, files.temporary_name(out)
         self.names = trained.class_names
-        self.csv = ".csv" in temporary.suffixes
+        self.csv = out.suffix == ".csv"
         self.done = 0
         self.type = np.dtype([("class", "<i8"), ("probabilities", "<f4", (len(self.names),))])
         try:
-            self.file: BinaryIO = temporary.open("wb")
+            self.file: BinaryIO = self.temporary.open("wb")
         except OSError as error:
             raise DataError(
-                f"--out: {temporary.parent} cannot be written ({error.strerror}); expected a folder that exists"
+                f"--out: {out.parent} cannot be written ({error.strerror}); expected a folder that exists"
             ) from None
         if self.csv:
             self._line(["sample", "class", *(f"p({name})" for name in self.names)])
@@ -167,16 +168,16 @@ class _Writer:
         quoted = [f'"{cell.replace(chr(34), chr(34) * 2)}"' if set(cell) & set(',"\n\r') else cell for cell in cells]
         self.file.write((",".join(quoted) + "\n").encode())
 
-    def finish(self, out: Path) -> None:
+    def finish(self) -> None:
         """Give the file its name."""
         try:
-            self.file.flush()
-            os.fsync(self.file.fileno())
-            self.temporary.replace(out)
+            self.file.close()
+            files.publish(self.temporary, self.out)
         except OSError as error:
-            raise DataError(f"--out {out}: cannot be written ({error.strerror}); choose another place") from None
+            raise DataError(f"--out {self.out}: cannot be written ({error.strerror}); choose another place") from None
 
     def close(self) -> None:
         """Remove what was not finished."""
-        self.file.close()
-        self.temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a full disk was reported when it was met
+            self.file.close()
+        files.discard(self.temporary)

@@ -13,7 +13,9 @@ from typing import Any
 from ptrain import config
 from ptrain.config import Config
 from ptrain.console import Console
+from ptrain.data.sources.table import file_of
 from ptrain.errors import EXIT_DONE, ConfigError
+from ptrain.files import write_file
 from ptrain.slurm import checks as slurm_checks
 from ptrain.slurm import queue as slurm_queue
 from ptrain.slurm import render as slurm
@@ -127,8 +129,6 @@ def plan(
     )
 
 
-_SUFFIXES = (".npy", ".npz", ".csv", ".tsv", ".parquet", ".h5", ".hdf5", ".mat", ".zarr", ".tif", ".tiff")
-"""Of files that may be given without a folder in front."""
 _SAME = (
     "nodes",
     "ranks_per_node",
@@ -157,7 +157,7 @@ def submit(
     slurm_checks.run_directory(run_dir)
     slurm_jobs.refuse_second(run_dir)
     script = run_dir / "job.sh"
-    script.write_text(script_text, encoding="utf-8")
+    write_file(script, script_text)
     estimate = slurm_queue.test(str(script))
     if training.combinations and settings.data.validation == 0.0:
         console.warn("a sweep without --validation has nothing to be compared by: the test split is not for choosing")
@@ -177,17 +177,8 @@ def data_paths(settings: Config) -> list[tuple[str, str]]:
     """Return the flags and paths of a configuration that name files: (flag, path)."""
     data = settings.data
     named = {"--labels": data.labels, "--test-data": data.test_data, "--test-labels": data.test_labels}
-    if os.sep in _file_of(data.data) or Path(_file_of(data.data)).suffix in _SUFFIXES:
-        named["--data"] = data.data
-    return [(flag, _file_of(spec)) for flag, spec in named.items() if spec is not None]
-
-
-def _file_of(spec: str) -> str:
-    """Return the path in KIND:PATH, or in FILE:/place/inside."""
-    if os.path.exists(spec):
-        return spec
-    kind, _, rest = spec.partition(":")
-    return (rest if rest and kind.replace("-", "").isalnum() else spec).partition(":/")[0]
+    paths = {flag: file_of(spec) or spec for flag, spec in named.items() if spec is not None}
+    return [*paths.items(), *(("--data", path) for path in [file_of(data.data)] if path is not None)]
 
 
 def sites(console: Console, name: str | None, as_json: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from ptrain import config
 from ptrain.console import Console
 from ptrain.errors import ConfigError, LaunchError, RunDirectoryError
+from ptrain.files import write_file
 from ptrain.slurm import queue as slurm_queue
 from ptrain.slurm.queue import Entry
 
@@ -19,7 +20,7 @@ STATE_INTERVAL = 5.0  # seconds between two questions to Slurm
 
 def note(run_dir: Path, job: str, about: dict[str, Any]) -> None:
     """Keep the number of a job and what it is about in its run directory."""
-    (run_dir / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    write_file(run_dir / ABOUT, json.dumps(about, indent=1) + "\n")
     with (run_dir / JOBS).open("a", encoding="utf-8") as file:
         file.write(job + "\n")
 

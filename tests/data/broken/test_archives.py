@@ -12,7 +12,7 @@ import pytest
 
 PROGRAM = """
 import resource, sys, time
-from ptrain.data.sources import read
+from ptrain.data.sources.load import read
 from ptrain.config import DataConfig
 from ptrain.errors import DataError
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ptrain.config import DataConfig
 from ptrain.data.samples import DataSet
 from ptrain.data.scenes.notes import warnings
-from ptrain.data.sources import load
+from ptrain.data.sources.load import load
 from ptrain.errors import DataError
 
 from .files import UTM, numbered, write

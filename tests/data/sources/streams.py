@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ptrain.config import DataConfig
-from ptrain.data.sources import open_stream
+from ptrain.data.sources.load import open_source
 from ptrain.data.store.stream import Block, Stream
 from ptrain.errors import DataError
 
@@ -20,7 +20,10 @@ IMAGES = (np.arange(20 * 12) % 250).astype(np.uint8).reshape(20, 4, 3)
 
 
 def opened(spec: Path | str, labels: Path | str | None = None, *, labelled: bool = True) -> Stream:
-    return open_stream(DataConfig(data=str(spec), labels=None if labels is None else str(labels)), labelled=labelled)
+    config = DataConfig(data=str(spec), labels=None if labels is None else str(labels))
+    found = open_source(config, labelled=labelled)
+    assert isinstance(found, Stream)
+    return found
 
 
 def joined(blocks: list[Block]) -> tuple[np.ndarray, np.ndarray]:

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptrain.config import DataConfig, build
-from ptrain.data.sources import load, npy, npz, read_unlabelled
+from ptrain.data.sources.load import load, read, read_unlabelled
+from ptrain.data.store import npy
 from ptrain.errors import DataError
 
 X = np.arange(60, dtype=np.float32).reshape(20, 3)
@@ -84,9 +85,9 @@ def test_npz_files_may_hold_their_test_split(tmp_path: Path, names: str) -> None
 
 def test_npz_in_fortran_order_and_images(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=np.asfortranarray(X), y=Y)
-    np.testing.assert_array_equal(npz.load(tmp_path / "a.npz").train.features, X)
+    np.testing.assert_array_equal(read(DataConfig(data=str(tmp_path / "a.npz"))).train.features, X)
     np.savez(tmp_path / "b.npz", x=X.reshape(5, 4, 3), y=Y[:5])
-    assert npz.load(tmp_path / "b.npz").image_shape == (4, 3)
+    assert read(DataConfig(data=str(tmp_path / "b.npz"))).image_shape == (4, 3)
 
 
 def test_npz_as_test_data(tmp_path: Path) -> None:
@@ -242,7 +243,7 @@ def test_flags_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
 READ = """
 import os, sys
 from ptrain.config import DataConfig
-from ptrain.data.sources import load
+from ptrain.data.sources.load import load
 from ptrain.errors import DataError
 load(DataConfig(data=sys.argv[2]), 0)
 if os.getuid() == 0:
@@ -283,7 +284,7 @@ def test_any_change_of_a_file_gives_samples_or_one_clear_error(
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
     (folder / "changed.npz").write_bytes(whole)
     try:
-        npz.load(folder / "changed.npz")
+        read(DataConfig(data=str(folder / "changed.npz")))
         message = ""
     except DataError as error:
         message = str(error)

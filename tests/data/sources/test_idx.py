@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptrain.config import DataConfig
-from ptrain.data.sources import idx, load
+from ptrain.data.sources import idx
+from ptrain.data.sources.load import load
 from ptrain.errors import DataError
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}

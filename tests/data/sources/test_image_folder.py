@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from ptrain.config import DataConfig
-from ptrain.data.sources import load
+from ptrain.data.sources.load import load
 from tests.data.sources.streams import is_array, opened, refused, test, train
 
 

@@ -10,7 +10,8 @@ import pytest
 from ptrain.config import DataConfig
 from ptrain.data import checks
 from ptrain.data.samples import DataSet
-from ptrain.data.sources import fashion_mnist, idx, load, torchvision_download
+from ptrain.data.sources import fashion_mnist, idx, torchvision_download
+from ptrain.data.sources.load import load
 from ptrain.errors import DataError
 
 
@@ -42,7 +43,7 @@ def test_digits_are_those_of_scikit_learn_with_every_fifth_for_the_test() -> Non
 
 def test_loading_digits_imports_neither_scikit_learn_nor_torch() -> None:
     program = (
-        "import sys; from ptrain.config import DataConfig; from ptrain.data.sources import load\n"
+        "import sys; from ptrain.config import DataConfig; from ptrain.data.sources.load import load\n"
         "load(DataConfig(), 0)\n"
         "print([name for name in ('sklearn', 'torch', 'scipy') if name in sys.modules])"
     )

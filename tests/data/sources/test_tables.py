@@ -20,7 +20,7 @@ from sklearn.datasets import load_iris, load_wine
 
 from ptrain.config import DataConfig
 from ptrain.data.samples import DataSet, Split
-from ptrain.data.sources import load, read_unlabelled
+from ptrain.data.sources.load import load, read_unlabelled
 from ptrain.errors import DataError, MissingValueError
 
 

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from ptrain.config import DataConfig
-from ptrain.data.sources import load, torchvision_sets
+from ptrain.data.sources import torchvision_sets
+from ptrain.data.sources.load import load
 from ptrain.errors import DataError
 from tests.data.sources.torchvision_files import images, labels
 

@@ -21,7 +21,7 @@ from pyarrow import parquet
 
 from ptrain.config import DataConfig
 from ptrain.data.samples import Samples, Source
-from ptrain.data.sources import load, open_stream
+from ptrain.data.sources.load import load, open_source
 from ptrain.data.store import cache, convert, converted
 from ptrain.data.store.stream import Block, Stream
 from ptrain.errors import DataError
@@ -32,6 +32,12 @@ from tests.ranks import clean_environment, kill_tree, run_ranks
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PTRAIN_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+def opened(config: DataConfig) -> Stream:
+    found = open_source(config)
+    assert isinstance(found, Stream)
+    return found
 
 
 def write_table(path: Path, rows: int, columns: int = 4) -> Path:
@@ -135,7 +141,7 @@ def test_parts_write_the_same_bytes_as_one(tmp_path: Path, parts: int) -> None:
     columns = {"x": np.arange(1000) / 8, "c": ["u", "v", "w", "v"] * 250, "y": ["a", "b"] * 500}
     columns["g"] = [f"group {i * i % 37}" for i in range(1000)]
     parquet.write_table(pa.table(columns), tmp_path / "t.parquet", row_group_size=130)
-    made = open_stream(DataConfig(data=str(tmp_path / "t.parquet"), target="y", split="groups", group="g"))
+    made = opened(DataConfig(data=str(tmp_path / "t.parquet"), target="y", split="groups", group="g"))
     assert made.pieces is not None
     key, stamps = convert.stream_key(made)
     partial = convert.partial_of(tmp_path / "out")
@@ -161,7 +167,7 @@ def test_parts_of_arrays_make_the_whole(tmp_path: Path, kind: str) -> None:
         group = zarr.open_group(str(path), mode="w", zarr_format=2)
         group.create_array("features", data=features, chunks=(100, 3))
         group.create_array("labels", data=np.arange(10_000) % 5, chunks=(300,))
-    made = open_stream(DataConfig(data=str(path)))
+    made = opened(DataConfig(data=str(path)))
     assert made.pieces is not None
     assert len(made.pieces) == 3
     key, stamps = convert.stream_key(made)
@@ -282,7 +288,7 @@ def test_without_locks_every_process_works_for_itself(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("change", ["append", "replace", "remove", "touch"])
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, change: str) -> None:
     path = write_table(tmp_path / "t.csv", 30_000)
-    found = open_stream(DataConfig(data=str(path), target="y"))
+    found = opened(DataConfig(data=str(path), target="y"))
 
     def meddling() -> Iterator[Block]:
         for number, one in enumerate(found.train()):
@@ -307,7 +313,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, change:
 # Real processes
 
 LOAD = (
-    "import sys; from ptrain.config import DataConfig; from ptrain.data.sources import load\n"
+    "import sys; from ptrain.config import DataConfig; from ptrain.data.sources.load import load\n"
     "from ptrain.data.checks import fingerprint_blocks, combine_fingerprints\n"
     "data = load(DataConfig(data=sys.argv[1], target='y', split='stratified'), 0)\n"
     "print(combine_fingerprints([fingerprint_blocks(data)]), data.split_sha256)\n"
@@ -358,12 +364,13 @@ def test_a_table_is_converted_in_less_memory_than_it_takes(tmp_path: Path) -> No
             numbers = [str(row % 7) if row else "0.5" for row in range(start, start + 1024)]
             file.write("".join(f"{','.join([number] * columns)},c{number[0]}\n" for number in numbers))
     code = (
-        "import resource, sys; from ptrain.config import DataConfig; from ptrain.data import converted, sources\n"
+        "import resource, sys; from ptrain.config import DataConfig; from ptrain.data.store import converted\n"
+        "from ptrain.data.sources.load import load\n"
         "import pyarrow, pyarrow.csv, pyarrow.compute\n"
         "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = peak()\n"
         "converted.load = lambda folder: sys.exit(print(peak() - before) or 0)\n"
-        "sources.load(DataConfig(data=sys.argv[1], target='y'), 0)\n"
+        "load(DataConfig(data=sys.argv[1], target='y'), 0)\n"
     )
     command = [sys.executable, "-c", code, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment(tmp_path), check=False)

@@ -1,4 +1,4 @@
-""".npz files of numpy. Pickled objects are never read."""
+""".npy and .npz files of numpy. Pickled objects are never read."""
 
 import zipfile
 from collections.abc import Iterator
@@ -8,18 +8,38 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.samples import Samples, Source
+from ptrain.data.samples import Samples, Source, make_samples
 from ptrain.data.sources.arrays import find_features, find_names
-from ptrain.data.sources.files import check_expansion, decoding, need_content, no_values, reading
-from ptrain.data.sources.npy import need_bytes, read_header
-from ptrain.data.splits import make_samples
+from ptrain.data.store import npy
+from ptrain.data.store.npy import need_bytes, read_header
+from ptrain.data.store.reading import check_expansion, decoding, need_content, no_values, reading
+from ptrain.data.store.stream import Request
+from ptrain.errors import DataError
 
 _KIND = "a .npz file"
 
 
-def load(path: Path) -> Source:
-    """Return the samples of the arrays features and labels, x and y, or x_train, y_train, ...."""
+def open_npy(spec: str, request: Request) -> Source:
+    """Samples of a file of features (N, ...), mapped; ``--labels`` is a file of labels (N,) or (N, 1)."""
+    path, labels = Path(spec).expanduser(), request.config.labels
+    if not request.labelled:
+        return _unlabelled("npy", path, npy.read(path))
+    if labels is None:
+        raise DataError(f"{path}: features without labels; expected --labels FILE.npy with one number a sample")
+    labels_path = Path(labels).expanduser()
+    samples, image_shape = make_samples(npy.read(path), npy.read(labels_path), str(path), str(labels_path))
+    return Source(name=f"npy:{path}", description=f"arrays of {path}", train=samples, image_shape=image_shape)
+
+
+def open_npz(spec: str, request: Request) -> Source:
+    """Samples of the arrays features and labels, x and y, or x_train, y_train, ...; without labels the features alone.
+
+    Memory: the arrays, unpacked.
+    """
+    path = Path(spec).expanduser()
     with _open(path) as (archive, names):
+        if not request.labelled:
+            return _unlabelled("npz", path, _read(archive, path, find_features(names, str(path))))
         found = find_names(names, str(path))
         train, image_shape = _samples(archive, path, found.features, found.labels)
         test = None
@@ -28,10 +48,10 @@ def load(path: Path) -> Source:
     return Source(name=f"npz:{path}", description=f"arrays of {path}", train=train, test=test, image_shape=image_shape)
 
 
-def read_features(path: Path) -> NDArray[np.generic]:
-    """Return the features alone: the array features, x, X, x_test or X_test, the first of these that is there."""
-    with _open(path) as (archive, names):
-        return _read(archive, path, find_features(names, str(path)))
+def _unlabelled(kind: str, path: Path, features: NDArray[np.generic]) -> Source:
+    """Features to predict; a single number, which has no length, is refused by ``make_samples``."""
+    samples, _ = make_samples(features, np.zeros(len(features) if features.ndim else 0, np.int64), str(path))
+    return Source(name=f"{kind}:{path}", description=f"arrays of {path}", train=samples)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Pairs of .npy files, memory-mapped. Pickled objects are never read."""
+"""A .npy file, memory-mapped. Pickled objects are never read."""
 
 import math
 import warnings
@@ -11,18 +11,10 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from ptrain.data.samples import Source
-from ptrain.data.sources.files import need_content, no_values, reading
-from ptrain.data.splits import make_samples
+from ptrain.data.store.reading import need_content, no_values, reading
 from ptrain.errors import DataError
 
 _KIND = "a .npy file"
-
-
-def load(path: Path, labels: Path) -> Source:
-    """Return the samples of a file of features (N, ...) and one of labels (N,)."""
-    samples, image_shape = make_samples(read(path), read(labels), str(path), str(labels))
-    return Source(name=f"npy:{path}", description=f"arrays of {path}", train=samples, image_shape=image_shape)
 
 
 def read(path: Path) -> NDArray[np.generic]:

@@ -1,4 +1,4 @@
-"""What every reader must withstand: paths of all kinds, files that are none, and files that change."""
+"""The suite of the table of sources: what every row must do and withstand, whatever its format."""
 
 import dataclasses
 import os
@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 
 from ptrain.cli import main
-from ptrain.data.sources import FORMATS as TABLE
-from ptrain.data.sources import KINDS
+from ptrain.config import DataConfig, build
+from ptrain.data.samples import Samples
+from ptrain.data.sources.load import load, read_unlabelled
+from ptrain.data.sources.table import SOURCES, by_extension, file_of, names, parse, resolve
 from ptrain.data.store import convert
 from ptrain.data.store.stream import Block
 from ptrain.errors import DataError
-from tests.data.fuzz_formats import FORMATS, Seed
+from tests.data import fuzz_formats
+from tests.data.fuzz_formats import SEEDS, Seed
 from tests.data.sources.streams import X, Y, opened
 
 SECONDS = 20
@@ -27,7 +30,7 @@ def lay(kind: str, folder: Path) -> Seed:
     """Write the first valid file of a format into a folder."""
     scratch = folder / "seeds"
     scratch.mkdir(parents=True)
-    seed = FORMATS[kind].seeds(scratch)[0]
+    seed = SEEDS[kind](scratch)[0]
     shutil.rmtree(scratch)
     for name, content in seed.files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -36,7 +39,7 @@ def lay(kind: str, folder: Path) -> Seed:
 
 
 def read(kind: str, seed: Seed, folder: Path) -> None:
-    FORMATS[kind].read(str(folder / seed.spec), None if seed.labels is None else str(folder / seed.labels))
+    fuzz_formats.read(kind, str(folder / seed.spec), None if seed.labels is None else str(folder / seed.labels))
 
 
 def message(kind: str, seed: Seed, folder: Path) -> str:
@@ -79,12 +82,84 @@ def replaced(folder: Path, seed: Seed) -> Iterator[Path]:
         path.write_bytes(content)
 
 
-def test_every_kind_of_file_is_fuzzed() -> None:
-    """The names of torchvision's sets lead to converted data, which are."""
-    assert set(FORMATS) == {*TABLE, *KINDS} - {"torchvision"}
+def test_every_file_and_folder_of_the_table_has_a_valid_example_here() -> None:
+    assert set(SEEDS) == set(names("file", "folder"))
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+def test_the_table_is_read_without_numpy_and_names_openers_that_there_are() -> None:
+    code = "import sys; import ptrain.data.sources.table; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+    for row in SOURCES.values():
+        assert callable(resolve(row.opens))
+        assert row.recognises is None or callable(resolve(row.recognises))
+        spec = row.example.split()[0]
+        assert spec.partition(":")[0] == row.name or by_extension(spec) is row or row.recognises, row.example
+    extensions = [extension for row in SOURCES.values() for extension in row.extensions]
+    assert len(set(extensions)) == len(extensions)
+
+
+@pytest.mark.parametrize("kind", names("fixed", "synthetic"))
+def test_a_named_source_opens_and_refuses_what_it_has_not(kind: str) -> None:
+    row, rest = parse(SOURCES[kind].example)
+    assert row.name == kind
+    dataset = load(DataConfig(data=f"{kind}:{rest}" if rest else kind), 0)
+    assert dataset.test is not None
+    assert isinstance(read_unlabelled(kind), Samples)
+    for fields, words in (
+        ({"data": f"{kind}:nonsense=1"}, "expected"),
+        ({"data": kind, "labels": "y.npy"}, "--labels y.npy with --data"),
+        ({"data": kind, "target": "t"}, "expected only with a table"),
+        ({"data": "blobs", "test_data": kind}, "expected FILE.npz"),
+    ):
+        with pytest.raises(DataError, match=words):
+            load(build(fields).data, 0)
+
+
+@pytest.mark.parametrize("kind", SEEDS)
+def test_a_file_or_folder_is_known_by_its_extension_or_its_content(tmp_path: Path, kind: str) -> None:
+    row, seed = SOURCES[kind], lay(kind, tmp_path)
+    path = tmp_path / seed.spec
+    assert parse(f"{kind}:{path}") == (row, str(path))
+    assert parse(str(path)) == (row, str(path))
+    for extension in row.extensions:
+        for spec in (f"none{extension}", f"NONE{extension.upper()}", f"/a b/none{extension}:/group/x"):
+            assert parse(spec) == (row, spec)
+            assert file_of(spec) == spec.removesuffix(":/group/x")
+    assert file_of(f"{kind}:{path}") == file_of(str(path)) == str(path)
+
+
+@pytest.mark.parametrize("kind", SEEDS)
+def test_what_is_not_there_is_refused(tmp_path: Path, kind: str) -> None:
+    """Beside the file itself: the one of its labels, and a path that leads through a file."""
+    seed = lay(kind, tmp_path / "data")
+    (tmp_path / "file").write_bytes(b"some text")
+    for spec in (tmp_path / "none", tmp_path / "file" / "none"):
+        assert str(spec.parent) in message(kind, Seed(spec=spec.name, files={}, labels=seed.labels), spec.parent)
+    if SOURCES[kind].labels != "none":
+        gone = Seed(spec=seed.spec, files={}, labels="none.npy" if kind == "npy" else "none" + Path(seed.spec).suffix)
+        assert "none" in message(kind, gone, tmp_path / "data")
+    with pytest.raises(DataError, match=f"no path; expected such as {kind}:PATH"):
+        load(DataConfig(data=f"{kind}:"), 0)
+
+
+@pytest.mark.parametrize("kind", SEEDS)
+def test_a_folder_for_a_file_and_a_file_for_a_folder_are_refused(tmp_path: Path, kind: str) -> None:
+    seed = lay(kind, tmp_path / "data")
+    for name, content in (("empty", b""), ("text", b"a line of text\n"), ("binary", bytes(range(256)))):
+        (tmp_path / "data" / name).write_bytes(content)
+        message(kind, Seed(spec=name, files={}, labels=seed.labels), tmp_path / "data")
+    (tmp_path / "data" / "folder").mkdir()
+    message(kind, Seed(spec="folder", files={}, labels=seed.labels), tmp_path / "data")
+
+
+def test_paths_of_a_slurm_job_are_those_of_files_alone() -> None:
+    for spec in ("digits", "xor:samples=100", "torchvision:EMNIST:letters", "digit"):
+        assert file_of(spec) is None
+    for spec, path in (("hdf5:a.bin:/x", "a.bin"), ("a.mat:X", "a.mat"), ("idx:/data", "/data"), ("b/c", "b/c")):
+        assert file_of(spec) == path
+
+
+@pytest.mark.parametrize("kind", SEEDS)
 def test_spaces_newlines_and_unicode_in_paths(tmp_path: Path, kind: str) -> None:
     for name in ("a b", "zwei\nzeilen", "é\u202e\x1b[31m", "x" * 200, "*?[a]"):
         folder = tmp_path / name
@@ -97,7 +172,7 @@ def test_spaces_newlines_and_unicode_in_paths(tmp_path: Path, kind: str) -> None
         shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", SEEDS)
 def test_a_fifo_a_device_a_folder_or_nothing_in_place_of_a_file_neither_hangs_nor_fills_memory(
     tmp_path: Path, kind: str
 ) -> None:
@@ -115,7 +190,7 @@ def test_a_fifo_a_device_a_folder_or_nothing_in_place_of_a_file_neither_hangs_no
                 path.unlink()
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", SEEDS)
 def test_bad_files_end_the_command_line_with_one_line_and_code_2(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,7 +202,7 @@ def test_bad_files_end_the_command_line_with_one_line_and_code_2(
     (folder / name).write_bytes(seed.files[name][: len(seed.files[name]) // 2])
     argv = ["data", "info", f"{kind}:{folder / seed.spec}"]
     argv += ["--labels", str(folder / seed.labels)] if seed.labels is not None else []
-    argv += ["--target", "t"] if kind in ("csv", "tsv", "parquet") else []
+    argv += ["--target", "t"] if SOURCES[kind].columns else []
     (folder / "a.csv").write_bytes(b"a,b,c,t\n1,2") if kind == "csv" else None
     code = main(argv)
     error = capsys.readouterr().err
@@ -140,11 +215,11 @@ PERMISSIONS = """
 import os, sys
 from pathlib import Path
 from ptrain.errors import DataError
-from tests.data.broken.test_every_format import lay, read
-from tests.data.fuzz_formats import FORMATS
+from tests.data.fuzz_formats import SEEDS
+from tests.data.sources.test_table import lay, read
 
 folder = Path(sys.argv[1])
-seeds = {kind: lay(kind, folder / kind) for kind in FORMATS}
+seeds = {kind: lay(kind, folder / kind) for kind in SEEDS}
 for kind, seed in seeds.items():
     read(kind, seed, folder / kind)  # libraries are loaded while they can be
 for path in folder.rglob("*"):
@@ -176,7 +251,7 @@ def test_files_without_permission_are_refused_by_the_reason(tmp_path: Path) -> N
         env=os.environ | {"PTRAIN_CACHE": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"},
     )
     assert done.stderr == ""
-    assert done.stdout == f"refused {len(FORMATS)}\n"
+    assert done.stdout == f"refused {len(SEEDS)}\n"
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None:

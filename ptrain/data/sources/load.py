@@ -1,0 +1,125 @@
+"""From a configuration to a data set: the source of ``--data`` is opened, its test split joined, the splits cut."""
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from ptrain.config import DataConfig
+from ptrain.data.missing import filled
+from ptrain.data.samples import DataSet, Samples, Source
+from ptrain.data.sources.table import Row, parse, resolve
+from ptrain.data.splits import cut
+from ptrain.data.store import converted
+from ptrain.data.store.converted import Watch
+from ptrain.data.store.stream import Request, Stream
+from ptrain.errors import DataError
+
+
+def load(
+    config: DataConfig,
+    seed: int,
+    *,
+    schema: Mapping[str, Any] | None = None,
+    class_names: tuple[str, ...] | None = None,
+    watch: Watch | None = None,
+) -> DataSet:
+    """Return the data set of ``--data`` with its splits. Raises DataError where it cannot be had or used.
+
+    ``schema`` and ``class_names`` are those of a trained network that is to be evaluated on the data; ``watch``
+    shows how far a conversion is. The contents are not scanned yet: ``ptrain.data.checks.check`` does that, shared over
+    the ranks.
+    """
+    source = read(config, schema=schema, class_names=class_names, watch=watch)
+    if config.test_data is not None:
+        if source.test is not None:
+            raise DataError(
+                f"--test-data {config.test_data}: {source.name} has a test split of its own; leave --test-data out"
+            )
+        source = _with_test(source, config, watch)
+    dataset = cut(
+        source, test_fraction=config.test_fraction, validation=config.validation, seed=seed, split=config.split
+    )
+    return filled(dataset)
+
+
+def read(
+    config: DataConfig,
+    *,
+    schema: Mapping[str, Any] | None = None,
+    class_names: tuple[str, ...] | None = None,
+    watch: Watch | None = None,
+) -> Source:
+    """The samples that ``--data`` names, with ``--labels`` as the file of labels where there is one."""
+    opened = open_source(config, schema=schema, class_names=class_names)
+    return converted.cached(opened, watch) if isinstance(opened, Stream) else opened
+
+
+def open_source(
+    config: DataConfig,
+    *,
+    schema: Mapping[str, Any] | None = None,
+    class_names: tuple[str, ...] | None = None,
+    labelled: bool = True,
+) -> Stream | Source:
+    """Open what ``--data`` names: a stream, which is to be converted, or samples that are used as they lie there."""
+    row, rest = parse(config.data)
+    if labelled:
+        _refuse_flags(config, row)
+    if not rest and row.sort not in ("fixed", "synthetic"):
+        raise DataError(f"--data {config.data}: no path; expected such as {row.name}:PATH")
+    opened: Stream | Source = resolve(row.opens)(rest, Request(config=config, schema=schema, labelled=labelled))
+    if isinstance(opened, Stream) and opened.class_names is None and class_names is not None:
+        # names in the file become the numbers that the network knows
+        return replace(opened, class_names=class_names)
+    return opened
+
+
+def read_unlabelled(
+    spec: str,
+    config: DataConfig | None = None,
+    schema: Mapping[str, Any] | None = None,
+    watch: Watch | None = None,
+) -> Samples:
+    """Samples to predict, all with label 0: a FEATURES.npy, the features of a FILE.npz, or any other source.
+
+    Of a source with a test split of its own it is that one. ``config`` and ``schema`` are those of the network.
+    """
+    plain = DataConfig() if config is None else config
+    plain = replace(plain, data=spec, labels=None, test_data=None, test_labels=None, split="random", group=None)
+    opened = open_source(plain, schema=schema, labelled=False)
+    source = converted.cached(opened, watch) if isinstance(opened, Stream) else opened
+    return source.test or source.train
+
+
+def _refuse_flags(config: DataConfig, row: Row) -> None:
+    """Raise DataError where --labels or a choice of columns is given for a source that has none."""
+    spec, labels = config.data, config.labels
+    if labels is not None and row.labels == "none":
+        raise DataError(f"--labels {labels} with --data {spec}: expected only with a .npy file; leave --labels out")
+    defaults = {field.name: field.default for field in fields(DataConfig)}
+    for name in ("target", "features", "drop", "missing"):
+        value = getattr(config, name)
+        if value != defaults[name] and not row.columns:
+            raise DataError(
+                f"--{name} {value} with --data {spec}: expected only with a table (.csv, .tsv, .parquet); "
+                f"leave --{name} out"
+            )
+
+
+def _with_test(source: Source, config: DataConfig, watch: Watch | None) -> Source:
+    """The source with the samples of --test-data as its test split, read with the columns of --data."""
+    spec, labels = config.test_data or "", config.test_labels
+    row, _ = parse(spec)
+    if not row.is_path:
+        raise DataError(
+            f"--test-data {spec}: expected FILE.npz, or FILE.npy with --test-labels, or a file of the format of --data"
+        )
+    if row.labels == "required" and labels is None:
+        raise DataError(f"--test-data {spec}: features without labels; expected --test-labels FILE.npy as well")
+    if row.labels == "none" and labels is not None:
+        raise DataError(f"--test-labels {labels} with --test-data {spec}: expected only with a .npy file")
+    if (source.schema is not None and source.schema.get("kind") == "table") != row.columns:
+        raise DataError(f"--test-data {spec} with --data {config.data}: expected two tables, or none")
+    own = replace(config, data=spec, labels=labels, test_data=None, test_labels=None, split="random", group=None)
+    other = read(own, schema=source.schema, class_names=source.class_names, watch=watch)
+    return replace(source, test=other.test or other.train)
