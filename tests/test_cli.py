@@ -133,6 +133,7 @@ def test_the_examples_of_the_help_are_valid(verb: str) -> None:
         config.build(command.values)
 
 
+@pytest.mark.alone
 def test_help_answers_fast() -> None:
     spent = []
     for _ in range(5):

@@ -70,6 +70,7 @@ def tree(folder: Path) -> dict[str, int]:
     return {str(path): path.lstat().st_mtime_ns for path in folder.rglob("*")}
 
 
+@pytest.mark.alone
 def test_first_and_second_call(machine: Machine) -> None:
     done, calls = machine.setup()
     assert done.returncode == 0, done.stderr
