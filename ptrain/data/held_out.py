@@ -12,6 +12,7 @@ from ptrain.data.permutation import KeyedPermutation
 from ptrain.data.samples import Samples
 from ptrain.data.store import cache
 from ptrain.errors import DataError
+from ptrain.files import replacing
 from ptrain.keys import derive_key
 
 Sizes = tuple[int, int, int]
@@ -36,9 +37,9 @@ def listed(
     key = cache.key_of(["split", 1, split, cache.array_sha256(values), test_fraction, validation, seed])
     choose = _stratified if split == "stratified" else _by_group
 
-    def make(place: Path, _alone: bool) -> None:
+    def make(path: Path, _: bool) -> None:
         order, sizes = choose(values, test_fraction, validation, seed, name)
-        with cache.replacing(place) as temporary, temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             np.save(file, np.concatenate([order, np.array(sizes, dtype=np.int64)]), allow_pickle=False)
 
     stored = np.load(cache.made("splits", f"{key}.npy", make), mmap_mode="r", allow_pickle=False)
@@ -60,9 +61,9 @@ def _stratified(
     num_validation = _shares(validation, counts - num_test)
     # the rank of a sample among those of its class decides where it goes, so the shuffled order stays within a split
     by_class = np.argsort(classes, kind="stable")
-    place = np.empty(len(labels), dtype=np.int64)
-    place[by_class] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return _ordered(shuffled, place < num_test[classes], place < (num_test + num_validation)[classes])
+    rank = np.empty(len(labels), dtype=np.int64)
+    rank[by_class] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return _ordered(shuffled, rank < num_test[classes], rank < (num_test + num_validation)[classes])
 
 
 def _by_group(

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from ptrain.data.samples import DataSet, Samples, Split
 from ptrain.data.store import cache
 from ptrain.errors import DataError
+from ptrain.files import replacing
 
 _BLOCK_BYTES = 8 * 2**20
 _CHUNK_ROWS = 2**14
@@ -30,22 +32,11 @@ def filled(dataset: DataSet) -> DataSet:
     key = cache.key_of([_VERSION, cache.array_sha256(train.samples.features), dataset.split_sha256])
     names = dataset.feature_names or ()
     fill = cache.remembered("means", key, lambda: _means(train, dataset.name, names))
-    new: dict[int, Samples] = {}
-    for samples in dataset.all_samples:
-        new[id(samples)] = _fill(samples, fill)
-
-    def moved(split: Split | None) -> Split | None:
-        return None if split is None else replace(split, samples=new[id(split.samples)])
-
-    filled_train = moved(dataset.train)
-    assert filled_train is not None
-    return replace(
-        dataset,
-        train=filled_train,
-        validation=moved(dataset.validation),
-        test=moved(dataset.test),
-        schema={**schema, "fill": fill},
-    )
+    new = {id(samples): _fill(samples, fill) for samples in dataset.all_samples}
+    splits: dict[str, Any] = {
+        name: replace(split, samples=new[id(split.samples)]) for name, split in dataset.splits.items()
+    }
+    return replace(dataset, schema={**schema, "fill": fill}, **splits)
 
 
 def _means(train: Split, name: str, names: tuple[str, ...]) -> list[float]:
@@ -106,9 +97,9 @@ def _fill(samples: Samples, fill: list[float]) -> Samples:
     key = cache.key_of([_VERSION, "fill", cache.array_sha256(features), fill])
     means = np.array(fill, dtype=np.float32)
 
-    def make(place: Path, _alone: bool) -> None:
+    def make(path: Path, _: bool) -> None:
         header = {"descr": "<f4", "fortran_order": False, "shape": features.shape}
-        with cache.replacing(place) as temporary, temporary.open("wb") as file:
+        with replacing(path) as temporary, temporary.open("wb") as file:
             npy_format.write_array_header_1_0(file, header)
             rows = max(1, _BLOCK_BYTES // (4 * features.shape[1]))
             for start in range(0, len(features), rows):

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -64,44 +64,48 @@ class Split:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Source:
-    """What a source of data hands over, before it is cut into splits."""
+class About:
+    """What a stream, a source and a data set say of themselves; the one hands it on to the next."""
 
     name: str
+    """Such as csv:/path/file.csv, for messages and records."""
     description: str
     """One line: what the samples are."""
-    train: Samples
-    test: Samples | None = None
-    """The source's own test split."""
     image_shape: tuple[int, ...] | None = None
+    """Shape of a sample before it was flattened, such as (28, 28)."""
     feature_range: tuple[float, float] | None = None
+    """Smallest and largest value that a feature can have, such as (0, 255), where the source knows them."""
     class_names: tuple[str, ...] | None = None
     """Names of all classes, where the source knows them; else they are the numbers 0 .. largest training label."""
     feature_names: tuple[str, ...] | None = None
     schema: Mapping[str, Any] | None = None
     """What is needed to read other files the same way, as JSON has it: stored with the model."""
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """These fields, for the next one."""
+        return {field.name: getattr(self, field.name) for field in fields(About)}
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class DataSet:
+class Source(About):
+    """What a source of data hands over, before it is cut into splits."""
+
+    train: Samples
+    test: Samples | None = None
+    """The source's own test split."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DataSet(About):
     """Everything that a run needs to know about its data."""
 
-    name: str
-    description: str
-    """One line: what the samples are."""
     train: Split
     validation: Split | None
     test: Split | None
     num_features: int
     num_classes: int
     class_names: tuple[str, ...]
-    image_shape: tuple[int, ...] | None
-    """Shape of a sample before it was flattened, such as (28, 28)."""
-    feature_range: tuple[float, float] | None
-    """Smallest and largest value that a feature can have, such as (0, 255), where the source knows them."""
-    feature_names: tuple[str, ...] | None = None
-    schema: Mapping[str, Any] | None = None
-    """What is needed to read other files the same way, as JSON has it: stored with the model."""
     split_sha256: str = ""
     """Hash of which sample is in which split."""
 

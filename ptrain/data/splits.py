@@ -50,19 +50,14 @@ def cut(source: Source, *, test_fraction: float, validation: float, seed: int, s
     names = source.class_names or tuple(str(number) for number in range(int(source.train.labels.max()) + 1))
     sizes = [num_train, num_validation, num_test, None if source.test is None else len(source.test)]
     order = content or (None if permutation is None else seed)
+    about = source.about | {"class_names": names}
     return DataSet(
-        name=source.name,
-        description=source.description,
+        **about,
         train=train,
         validation=held_out,
         test=test,
         num_features=source.train.features.shape[1],
         num_classes=len(names),
-        class_names=names,
-        image_shape=source.image_shape,
-        feature_range=source.feature_range,
-        feature_names=source.feature_names,
-        schema=source.schema,
         split_sha256=hashlib.sha256(json.dumps([sizes, order]).encode()).hexdigest(),
     )
 

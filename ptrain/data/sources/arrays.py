@@ -1,7 +1,7 @@
-"""Arrays of features and labels in one file: how they are named, read by rows, and put together to a stream."""
+"""Arrays of features and labels in files: read by rows and put together to a stream."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -17,14 +17,6 @@ from ptrain.errors import DataError
 
 Rows = Callable[[int, int], NDArray[np.generic]]
 """Reads the samples start .. stop - 1: (stop - start, ...)."""
-
-PAIRS = (("features", "labels"), ("x", "y"), ("X", "y"), ("X", "Y"), ("data", "labels"), ("data", "label"))
-TRAIN_PAIRS = tuple((f"{x}_train", f"{y}_train") for x, y in PAIRS) + tuple(
-    (f"train_{x}", f"train_{y}") for x, y in PAIRS
-)
-FEATURES = ("features", "x", "X", "data", "x_test", "X_test")
-EXPECTED = "features and labels, x and y, X and y, data and labels, or x_train, y_train, x_test and y_test"
-GROUPS = "groups"
 
 READ_BYTES = 64 * 2**20
 """The most that one read takes, unless a single sample is larger; also the limit of a chunk of a file."""
@@ -52,86 +44,34 @@ class Array:
         return math.prod(self.shape[1:]) * self.dtype.itemsize
 
 
-@dataclass(frozen=True, kw_only=True)
-class Names:
-    """Names of the arrays of a file."""
+@dataclass(frozen=True, eq=False)
+class Arrays:
+    """What a stream is made of: features (N, ...), labels (N,), the same for the test split, and groups (N,)."""
 
-    features: str
-    labels: str
-    test_features: str | None = None
-    test_labels: str | None = None
-
-
-def find_names(names: Collection[str], origin: str) -> Names:
-    """Return which of the names are features and labels by convention; raises DataError where none are."""
-    pair = next((pair for pair in TRAIN_PAIRS + PAIRS if set(pair) <= set(names)), None)
-    if pair is None:
-        raise DataError(f"{origin}: holds {listed(names)}; expected {EXPECTED}: rename them")
-    test = (pair[0].replace("train", "test"), pair[1].replace("train", "test"))
-    given = [name for name in test if name not in pair and name in names]
-    if len(given) == 1:
-        raise DataError(f"{origin}: holds {given[0]} alone; expected {' and '.join(test)}: add the other one")
-    if not given:
-        return Names(features=pair[0], labels=pair[1])
-    return Names(features=pair[0], labels=pair[1], test_features=test[0], test_labels=test[1])
-
-
-def find_features(names: Collection[str], origin: str) -> str:
-    """Return which of the names are features to predict; raises DataError where none are."""
-    name = next((name for name in FEATURES if name in names), None)
-    if name is None:
-        raise DataError(f"{origin}: holds {listed(names)}; expected {' or '.join(FEATURES)}: rename the array")
-    return name
-
-
-def partner(name: str, names: Collection[str]) -> str | None:
-    """Return the labels that belong to features of this name by convention, where they are there."""
-    test_pairs = tuple((x.replace("train", "test"), y.replace("train", "test")) for x, y in TRAIN_PAIRS)
-    return next((y for x, y in (*TRAIN_PAIRS, *test_pairs, *PAIRS) if x == name and y in names), None)
-
-
-def listed(names: Collection[str]) -> str:
-    """Return the first names for a message."""
-    some = [name[:40] for name in sorted(names)]  # of a damaged file they may be anything
-    return ", ".join(some[:8] + [f"{len(some) - 8} more"] * (len(some) > 8)) or "no arrays"
-
-
-def split_inner(spec: str) -> tuple[Path, str]:
-    """Return the path and the name in it of FILE, FILE:NAME or FILE:/GROUP/NAME; a name that is not given is empty."""
-    path = Path(spec).expanduser()
-    head, _, inner = spec.rpartition(":")
-    if not head or path.exists():
-        return path, ""
-    return Path(head).expanduser(), inner.strip("/")
+    features: Array
+    labels: Array | None = None
+    """None: all labels are 0."""
+    test: tuple[Array, Array] | None = None
+    groups: Array | None = None
 
 
 def to_stream(
-    features: Array,
-    labels: Array | None,
-    *,
-    name: str,
-    files: tuple[Path, ...],
-    test: tuple[Array, Array] | None = None,
-    groups: Array | None = None,
-    options: Mapping[str, Any],
-    in_pieces: bool = False,
+    arrays: Arrays, *, name: str, files: tuple[Path, ...], options: Mapping[str, Any], in_pieces: bool = False
 ) -> Stream:
-    """Return the stream of arrays of features (N, ...), labels (N,) and groups (N,); without labels they are all 0.
+    """The stream of arrays.
 
     ``in_pieces`` says that a part of the rows can be read without the rows before it, so that ranks can share them.
     Raises DataError where types and shapes cannot be trained on, before anything is read. A pass over the stream
     takes the memory of one read, at most READ_BYTES or one sample, and of one chunk of the file.
     """
-    for part, part_labels in ((features, labels), *([test] if test else [])):
-        _check(part, part_labels)
-    if groups is not None:
-        _check(features, groups)
+    features, test = arrays.features, arrays.test
+    for part, labels in ((features, arrays.labels), (features, arrays.groups), *([test] if test else [])):
+        _check(part, labels)
     if test is not None and test[0].shape[1:] != features.shape[1:]:
         raise DataError(
             f"{test[0].origin}: samples of shape {test[0].shape[1:]} in the test split but {features.shape[1:]} in "
             f"{features.origin}: expected the same"
         )
-    every = range(features.shape[0])
     return Stream(
         name=name,
         description=f"arrays of {files[0]}",
@@ -141,20 +81,19 @@ def to_stream(
         num_features=math.prod(features.shape[1:]),
         image_shape=features.shape[1:] if len(features.shape) > 2 else None,
         num_samples=features.shape[0],
-        train=lambda: _blocks(features, labels, groups, every),
+        train=lambda: _blocks(features, arrays.labels, arrays.groups, range(features.shape[0])),
         test=None if test is None else lambda: _blocks(*test, None, range(test[0].shape[0])),
-        pieces=_pieces(features, labels, groups) if in_pieces else None,
+        pieces=_pieces(arrays) if in_pieces else None,
     )
 
 
-def _pieces(
-    features: Array, labels: Array | None, groups: Array | None
-) -> tuple[tuple[int, Callable[[], Iterator[Block]]], ...]:
-    """Return the rows in at most _PIECES pieces, each of whole reads."""
-    total, step = features.shape[0], _step(features)
+def _pieces(arrays: Arrays) -> tuple[tuple[int, Callable[[], Iterator[Block]]], ...]:
+    """The rows in at most _PIECES pieces, each of whole reads."""
+    total, step = arrays.features.shape[0], _step(arrays.features)
     rows = step * -(-total // (step * _PIECES))
     spans = [range(start, min(start + rows, total)) for start in range(0, total, rows)]
-    return tuple((len(span), partial(_blocks, features, labels, groups, span)) for span in spans)
+    found = arrays.features, arrays.labels, arrays.groups
+    return tuple((len(span), partial(_blocks, *found, span)) for span in spans)
 
 
 def _step(features: Array) -> int:

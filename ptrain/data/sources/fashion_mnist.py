@@ -10,7 +10,7 @@ from pathlib import Path
 from ptrain.data.samples import Source
 from ptrain.data.sources import idx
 from ptrain.data.sources.digits import refuse_parameters
-from ptrain.data.sources.torchvision_download import download
+from ptrain.data.sources.torchvision_import import download
 from ptrain.data.store.stream import Request
 from ptrain.errors import DataError
 

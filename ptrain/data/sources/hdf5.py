@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.sources import arrays
-from ptrain.data.sources.arrays import READ_BYTES, Array, Rows, find_features, find_names, partner, split_inner
+from ptrain.data.sources.arrays import READ_BYTES, Array, Rows
+from ptrain.data.sources.containers import Container, listed, open_arrays
 from ptrain.data.store.reading import check_expansion, decoding, need_content, need_package, reading
 from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
@@ -27,37 +27,16 @@ _NAMES = 10_000  # entries of a group that are looked at
 
 
 def open_hdf5(spec: str, request: Request) -> Stream:
-    """Return the stream of FILE, FILE:/GROUP or FILE:/GROUP/FEATURES.
+    """The stream of FILE, FILE:/GROUP or FILE:/GROUP/FEATURES; see ``containers.open_arrays``."""
+    return open_arrays(
+        "hdf5", lambda path: Container(path, partial(_names, path), partial(open_array, path)), spec, request
+    )
 
-    --labels is FILE:/GROUP/LABELS, in this or another file; without it labels are found by name beside the features.
-    A group or file may hold its own test split, and the data set ``groups``. Memory: one read of at most 64 MiB and
-    one chunk of at most 64 MiB. Raises DataError for everything else.
-    """
-    labels, unlabelled = request.config.labels, not request.labelled
-    path, inner = split_inner(spec)
-    names = _find(path, inner, labels is not None or unlabelled, unlabelled)
-    features, found_labels, test_features, test_labels, groups = (
-        None if name is None else open_array(path, name) for name in names
-    )
-    assert features is not None
-    files = [path]
-    if labels is not None:
-        labels_path, labels_inner = split_inner(labels)
-        if not labels_inner:
-            labels_path, labels_inner = labels_path, _only(labels_path)
-        found_labels = open_array(labels_path, labels_inner)
-        files += [labels_path] if labels_path != path else []
-    test = (test_features, test_labels) if test_features is not None and test_labels is not None else None
-    return arrays.to_stream(
-        features,
-        None if unlabelled else found_labels,
-        name=f"hdf5:{spec}",
-        files=tuple(files),
-        test=None if unlabelled else test,
-        groups=None if unlabelled else groups,
-        options={"format": "hdf5", "names": names, "labels": labels and split_inner(labels)[1], "zeros": unlabelled},
-        in_pieces=True,
-    )
+
+def _names(path: Path, group: str) -> list[str] | None:
+    with opened(path) as file, decoding(str(path), KIND):
+        node = resolve(file, group, str(path))
+        return list_names(node) if hasattr(node, "keys") else None
 
 
 def open_array(path: Path, name: str) -> Array:
@@ -110,7 +89,7 @@ def resolve(file: Any, name: str, origin: str) -> Any:
         step = steps.pop(0)
         link = node.get(step, getlink=True) if _has_link(node, step) else None
         if link is None:
-            inside = arrays.listed(list_names(node)) if isinstance(node, h5py.Group) else "a data set"
+            inside = listed(list_names(node)) if isinstance(node, h5py.Group) else "a data set"
             raise DataError(f"{origin}: no /{name} in it; expected a name in {node.name}, which holds {inside}")
         if isinstance(link, h5py.ExternalLink):
             raise DataError(
@@ -198,55 +177,3 @@ def _check_chunks(dataset: Any, origin: str) -> None:
                 f"{origin}: compressed by the filter {code} ({shown}), which is not installed; expected gzip or lzf: "
                 "convert it with h5repack -f GZIP=4"
             )
-
-
-def _find(path: Path, inner: str, labels_given: bool, unlabelled: bool) -> tuple[str | None, ...]:
-    """Return the names of features, labels, test features, test labels and groups; None for what is not there."""
-    h5py = need_package("h5py", str(path))
-    with opened(path) as file, decoding(str(path), KIND):
-        node = resolve(file, inner, str(path))
-        if isinstance(node, h5py.Group):
-            return _find_in_group(file, inner, path, labels_given, unlabelled)
-        if labels_given:
-            return (inner, None, None, None, None)
-        group, _, last = inner.rpartition("/")
-        names = list_names(resolve(file, group, str(path)))
-    found = partner(last, names)
-    if found is None:
-        raise DataError(
-            f"{path}:/{inner}: features without labels; expected --labels {path}:/{group + '/' * bool(group)}NAME"
-        )
-    return (inner, _join(group, found), None, None, _join(group, arrays.GROUPS) if arrays.GROUPS in names else None)
-
-
-def _find_in_group(file: Any, inner: str, path: Path, labels_given: bool, unlabelled: bool) -> tuple[str | None, ...]:
-    names, origin = list_names(resolve(file, inner, str(path))), f"{path}:/{inner}"
-    if labels_given:
-        found = (find_features(names, origin), None, None, None)
-    elif {"train", "test"} <= set(names):
-        parts = {
-            part: find_names(list_names(resolve(file, _join(inner, part), str(path))), f"{origin}/{part}")
-            for part in ("train", "test")
-        }
-        found = tuple(
-            f"{part}/{name}" for part in ("train", "test") for name in (parts[part].features, parts[part].labels)
-        )  # type: ignore[assignment]
-    else:
-        pair = find_names(names, origin)
-        found = (pair.features, pair.labels, pair.test_features, pair.test_labels)  # type: ignore[assignment]
-    groups = arrays.GROUPS if arrays.GROUPS in names and not unlabelled else None
-    return tuple(None if name is None else _join(inner, name) for name in (*found, groups))
-
-
-def _join(group: str, name: str) -> str:
-    return f"{group}/{name}".strip("/")
-
-
-def _only(path: Path) -> str:
-    """Return the name of the labels in a file that is given without one."""
-    with opened(path) as file, decoding(str(path), KIND):
-        names = list_names(file)
-    name = next((y for _, y in arrays.PAIRS if y in names), names[0] if len(names) == 1 else None)
-    if name is None:
-        raise DataError(f"{path}: holds {arrays.listed(names)}; expected --labels {path}:/NAME")
-    return name

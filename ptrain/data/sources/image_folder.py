@@ -4,6 +4,7 @@ FOLDER/train/CLASS and FOLDER/test/CLASS hold a training and a test split.
 """
 
 import logging
+import math
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.data.store.reading import decoding, need_content, need_folder, need_package, quiet_stderr, reading
-from ptrain.data.store.stream import Block, Request, Stream
+from ptrain.data.store.stream import Block, Request, Stream, blocks_of
 from ptrain.errors import DataError
 
 KIND = "a folder with a folder of images for each class"
@@ -28,20 +29,18 @@ PIXELS = 2**24
 _MODES = {"L": "L", "RGB": "RGB", "RGBA": "RGBA", "1": "L", "P": "RGB", "LA": "LA", "I;16": "I;16"}
 """Modes of Pillow that are read, and what they are turned into without loss."""
 _TYPES = {"I;16": np.dtype(np.uint16)}
-_BLOCK_BYTES = 4 * 2**20
-_BLOCK_ROWS = 1024
 _NO_LOG = logging.NullHandler()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class Form:
     """Size and mode that all images of a set have."""
 
     width: int
     height: int
     mode: str
     path: Path
-    """The image that was looked at first."""
+    """The image that it was taken from."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -65,23 +64,30 @@ def open_image_folder(spec: str, request: Request) -> Stream:
     if not classes:
         raise DataError(f"{folder}: no folders in it; expected {KIND}: sort the images into FOLDER/CLASS/")
     found = [_images(part, classes) for part in parts]
-    first = found[0][0][0]
-    look = look_at(first)
-    dtype = _TYPES.get(look.mode, np.dtype(np.uint8))
-    num_features = int(np.prod(look.shape))
+    form = form_of(found[0][0][0])
+    dtype = _TYPES.get(form.mode, np.dtype(np.uint8))
+    num_features = math.prod(form.shape)
+
+    def blocks(part: list[tuple[Path, int]]) -> Iterator[Block]:
+        def sample(number: int) -> tuple[NDArray[Any], int]:
+            path, label = part[number]
+            return pixels(path, form), label
+
+        return blocks_of(len(part), num_features, dtype, sample)
+
     return Stream(
         name=f"images:{spec}",
-        description=f"images of {folder}, {look.width} x {look.height} pixels, {look.mode}",
+        description=f"images of {folder}, {form.width} x {form.height} pixels, {form.mode}",
         files=tuple(path for part in found for path, _ in part),
         options={"format": "images", "classes": classes, "counts": [[label for _, label in part] for part in found]},
         dtype=dtype,
         num_features=num_features,
-        image_shape=look.shape,
+        image_shape=form.shape,
         feature_range=(0, 255) if dtype == np.uint8 else None,
         class_names=classes,
         num_samples=len(found[0]),
-        train=partial(_blocks, found[0], look),
-        test=partial(_blocks, found[1], look) if split else None,
+        train=partial(blocks, found[0]),
+        test=partial(blocks, found[1]) if split else None,
     )
 
 
@@ -100,32 +106,32 @@ def is_image_folder(folder: Path) -> bool:
         return False
 
 
-def look_at(path: Path) -> Look:
+def form_of(path: Path) -> Form:
     """Return size and mode of an image from its header; raises DataError for one that is not read here."""
     need_content(path, "an image")
     pillow = _pillow(path)
     with decoding(str(path), "an image"), reading(path, "an image"), path.open("rb") as stream:
-        return _look(_opened(pillow, stream, path), path)
+        return _form(_opened(pillow, stream, path), path)
 
 
-def pixels(path: Path, look: Look) -> NDArray[np.generic]:
-    """Return the values of an image, (height, width[, channels]); raises DataError where it does not look alike."""
+def pixels(path: Path, form: Form) -> NDArray[np.generic]:
+    """Return the values of an image, (height, width[, channels]); raises DataError where it is not alike."""
     need_content(path, "an image")
     pillow = _pillow(path)
     with decoding(str(path), "an image"), reading(path, "an image"), path.open("rb") as stream:
         image = _opened(pillow, stream, path)
-        own = _look(image, path)
-        if (own.width, own.height, own.mode) != (look.width, look.height, look.mode):
+        own = _form(image, path)
+        if (own.width, own.height, own.mode) != (form.width, form.height, form.mode):
             raise DataError(
-                f"{path}: {own.width} x {own.height} pixels, {own.mode}, but {look.path.name} has {look.width} x "
-                f"{look.height}, {look.mode}: expected all images alike; convert them, such as with ImageMagick: "
-                f"mogrify -resize '{look.width}x{look.height}!' {_fix(look.mode)}"
+                f"{path}: {own.width} x {own.height} pixels, {own.mode}, but {form.path.name} has {form.width} x "
+                f"{form.height}, {form.mode}: expected all images alike; convert them, such as with ImageMagick: "
+                f"mogrify -resize '{form.width}x{form.height}!' {_fix(form.mode)}"
             )
         with quiet_stderr() if image.format == "TIFF" else nullcontext():
-            values = np.asarray(image if image.mode == look.mode else image.convert(look.mode))
-        if values.shape != look.shape:
-            raise DataError(f"{path}: values of shape {values.shape}; expected {look.shape}: the image is damaged")
-        return values.astype(_TYPES.get(look.mode, np.dtype(np.uint8)), copy=False)
+            values = np.asarray(image if image.mode == form.mode else image.convert(form.mode))
+        if values.shape != form.shape:
+            raise DataError(f"{path}: values of shape {values.shape}; expected {form.shape}: the image is damaged")
+        return values.astype(_TYPES.get(form.mode, np.dtype(np.uint8)), copy=False)
 
 
 def _pillow(path: Path) -> Any:
@@ -148,7 +154,7 @@ def _fix(mode: str) -> str:
     return {"RGB": "-type TrueColor", "RGBA": "-type TrueColorAlpha"}.get(mode, "-type Grayscale")
 
 
-def _look(image: Any, path: Path) -> Look:
+def _form(image: Any, path: Path) -> Form:
     width, height = image.size
     if width * height > PIXELS or width * height == 0:
         raise DataError(f"{path}: {width} x {height} pixels; expected 1 to {PIXELS}: cut or shrink it")
@@ -157,19 +163,7 @@ def _look(image: Any, path: Path) -> Look:
         raise DataError(f"{path}: is of mode {image.mode}; expected grey, RGB or RGBA: convert it, such as to RGB")
     if getattr(image, "n_frames", 1) > 1:
         raise DataError(f"{path}: holds {image.n_frames} images; expected one: give each a file of its own")
-    return Look(width=width, height=height, mode=_MODES[mode], path=path)
-
-
-def _blocks(images: list[tuple[Path, int]], look: Look) -> Iterator[Block]:
-    size = int(np.prod(look.shape))
-    dtype = _TYPES.get(look.mode, np.dtype(np.uint8))
-    rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (size * dtype.itemsize)))
-    for start in range(0, len(images), rows):
-        part = images[start : start + rows]
-        features = np.empty((len(part), size), dtype)
-        for row, (path, _) in zip(features, part, strict=True):
-            row[:] = pixels(path, look).reshape(-1)
-        yield features, np.array([label for _, label in part], np.int64), None
+    return Form(width=width, height=height, mode=_MODES[mode], path=path)
 
 
 def _folders(folder: Path) -> list[str]:
@@ -186,9 +180,9 @@ def _images(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
     images: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
         count = len(images)
-        for where, folders, files in os.walk(folder / name, followlinks=True):
+        for parent, folders, files in os.walk(folder / name, followlinks=True):
             folders.sort()
-            images += [(Path(where, file), label) for file in sorted(files) if Path(file).suffix.lower() in SUFFIXES]
+            images += [(Path(parent, file), label) for file in sorted(files) if Path(file).suffix.lower() in SUFFIXES]
         if len(images) == count and (folder / name).is_dir():
             raise DataError(
                 f"{folder / name}: no images; expected files that end in {', '.join(SUFFIXES)}: remove the folder, or "

@@ -5,9 +5,9 @@ whichever is as long as the labels, the first where both are.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.sources import arrays, hdf5, mat5
-from ptrain.data.sources.arrays import Array, Rows, find_features, find_names, partner, split_inner
+from ptrain.data.sources import hdf5, mat5
+from ptrain.data.sources.arrays import Array, Arrays, Rows, to_stream
+from ptrain.data.sources.containers import Container, find_arrays, listed
 from ptrain.data.sources.mat5 import NUMBERS, Variable
 from ptrain.data.store.reading import check_expansion, decoding, need_content, reading
 from ptrain.data.store.stream import Request, Stream
@@ -28,47 +29,57 @@ _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def open_mat(spec: str, request: Request) -> Stream:
-    """Return the stream of FILE.mat or FILE.mat:FEATURES; --labels is FILE.mat:LABELS, in this or another file.
+    """The stream of FILE.mat or FILE.mat:FEATURES; --labels is FILE.mat:LABELS, in this or another file.
 
     Memory: one read of at most 64 MiB, and of version 7.3 a chunk of at most 64 MiB, of version 7 a whole compressed
     variable, which is at most 2 GiB by the format. Raises DataError for anything but real numbers.
     """
-    labels, unlabelled = request.config.labels, not request.labelled
-    path, inner = split_inner(spec)
-    found = variables(path)
-    names = (inner, None, None, None)
-    if not inner and (unlabelled or labels is not None):
-        names = (find_features(found, str(path)), None, None, None)
-    elif not inner:
-        pair = find_names(found, str(path))
-        names = (pair.features, pair.labels, pair.test_features, pair.test_labels)  # type: ignore[assignment]
-    elif labels is None and not unlabelled:
-        names = (inner, partner(inner, found), None, None)  # type: ignore[assignment]
-        if names[1] is None:
-            raise DataError(f"{path}:{inner}: features without labels; expected --labels {path}:NAME")
-    files, label_array = [path], None
-    if labels is not None and not unlabelled:
-        label_path, label_name = split_inner(labels)
-        files += [label_path] if label_path != path else []
-        label_array = _vector(open_array(label_path, label_name or _only(label_path)))
-    elif names[1] is not None and not unlabelled:
-        label_array = _vector(open_array(path, names[1]))
+    found, files, options = find_arrays("mat", _container, spec, request)
     last = bool((request.schema or {}).get("samples_last", False))
-    features, last = _oriented(open_array(path, names[0]), label_array, last)
+    labels = None if found.labels is None else _vector(found.labels)
+    features, last = _oriented(found.features, labels, last)
     test = None
-    if names[2] is not None and names[3] is not None and not unlabelled:
-        test_labels = _vector(open_array(path, names[3]))
-        test = (_oriented(open_array(path, names[2]), test_labels, last)[0], test_labels)
-    stream = arrays.to_stream(
-        features,
-        label_array,
-        name=f"mat:{spec}",
-        files=tuple(files),
-        test=test,
-        options={"format": "mat", "names": names, "labels": labels and split_inner(labels)[1], "last": last}
-        | {"zeros": unlabelled},
-    )
+    if found.test is not None:
+        test_labels = _vector(found.test[1])
+        test = _oriented(found.test[0], test_labels, last)[0], test_labels
+    options["last"] = last
+    stream = to_stream(Arrays(features, labels, test), name=f"mat:{spec}", files=files, options=options)
     return replace(stream, schema={"samples_last": True}) if last else stream
+
+
+def _container(path: Path) -> Container:
+    def names(group: str) -> list[str] | None:
+        return None if group else list(variables(path))
+
+    return Container(path, names, partial(open_array, path), ":")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Turnable(Array):
+    """A variable, and how the samples along its last dimension are read."""
+
+    open_last: Callable[[], AbstractContextManager[Rows]]
+    chunk_last: int = 1
+
+
+def _turned(array: Array) -> Array:
+    """The array whose first dimension is the last of this one."""
+    assert isinstance(array, Turnable)
+    shape = (array.shape[-1], *array.shape[:-1])
+    return replace(array, shape=shape, open=array.open_last, chunk=array.chunk_last)
+
+
+def _oriented(array: Array, labels: Array | None, last: bool) -> tuple[Array, bool]:
+    """The features with the samples as their first dimension, and whether they were the last; as the labels have it."""
+    if labels is not None and labels.shape and array.shape:
+        last = array.shape[0] != labels.shape[0] and array.shape[-1] == labels.shape[0]
+    return (_turned(array), True) if last else (array, False)
+
+
+def _vector(labels: Array) -> Array:
+    """The labels as (N, 1), whether they were a row or a column."""
+    is_row = len(labels.shape) == 2 and labels.shape[0] == 1 and labels.shape[1] != 1
+    return _turned(labels) if is_row else labels
 
 
 def variables(path: Path) -> dict[str, Variable]:
@@ -86,34 +97,28 @@ def variables(path: Path) -> dict[str, Variable]:
     return found
 
 
-def open_array(path: Path, name: str) -> Array:
-    """Return a variable of real numbers, with its dimensions in MATLAB's order, to be read by rows of the first."""
+def open_array(path: Path, name: str) -> Turnable:
+    """A variable of real numbers, with its dimensions in MATLAB's order, to be read by rows of the first."""
     found = variables(path)
     variable, origin = found.get(name), f"{path}:{name}"
     if variable is None:
-        raise DataError(f"{path}: no variable {name} in it; expected one of {arrays.listed(found)}")
+        raise DataError(f"{path}: no variable {name} in it; expected one of {listed(found)}")
     if variable.kind not in NUMBERS:
         raise DataError(
             f"{origin}: is of MATLAB's class {variable.kind}; expected real numbers in a full array: convert it in "
             "MATLAB, such as with full, double or grp2idx, and save it again"
         )
-    if not is_hdf5(path):
+    shape = variable.shape
+    if not is_hdf5(path) or math.prod(shape) == 0:  # of an empty array version 7.3 stores the shape as values
         dtype = np.dtype(NUMBERS[variable.kind])
-        return Array(origin=origin, shape=variable.shape, dtype=dtype, open=partial(_rows, path, variable, False))
-    if math.prod(variable.shape) == 0:  # MATLAB stores the shape in place of the values
-        return Array(
-            origin=origin, shape=variable.shape, dtype=np.dtype(float), open=partial(_rows, path, variable, False)
-        )
+        first, last = (partial(_rows, path, variable, turned) for turned in (False, True))
+        return Turnable(origin=origin, shape=shape, dtype=dtype, open=first, open_last=last)
     stored = hdf5.open_array(path, name)
     with hdf5.opened(path) as file, decoding(origin, KIND):
-        chunks = hdf5.resolve(file, name, str(path)).chunks
-    return Array(
-        origin=origin,
-        shape=variable.shape,
-        dtype=stored.dtype,
-        open=partial(_rows_73, path, name, False),
-        chunk=1 if chunks is None else chunks[-1],
-    )
+        chunks = hdf5.resolve(file, name, str(path)).chunks or (1,)
+    first, last = (partial(_rows_73, path, name, turned) for turned in (False, True))
+    how: dict[str, Any] = {"open": first, "chunk": chunks[-1], "open_last": last, "chunk_last": chunks[0]}
+    return Turnable(origin=origin, shape=shape, dtype=stored.dtype, **how)
 
 
 def read(path: Path, name: str) -> NDArray[np.generic]:
@@ -182,39 +187,3 @@ def _rows_73(path: Path, name: str, last: bool) -> Iterator[Rows]:
                 return dataset[..., start:stop].T  # type: ignore[no-any-return]
 
         yield rows
-
-
-def _vector(array: Array) -> Array:
-    """Return the labels as (N, 1), whether they were a row or a column."""
-    if len(array.shape) == 2 and array.shape[0] == 1 and array.shape[1] != 1:
-        return _last_first(array)
-    return array
-
-
-def _oriented(array: Array, labels: Array | None, last: bool) -> tuple[Array, bool]:
-    """Return the features with the samples as their first dimension, and whether they were the last."""
-    if labels is not None and labels.shape and array.shape:
-        last = array.shape[0] != labels.shape[0] and array.shape[-1] == labels.shape[0]
-    return (_last_first(array), True) if last else (array, False)
-
-
-def _last_first(array: Array) -> Array:
-    """Return an array whose first dimension is the last of this one."""
-    shape = (array.shape[-1], *array.shape[:-1])
-    how: Any = array.open
-    if how.func is _rows_73:
-        path, name, _ = how.args
-        with hdf5.opened(path) as file, decoding(array.origin, KIND):
-            chunks = hdf5.resolve(file, name, str(path)).chunks
-        return replace(array, shape=shape, open=partial(_rows_73, path, name, True), chunk=(chunks or (1,))[0])
-    path, variable, _ = how.args
-    return replace(array, shape=shape, open=partial(_rows, path, variable, True))
-
-
-def _only(path: Path) -> str:
-    """Return the name of the labels in a file that is given without one."""
-    found = variables(path)
-    name = next((y for _, y in arrays.PAIRS if y in found), next(iter(found)) if len(found) == 1 else None)
-    if name is None:
-        raise DataError(f"{path}: holds {arrays.listed(found)}; expected --labels {path}:NAME")
-    return name

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.data.samples import Samples, Source, make_samples
-from ptrain.data.sources.arrays import find_features, find_names
+from ptrain.data.sources.containers import find_features, find_names
 from ptrain.data.store import npy
 from ptrain.data.store.npy import need_bytes, read_header
 from ptrain.data.store.reading import check_expansion, decoding, need_content, no_values, reading
@@ -41,7 +41,7 @@ def open_npz(spec: str, request: Request) -> Source:
         if not request.labelled:
             return _unlabelled("npz", path, _read(archive, path, find_features(names, str(path))))
         found = find_names(names, str(path))
-        train, image_shape = _samples(archive, path, found.features, found.labels)
+        train, image_shape = _samples(archive, path, found.features, found.labels or "")
         test = None
         if found.test_features is not None and found.test_labels is not None:
             test = _samples(archive, path, found.test_features, found.test_labels)[0]

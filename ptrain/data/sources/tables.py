@@ -7,6 +7,7 @@ where lines are longer than 16 KiB) and 8 MiB of features.
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,25 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.config import DataConfig
-from ptrain.data.sources.table_columns import (
-    Choice,
-    Place,
-    as_numbers,
-    choose,
-    is_text,
-    number_of,
-    numbers_of,
-    scan,
-    trimmed,
-)
-from ptrain.data.sources.table_files import Table, open_parquet_file, open_text
+from ptrain.data.sources.table_columns import Choice, choose, scan
+from ptrain.data.sources.table_files import Table, open_parquet_file
+from ptrain.data.sources.table_text import open_text
+from ptrain.data.sources.table_values import Values, number_of
 from ptrain.data.store import cache
-from ptrain.data.store.convert import smallest_type
+from ptrain.data.store.rows import smallest_type
 from ptrain.data.store.stream import Block, Request, Stream
 from ptrain.errors import DataError
 
 _BLOCK_BYTES = 8 * 2**20
-_LARGEST = float(np.finfo(np.float32).max)
 _VERSION = 1
 
 
@@ -43,22 +35,9 @@ def open_table(kind: str, path: str) -> Table:
     return open_text(Path(path).expanduser(), kind, "," if kind == "csv" else "\t")
 
 
-def open_csv(spec: str, request: Request) -> Stream:
-    """Return the stream of a file of values separated by commas."""
-    return _open(open_table("csv", spec), request)
-
-
-def open_tsv(spec: str, request: Request) -> Stream:
-    """Return the stream of a file of values separated by tabs."""
-    return _open(open_table("tsv", spec), request)
-
-
-def open_parquet(spec: str, request: Request) -> Stream:
-    """Return the stream of a Parquet file."""
-    return _open(open_table("parquet", spec), request)
-
-
-def _open(table: Table, request: Request) -> Stream:
+def _open(kind: str, spec: str, request: Request) -> Stream:
+    """The stream of a table; its columns are those of --target, --features and --drop, or of the schema."""
+    table = open_table(kind, spec)
     schema = request.schema
     if schema is None:
         if not request.labelled:
@@ -196,135 +175,103 @@ def _blocks(
     for whole in table.batches(read, numbers) if own is None else own(read):
         for first in range(0, whole.num_rows, rows):
             batch = whole.slice(first, rows)
-            block = _block(table, schema, dtype, batch, start, target, group)
+            block = _block(table, schema, dtype, batch, start, (target, group))
             start += batch.num_rows
             if len(block[0]):
                 yield block
 
 
 def _block(
-    table: Table,
-    schema: Mapping[str, Any],
-    dtype: np.dtype[Any],
-    batch: Any,
-    start: int,
-    target: str | None,
-    group: str | None,
+    table: Table, schema: Mapping[str, Any], dtype: np.dtype[Any], batch: Any, start: int, names: tuple[str | None, ...]
 ) -> Block:
-    count = batch.num_rows
-    features = np.zeros((count, len(feature_names(schema))), dtype)
-    lost = np.zeros(count, dtype=np.bool_)
-    keeps_rows = schema["missing"] != "drop" or target is None
-    position = 0
+    """Features, class numbers and groups of a batch; ``names`` are target and group, None where not asked for."""
+    target, group = names
+    features = np.zeros((batch.num_rows, len(feature_names(schema))), dtype)
+    lost = np.zeros(batch.num_rows, dtype=np.bool_)
+    drops_rows = schema["missing"] == "drop" and target is not None
+    first = 0
     for column in schema["columns"]:
-        place = Place(table, column["name"], start)
-        values, without = _feature(batch.column(column["name"]), column, place)
+        block = Values(table, column["name"], start, batch.column(column["name"]))
+        values, without = _feature(block, column)
+        stop = first + values.shape[1]
         if without.any():
-            if schema["missing"] == "error" or (schema["missing"] == "drop" and target is None):
+            if schema["missing"] != "mean" and not drops_rows:
                 row = int(np.argmax(without))
-                raise DataError(f"{place.at(row)}: no value; expected one in every row: complete the file")
+                raise DataError(f"{block.at(row)}: no value; expected one in every row: complete the file")
             if schema["missing"] == "mean":
-                fill = [math.nan] * values.shape[1]
-                if schema["fill"] is not None:
-                    fill = schema["fill"][position : position + values.shape[1]]
                 values = values.astype(np.float32)
-                values[without] = fill
+                values[without] = math.nan if schema["fill"] is None else schema["fill"][first:stop]
             lost |= without
-        features[:, position : position + values.shape[1]] = values
-        position += values.shape[1]
-    labels = np.zeros(count, dtype=np.int64)
+        features[:, first:stop] = values
+        first = stop
+    labels = np.zeros(batch.num_rows, dtype=np.int64)
     if target is not None:
-        labels, without = _labels(batch.column(target), schema["target"], Place(table, target, start))
-        if without.any() and schema["missing"] != "drop":
-            Place(table, target, start).refuse_missing(int(np.argmax(without)), True)
+        block = Values(table, target, start, batch.column(target))
+        labels, without = _labels(block, schema["target"])
+        if without.any() and not drops_rows:
+            block.refuse_missing(int(np.argmax(without)), True)
         lost |= without
-    groups = None if group is None else _groups(batch.column(group), Place(table, group, start))
-    if keeps_rows:
+    groups = None if group is None else _groups(Values(table, group, start, batch.column(group)))
+    if not drops_rows:
         return features, labels, groups
     return features[~lost], labels[~lost], None if groups is None else groups[~lost]
 
 
-def _feature(block: Any, column: Mapping[str, Any], place: Place) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Return the features (rows, n) of a column, and in which rows it has no value."""
-    import pyarrow
-    import pyarrow.compute as pc
-
+def _feature(block: Values, column: Mapping[str, Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """The features (rows, n) of a column, and in which rows it has no value."""
     if column["kind"] == "category":
-        if not is_text(block):
-            block = pc.cast(block, pyarrow.string())
-        texts, lost = trimmed(block)
-        found = pc.fill_null(pc.index_in(texts, value_set=pyarrow.array(column["values"])), -1).to_numpy()
+        known = column["values"]
+        found, lost = block.positions(known)
         unknown = (found < 0) & ~lost
         if unknown.any():
             row = int(np.argmax(unknown))
             raise DataError(
-                f"{place.at(row)}: {texts[row].as_py()!r} is none of the {len(column['values'])} categories of the "
-                f"training data ({', '.join(column['values'][:10])}{', ...' if len(column['values']) > 10 else ''}); "
+                f"{block.at(row)}: {block.texts[0][row].as_py()!r} is none of the {len(known)} categories of the "
+                f"training data ({', '.join(known[:10])}{', ...' if len(known) > 10 else ''}); "
                 "expected one of them: correct the value, or train again with it"
             )
-        return (found[:, None] == np.arange(len(column["values"]))).astype(np.uint8), lost
-    if is_text(block):
-        texts, lost = trimmed(block)
-        values, lost = as_numbers(texts, lost)
-        if values is None:
-            row = next(
-                row for row, text in enumerate(texts.to_pylist()) if text is not None and number_of(text) is None
-            )
-            raise DataError(f"{place.at(row)}: {texts[row].as_py()!r}; expected a number, as in the training data")
-    else:
-        values, lost = numbers_of(block)
-    if values.dtype.kind == "f":
-        wrong = ~lost & ~(np.abs(values) <= _LARGEST)
-        if wrong.any():
-            row = int(np.argmax(wrong))
-            raise DataError(f"{place.at(row)}: {values[row]:g}; expected a finite number in float32: correct it")
+        return (found[:, None] == np.arange(len(known))).astype(np.uint8), lost
+    values, lost = block.numbers
+    if values is None:
+        row = block.first_no_number()
+        raise DataError(f"{block.at(row)}: {block.shown(row)!r}; expected a number, as in the training data")
+    block.need_finite("expected a finite number in float32: correct it")
     return values[:, None], lost
 
 
-def _labels(block: Any, target: Mapping[str, Any], place: Place) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the number of the class of each row, and which rows have none."""
-    import pyarrow
-    import pyarrow.compute as pc
-
+def _labels(block: Values, target: Mapping[str, Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The number of the class of each row, and which rows have none."""
     if target["numbers"]:
-        if is_text(block):
-            texts, lost = trimmed(block)
-            values, lost = as_numbers(texts, lost)
-        else:
-            values, lost = numbers_of(block)
-            texts = block
-        known = np.array(target["values"], dtype=np.int64)
+        values, lost = block.numbers
         if values is None:
-            row = next(
-                row for row, text in enumerate(texts.to_pylist()) if text is not None and number_of(text) is None
-            )
-            raise _no_class(place, row, texts[row].as_py(), target)
+            raise _no_class(block, block.first_no_number(), target)
+        known = np.array(target["values"], dtype=np.int64)
         found = np.searchsorted(known, values).clip(0, len(known) - 1)
         unknown = (known[found] != values) & ~lost
     else:
-        texts, lost = trimmed(pc.cast(block, pyarrow.string()))
-        found = pc.fill_null(pc.index_in(texts, value_set=pyarrow.array(target["values"])), -1).to_numpy()
+        found, lost = block.positions(target["values"])
         unknown = (found < 0) & ~lost
     if unknown.any():
-        row = int(np.argmax(unknown))
-        raise _no_class(place, row, texts[row].as_py(), target)
+        raise _no_class(block, int(np.argmax(unknown)), target)
     return np.where(lost, 0, found).astype(np.int64), lost
 
 
-def _no_class(place: Place, row: int, value: Any, target: Mapping[str, Any]) -> DataError:
+def _no_class(block: Values, row: int, target: Mapping[str, Any]) -> DataError:
+    value = block.shown(row) if target["numbers"] else block.texts[0][row].as_py()
     names = ", ".join(map(str, target["values"][:20]))
     return DataError(
-        f"{place.at(row)}: class {value!r}; expected one of the training data's classes, {names}: "
+        f"{block.at(row)}: class {value!r}; expected one of the training data's classes, {names}: "
         "correct it, or leave the row out"
     )
 
 
-def _groups(block: Any, place: Place) -> NDArray[Any]:
-    import pyarrow
-    import pyarrow.compute as pc
-
-    texts, lost = trimmed(pc.cast(block, pyarrow.string()))
+def _groups(block: Values) -> NDArray[Any]:
+    texts, lost = block.texts
     if lost.any():
-        row = int(np.argmax(lost))
-        raise DataError(f"{place.at(row)}: no value; expected the group of every row: complete the file")
+        raise DataError(
+            f"{block.at(int(np.argmax(lost)))}: no value; expected the group of every row: complete the file"
+        )
     return np.array(texts.to_pylist())
+
+
+open_csv, open_tsv, open_parquet = (partial(_open, kind) for kind in ("csv", "tsv", "parquet"))

@@ -1,9 +1,15 @@
-"""torchvision.datasets, also where torchvision's compiled operators do not fit the torch that is installed."""
+"""torchvision.datasets and its downloads, also where its compiled operators do not fit the torch that is installed."""
 
+import contextlib
+import fcntl
 import importlib
+import io
 import re
 import warnings
+from pathlib import Path
 from types import ModuleType
+
+from ptrain.data.store.reading import one_line
 
 _MISSING_OPERATOR = re.compile(r"operator torchvision::(\w+) does not exist")
 
@@ -33,3 +39,25 @@ def _declare(operator: str) -> None:
     import torch
 
     torch.library.define(f"torchvision::{operator}", "() -> ()")
+
+
+def download(dataset: str, root: Path) -> str | None:
+    """Let torchvision put the training and test files of a data set under ``root``; return why not, or None.
+
+    Several ranks may call it at once: a lock lets one of them download, the others find its files.
+    """
+    try:
+        datasets = import_datasets()
+    except ImportError:
+        return "torchvision, which could download it, is not installed"
+    except Exception as error:
+        return f"torchvision, which could download it, cannot be imported ({one_line(error)})"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with (root / ".download.lock").open("w") as lock, contextlib.redirect_stdout(io.StringIO()):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for train in (True, False):
+                getattr(datasets, dataset)(str(root), train=train, download=True)
+    except Exception as error:
+        return f"torchvision could not download it ({one_line(error)})"
+    return None

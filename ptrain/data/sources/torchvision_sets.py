@@ -5,6 +5,7 @@ reads that form, without torchvision and without a network.
 """
 
 import difflib
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -15,19 +16,20 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ptrain.data.samples import Source
 from ptrain.data.sources.fashion_mnist import cache_folder
-from ptrain.data.store import converted
-from ptrain.data.store.stream import Block, Request, Stream
+from ptrain.data.sources.torchvision_import import import_datasets
+from ptrain.data.store import cache, convert, converted
+from ptrain.data.store.reading import one_line
+from ptrain.data.store.stream import Block, Request, Stream, blocks_of
 from ptrain.errors import DataError
 
 _TRAIN: Mapping[str, Any] = {"train": True}
 _TEST: Mapping[str, Any] = {"train": False}
 _DIGITS = tuple("0123456789")
 _ARCHIVES = (".gz", ".tgz", ".tar", ".zip", ".bz2", ".xz", ".mat", ".data")
-_BLOCK_BYTES = 4 * 2**20
-_BLOCK_ROWS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,10 +79,10 @@ def load(name: str, environ: Mapping[str, str] = os.environ) -> Source:
     """Return a data set that was fetched; raises DataError with the command that fetches it where it is missing."""
     dataset, variant = parse(name)
     label = _label(dataset, variant)
-    places = [_converted(root, label) for root in roots(environ)]
-    found = next((place for place in places if converted.is_converted(place)), None)
+    folders = [_converted(root, label) for root in roots(environ)]
+    found = next((folder for folder in folders if converted.is_converted(folder)), None)
     if found is None:
-        looked = ", ".join(map(str, places))
+        looked = ", ".join(map(str, folders))
         raise DataError(
             f"torchvision:{name}: not in {looked}: run ptrain data fetch {label} on a machine with a network, such as "
             "the login node"
@@ -101,18 +103,17 @@ def fetch(
     """
     dataset, variant = parse(name)
     root = roots(environ)[0]
-    place = _converted(root, _label(dataset, variant))
-    if converted.is_converted(place):
-        return place
-    from ptrain.data.store import cache, convert
+    folder = _converted(root, _label(dataset, variant))
+    if converted.is_converted(folder):
+        return folder
 
-    def make(place: Path, alone: bool) -> None:
+    def make(folder: Path, alone: bool) -> None:
         if alone:  # the lock's holder; without locks each has its own name
-            shutil.rmtree(convert.partial_of(place), ignore_errors=True)
+            shutil.rmtree(convert.partial_of(folder), ignore_errors=True)
         say(f"fetching {_label(dataset, variant)} into {root / dataset}")
         stream = _stream(_datasets(name), dataset, variant, _raw(root, dataset))
         say("converting")
-        convert.convert(stream, place, report, alone=alone)
+        convert.convert(stream, folder, report, alone=alone)
 
     return cache.made("converted", _label(dataset, variant), make, folder=root)
 
@@ -172,8 +173,6 @@ def _raw(root: Path, dataset: str) -> Path:
 
 
 def _datasets(name: str) -> ModuleType:
-    from ptrain.data.sources.torchvision_import import import_datasets
-
     try:
         return import_datasets()
     except ImportError:
@@ -183,8 +182,8 @@ def _datasets(name: str) -> ModuleType:
         ) from None
     except Exception as error:
         raise DataError(
-            f"torchvision:{name}: torchvision cannot be imported ({_line(error)}); expected the release that belongs "
-            "to the torch that is installed"
+            f"torchvision:{name}: torchvision cannot be imported ({one_line(error)}); expected the release that "
+            "belongs to the torch that is installed"
         ) from None
 
 
@@ -219,7 +218,7 @@ def _made(make: Callable[..., Any], label: str, raw: Path, arguments: Mapping[st
         return make(str(raw), download=True, **arguments)
     except Exception as error:  # of urllib, ssl, tarfile, zipfile, zlib, pickle, numpy, ...
         raise DataError(
-            f"torchvision:{label}: torchvision could not fetch it ({type(error).__name__}: {_line(error)}); run "
+            f"torchvision:{label}: torchvision could not fetch it ({type(error).__name__}: {one_line(error)}); run "
             f"ptrain data fetch {label} again on a machine with a network, such as the login node, or put "
             f"torchvision's files into {raw}"
         ) from None
@@ -227,19 +226,12 @@ def _made(make: Callable[..., Any], label: str, raw: Path, arguments: Mapping[st
 
 def _blocks(images: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Block]:
     """Yield what torchvision's class gives for each index: an image of Pillow and a number."""
-    size = int(np.prod(shape))
-    rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (size * dtype.itemsize)))
-    for start in range(0, len(images), rows):
-        part = range(start, min(start + rows, len(images)))
-        features, labels = np.empty((len(part), size), dtype), np.empty(len(part), np.int64)
-        for row, index in enumerate(part):
-            image, label = images[index]
-            values = np.asarray(image)
-            if values.shape != shape:
-                raise DataError(f"torchvision: image {index} is of shape {values.shape}; expected {shape}")
-            features[row], labels[row] = values.reshape(-1), int(label)
-        yield features, labels, None
 
+    def sample(index: int) -> tuple[NDArray[Any], int]:
+        image, label = images[index]
+        values = np.asarray(image)
+        if values.shape != shape:
+            raise DataError(f"torchvision: image {index} is of shape {values.shape}; expected {shape}")
+        return values, int(label)
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+    return blocks_of(len(images), math.prod(shape), dtype, sample)

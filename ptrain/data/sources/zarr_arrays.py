@@ -10,7 +10,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.sources import arrays, blosc_frames
-from ptrain.data.sources.arrays import READ_BYTES, Array, Rows, find_features, find_names, partner
+from ptrain.data.sources import blosc_frames
+from ptrain.data.sources.arrays import READ_BYTES, Array, Rows
+from ptrain.data.sources.containers import Container, listed, open_arrays
 from ptrain.data.store.reading import check_expansion, decoding, need_folder, need_package, reading
 from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
@@ -51,47 +52,26 @@ class Meta:
 
 
 def open_zarr(spec: str, request: Request) -> Stream:
-    """Return the stream of FOLDER, FOLDER:/GROUP or FOLDER:/GROUP/FEATURES; --labels is FOLDER:/GROUP/LABELS.
+    """The stream of FOLDER, FOLDER:/GROUP or FOLDER:/GROUP/FEATURES; see ``containers.open_arrays``."""
+    stream = open_arrays("zarr", _container, spec, request)
+    return replace(stream, files=tuple(path for folder in stream.files for path in _files(folder)))
 
-    A group may hold its own test split, and the array ``groups``. Memory: one read and the chunks that it touches,
-    at most 64 MiB each plus one chunk of at most 64 MiB. Raises DataError for everything else.
-    """
-    labels, unlabelled = request.config.labels, not request.labelled
-    root, inner = split(spec)
-    names = _find(root, inner, labels is not None, unlabelled)
-    found = [None if name is None else open_array(root, name) for name in names]
-    roots = [root]
-    if labels is not None:
-        labels_root, labels_inner = split(labels)
-        found[1] = open_array(labels_root, labels_inner)
-        roots += [labels_root] if labels_root != root else []
-    features, own_labels, test_features, test_labels, groups = found
-    assert features is not None
-    has_test = test_features is not None and test_labels is not None and not unlabelled
-    return arrays.to_stream(
-        features,
-        None if unlabelled else own_labels,
-        name=f"zarr:{spec}",
-        files=tuple(path for folder in roots for path in _files(folder)),
-        test=(test_features, test_labels) if has_test else None,  # type: ignore[arg-type]
-        groups=None if unlabelled else groups,
-        options={"format": "zarr", "names": names, "labels": labels and split(labels)[1], "zeros": unlabelled},
-        in_pieces=True,
-    )
+
+def _container(path: Path) -> Container:
+    need_folder(path, KIND)
+    if not is_zarr(path):
+        raise DataError(f"{path}: no Zarr metadata ({', '.join(_METADATA)}) in it; expected {KIND}: check the path")
+    return Container(path, partial(_names_in, path), partial(open_array, path))
+
+
+def _names_in(root: Path, group: str) -> list[str] | None:
+    folder = _folder(root, group)
+    return _names(folder) if _is_group(folder) else None
 
 
 def is_zarr(path: Path) -> bool:
     """Return whether a folder holds Zarr's metadata."""
     return any((path / name).is_file() for name in _METADATA)
-
-
-def split(spec: str) -> tuple[Path, str]:
-    """Return the folder and the name in it of FOLDER:/NAME, or of FOLDER/NAME below a folder that ends in .zarr."""
-    path, inner = arrays.split_inner(spec)
-    need_folder(path, KIND)
-    if not is_zarr(path):
-        raise DataError(f"{path}: no Zarr metadata ({', '.join(_METADATA)}) in it; expected {KIND}: check the path")
-    return path, inner
 
 
 def open_array(root: Path, name: str) -> Array:
@@ -141,43 +121,13 @@ def _folder(root: Path, name: str) -> Path:
         raise DataError(f"{root}:/{name}: leaves the folder; expected the name of an array in it")
     folder = root.joinpath(*steps)
     if not is_zarr(folder):
-        raise DataError(f"{root}: no array or group /{name} in it; expected one of {arrays.listed(_names(root))}")
+        raise DataError(f"{root}: no array or group /{name} in it; expected one of {listed(_names(root))}")
     return folder
 
 
 def _names(folder: Path) -> list[str]:
     with reading(folder, KIND):
         return sorted(path.name for path in folder.iterdir() if path.is_dir() and is_zarr(path))
-
-
-def _find(root: Path, inner: str, labels_given: bool, unlabelled: bool) -> tuple[str | None, ...]:
-    """Return the names of features, labels, test features, test labels and groups; None for what is not there."""
-    folder, origin = _folder(root, inner), f"{root}:/{inner}"
-    group, _, last = inner.rpartition("/")
-    if not _is_group(folder):
-        names = _names(_folder(root, group)) if inner and is_zarr(root / group) else []
-        found = partner(last, names)
-        if not labels_given and not unlabelled and found is None:
-            raise DataError(f"{origin}: features without labels; expected --labels {root}:/NAME")
-        groups = _join(group, arrays.GROUPS) if arrays.GROUPS in names and not unlabelled else None
-        own = None if labels_given or unlabelled or found is None else _join(group, found)
-        return (inner, own, None, None, groups)
-    names = _names(folder)
-    result: tuple[str | None, ...]
-    if labels_given or unlabelled:
-        result = (find_features(names, origin), None, None, None)
-    elif {"train", "test"} <= set(names):
-        parts = {part: find_names(_names(folder / part), f"{origin}/{part}") for part in ("train", "test")}
-        result = tuple(f"{part}/{name}" for part in parts for name in (parts[part].features, parts[part].labels))
-    else:
-        pair = find_names(names, origin)
-        result = (pair.features, pair.labels, pair.test_features, pair.test_labels)
-    groups = arrays.GROUPS if arrays.GROUPS in names and not unlabelled else None
-    return tuple(None if name is None else _join(inner, name) for name in (*result, groups))
-
-
-def _join(group: str, name: str) -> str:
-    return f"{group}/{name}".strip("/")
 
 
 def _is_group(folder: Path) -> bool:
@@ -189,7 +139,7 @@ def _is_group(folder: Path) -> bool:
 def _array_meta(folder: Path, origin: str) -> Meta:
     """Return shape, type and chunks of an array; raises DataError for what the library must not be given."""
     if _is_group(folder):
-        raise DataError(f"{origin}: is a group; expected an array, one of {arrays.listed(_names(folder))}")
+        raise DataError(f"{origin}: is a group; expected an array, one of {listed(_names(folder))}")
     try:
         third = (folder / "zarr.json").is_file()
         meta = _json(folder / "zarr.json") if third else _json(folder / ".zarray")

@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import os
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptrain.data.store.reading import need_file, reading
 from ptrain.errors import DataError
+from ptrain.files import write_file
 
 _CHUNK_BYTES = 2**20
 _CHUNK_ROWS = 2**16
@@ -54,13 +55,9 @@ def root(environ: Mapping[str, str] = os.environ) -> Path:
 
 def stamp(path: Path, kind: str = "a file of data") -> Stamp:
     """Return the stamp of a regular file that can be read; raises DataError for anything else, a FIFO included."""
-    with _reading(path, kind):
-        found = path.stat()
-        if stat.S_ISDIR(found.st_mode):
-            raise DataError(f"{path}: is a folder; expected {kind}: name the file in it")
-        if not stat.S_ISREG(found.st_mode):
-            raise DataError(f"{path}: is no regular file but a pipe, socket or device; expected {kind}: copy it to one")
-        path.open("rb").close()
+    found = need_file(path, kind)
+    with reading(path, kind):
+        path.open("rb").close()  # whether it may be read is known only by trying
     return Stamp(path=path, device=found.st_dev, inode=found.st_ino, size=found.st_size, modified=found.st_mtime_ns)
 
 
@@ -93,7 +90,7 @@ def file_sha256(found: Stamp) -> str:
 
 def _hashed(found: Stamp) -> str:
     digest = hashlib.sha256()
-    with _reading(found.path, "a file of data"), found.path.open("rb") as file:
+    with reading(found.path, "a file of data"), found.path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     need_same(found)
@@ -115,56 +112,31 @@ def array_sha256(array: NDArray[np.generic]) -> str:
 
 
 def made(kind: str, key: str, make: Callable[[Path, bool], None], folder: Path | None = None) -> Path:
-    """Return the entry ``key`` of the cache, made by exactly one of the processes that ask for it at the same time.
+    """The entry ``key`` of the cache, made by exactly one of the processes that ask for it at the same time.
 
-    ``make(place, alone)`` must put it there atomically, by renaming. ``alone`` is False on file systems without locks,
+    ``make(path, alone)`` must put it there atomically, by renaming. ``alone`` is False on file systems without locks,
     where two processes may make the same thing: then it needs temporary names of its own. A process that dies
     releases its lock. Raises DataError where the cache cannot be written.
     """
     base = root() if folder is None else folder
-    place = base / kind / key
-    if place.exists():
-        return place
+    path = base / kind / key
+    if path.exists():
+        return path
     with _writing(base):
-        (base / kind).mkdir(parents=True, exist_ok=True)
-        with _locked(base / kind / f".{key}.lock") as alone:
-            if not place.exists():
-                make(place, alone)
-    return place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.parent / f".{key}.lock") as alone:
+            if not path.exists():  # another process may have made it while this one waited
+                make(path, alone)
+    return path
 
 
 def remembered(kind: str, key: str, compute: Callable[[], Any]) -> Any:
     """Return the JSON entry ``key`` of the cache, computed by the first that asks for it."""
 
-    def make(place: Path, _alone: bool) -> None:
-        content = json.dumps(compute()).encode()
-        with replacing(place) as temporary:
-            temporary.write_bytes(content)
+    def make(path: Path, _: bool) -> None:
+        write_file(path, json.dumps(compute()))
 
     return json.loads(made(kind, f"{key}.json", make).read_bytes())
-
-
-@contextmanager
-def replacing(place: Path) -> Iterator[Path]:
-    """Yield a temporary name of this process alone; what is written there gets the name ``place`` at the end."""
-    temporary = place.with_name(f".{place.name}.{os.uname().nodename}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(place)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-@contextmanager
-def _reading(path: Path, kind: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; expected {kind}: check the path") from None
-    except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.strerror}); expected {kind} that every rank can read"
-        ) from None
 
 
 @contextmanager

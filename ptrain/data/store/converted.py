@@ -1,17 +1,19 @@
 """Data in the converted form: memory-mapped, so that the ranks of a node share them through the page cache."""
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ptrain.data.samples import Samples, Source, make_samples
+from ptrain.data.samples import About, Samples, Source, make_samples
 from ptrain.data.store import cache, npy
-from ptrain.data.store.convert import DESCRIPTION, Report, convert, described, stream_key
+from ptrain.data.store.cache import stamp
+from ptrain.data.store.convert import DESCRIPTION, VERSION, Report, convert, stream_key
 from ptrain.data.store.stream import Block, Request, Stream
 from ptrain.errors import DataError
 
@@ -61,17 +63,11 @@ def stream_of(source: Source) -> Stream:
     content = [[cache.array_sha256(one.features), cache.array_sha256(one.labels)] for one in parts]
     test = source.test
     return Stream(
-        name=source.name,
-        description=source.description,
+        **source.about,
         files=(),
         options={"content": content},
         dtype=source.train.features.dtype.newbyteorder("<"),
         num_features=source.train.features.shape[1],
-        image_shape=source.image_shape,
-        feature_range=source.feature_range,
-        feature_names=source.feature_names,
-        class_names=source.class_names,
-        schema=source.schema,
         num_samples=len(source.train),
         train=lambda: blocks(source.train),
         test=None if test is None else lambda: blocks(test),
@@ -87,24 +83,20 @@ def load(folder: Path) -> Source:
     """Return the samples of a converted data set, memory-mapped. Raises DataError where it is damaged."""
     content = described(folder)
     try:
-        return Source(
-            name=content["name"],
-            description=content["description"],
-            train=_samples(folder, "", content),
-            test=None if content["num_test"] is None else _samples(folder, "test_", content),
-            image_shape=_tuple(content["image_shape"]),
-            feature_range=_tuple(content["feature_range"]),
-            class_names=_tuple(content["class_names"]),
-            feature_names=_tuple(content["feature_names"]),
-            schema=content["schema"],
-        )
+        # JSON has lists where these have tuples; a schema is what JSON has
+        about: dict[str, Any] = {
+            field.name: tuple(value) if isinstance(value := content[field.name], list) else value
+            for field in fields(About)
+        }
+        test = None if content["num_test"] is None else _samples(folder, "test_")
+        return Source(**about, train=_samples(folder, ""), test=test)
     except (KeyError, TypeError, AttributeError):
         raise DataError(
             f"{folder / DESCRIPTION}: is damaged; expected what ptrain data convert writes: convert the data again"
         ) from None
 
 
-def _samples(folder: Path, prefix: str, content: Mapping[str, Any]) -> Samples:
+def _samples(folder: Path, prefix: str) -> Samples:
     origin = str(folder / f"{prefix}features.npy")
     samples, _ = make_samples(
         npy.read(folder / f"{prefix}features.npy"), npy.read(folder / f"{prefix}labels.npy"), origin
@@ -118,5 +110,22 @@ def _samples(folder: Path, prefix: str, content: Mapping[str, Any]) -> Samples:
     return replace(samples, groups=found.view(np.ndarray))
 
 
-def _tuple(values: Any) -> Any:
-    return None if values is None else tuple(values)
+def described(folder: Path) -> Mapping[str, Any]:
+    """Return data.json of a converted data set. Raises DataError where it is missing or not ours."""
+    path = folder / DESCRIPTION
+    stamp(path, "a folder of ptrain data convert")  # the open of a FIFO would wait for a writer
+    try:
+        content = json.loads(path.read_bytes())
+        if content["version"] != VERSION:
+            raise DataError(
+                f"{path}: version {content['version']} of the form; expected {VERSION}: convert the data again"
+            )
+        return dict(content)
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror}); expected a folder of ptrain data convert"
+        ) from None
+    except (ValueError, KeyError, TypeError):
+        raise DataError(
+            f"{path}: is damaged; expected what ptrain data convert writes: convert the data again"
+        ) from None

@@ -40,10 +40,10 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         raise DataError(f"{path}: ends too early; expected {kind}: the file is truncated, fetch it again") from None
     except (zlib.error, zipfile.BadZipFile, RuntimeError) as error:
         # RuntimeError: an encrypted archive, or a compression that zipfile does not know
-        raise DataError(f"{path}: damaged ({_line(error)}); expected {kind}: fetch or write it again") from None
+        raise DataError(f"{path}: damaged ({one_line(error)}); expected {kind}: fetch or write it again") from None
     except OSError as error:
         # gzip's own errors are OSErrors without a number
-        reason = error.strerror or _line(error)
+        reason = error.strerror or one_line(error)
         raise DataError(f"{path}: cannot be read ({reason}); expected {kind} that every rank can read") from None
     except MemoryError:
         raise DataError(f"{path}: does not fit into memory; expected {kind} that does: cut it into parts") from None
@@ -64,39 +64,44 @@ def decoding(origin: str, kind: str) -> Iterator[None]:
     except MemoryError:
         raise DataError(f"{origin}: does not fit into memory; expected {kind} that does: cut it into parts") from None
     except Exception as error:
-        reason = f"{type(error).__name__}: {_line(error)}"[:200]
+        reason = f"{type(error).__name__}: {one_line(error)}"[:200]
         raise DataError(f"{origin}: damaged ({reason}); expected {kind}: fetch or write it again") from None
 
 
 def need_content(path: Path, kind: str) -> int:
-    """Return the size of a file in bytes; raises DataError where it is missing, empty, or no regular file.
-
-    To be called before any open: that of a FIFO would wait for a writer.
-    """
-    try:
-        with reading(path, kind):
-            found = path.stat()
-            if stat.S_ISDIR(found.st_mode):
-                raise IsADirectoryError
-    except ValueError:  # a zero byte, which no path can have
-        raise DataError(f"{path}: no such file; expected {kind}: check the path") from None
-    if not stat.S_ISREG(found.st_mode):
-        sort = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}.get(stat.S_IFMT(found.st_mode), "a device")
-        raise DataError(f"{path}: is {sort}; expected {kind}: store the data in a regular file first")
+    """The size of a file in bytes; raises DataError where it is missing, empty, or no regular file."""
+    found = need_file(path, kind)
     if found.st_size == 0:
         raise DataError(f"{path}: is empty; expected {kind}: fetch it again")
     return found.st_size
 
 
+def need_file(path: Path, kind: str) -> os.stat_result:
+    """What the system knows of a regular file, which may be empty; raises DataError for anything else.
+
+    To be called before any open: that of a FIFO would wait for a writer.
+    """
+    found = _stat(path, f"no such file; expected {kind}", kind)
+    if stat.S_ISDIR(found.st_mode):
+        raise DataError(f"{path}: is a folder; expected {kind}: name the file in it")
+    if not stat.S_ISREG(found.st_mode):
+        sort = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}.get(stat.S_IFMT(found.st_mode), "a device")
+        raise DataError(f"{path}: is {sort}; expected {kind}: store the data in a regular file first")
+    return found
+
+
 def need_folder(path: Path, kind: str) -> None:
     """Raise DataError unless ``path`` is a folder."""
+    if not stat.S_ISDIR(_stat(path, f"no such folder; expected {kind}", kind).st_mode):
+        raise DataError(f"{path}: is no folder; expected {kind}: check the path")
+
+
+def _stat(path: Path, missing: str, kind: str) -> os.stat_result:
     try:
         with reading(path, kind):
-            folder = stat.S_ISDIR(path.stat().st_mode)
-    except ValueError:
-        raise DataError(f"{path}: no such folder; expected {kind}: check the path") from None
-    if not folder:
-        raise DataError(f"{path}: is no folder; expected {kind}: check the path")
+            return path.stat()
+    except ValueError:  # a zero byte, which no path can have
+        raise DataError(f"{path}: {missing}: check the path") from None
 
 
 def check_expansion(origin: str, declared: int, stored: int) -> None:
@@ -117,7 +122,7 @@ def need_package(module: str, origin: str, extra: str = "data") -> ModuleType:
     except ImportError as error:
         package = module.partition(".")[0]
         raise DataError(
-            f"{origin}: needs {package}, which cannot be imported ({_line(error)}); install it: "
+            f"{origin}: needs {package}, which cannot be imported ({one_line(error)}); install it: "
             f"pip install 'ptrain[{extra}]'"
         ) from None
 
@@ -169,5 +174,6 @@ def no_values(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> NDArray[np
         return np.empty(tuple(min(size, 1) for size in shape), dtype)
 
 
-def _line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What an exception says, for a message of one line."""
     return " ".join(str(error).split())[:200]

@@ -9,20 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.config import DataConfig
+from ptrain.data.samples import About
 
 Block = tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic] | None]
 """features (n, F), labels (n,) integers or str (dtype U), groups (n,) integers or str, or None: n is at most a few
 thousand rows / some MiB."""
 
+_BLOCK_BYTES = 4 * 2**20
+_BLOCK_ROWS = 1024
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Stream:
-    """Samples that are read in order, block by block, each time ``train`` or ``test`` is called."""
+class Stream(About):
+    """Samples that are read in order, block by block, each time ``train`` or ``test`` is called.
 
-    name: str
-    """Such as csv:/path/file.csv, for messages and records."""
-    description: str
-    """One line: what the samples are."""
+    Without ``class_names`` the labels are class numbers, or the sorted distinct strings found while reading.
+    """
+
     files: tuple[Path, ...]
     """Every file whose content matters: hashed for the cache, and looked at again after reading."""
     options: Mapping[str, Any]
@@ -30,13 +33,6 @@ class Stream:
     dtype: np.dtype[Any]
     """Stored type of the features."""
     num_features: int
-    image_shape: tuple[int, ...] | None = None
-    feature_range: tuple[float, float] | None = None
-    feature_names: tuple[str, ...] | None = None
-    class_names: tuple[str, ...] | None = None
-    """None: the labels are class numbers, or the sorted distinct strings found while reading."""
-    schema: Mapping[str, Any] | None = None
-    """What predict needs to read unlabelled files the same way, as JSON has it; stored with the model."""
     num_samples: int | None = None
     """Of ``train``; None where it is known only after reading."""
     train: Callable[[], Iterator[Block]]
@@ -56,3 +52,17 @@ class Request:
     """That of a trained network (``Stream.schema``), where the file must be read the same way."""
     labelled: bool = True
     """False for samples to predict: labels need not be there and are 0."""
+
+
+def blocks_of(
+    count: int, width: int, dtype: np.dtype[Any], sample: Callable[[int], tuple[NDArray[Any], int]]
+) -> Iterator[Block]:
+    """Yield blocks of samples that are read one by one: ``sample`` gives the features and the label of a number."""
+    rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (width * dtype.itemsize)))
+    for start in range(0, count, rows):
+        numbers = range(start, min(start + rows, count))
+        features, labels = np.empty((len(numbers), width), dtype), np.empty(len(numbers), np.int64)
+        for row, number in enumerate(numbers):
+            values, labels[row] = sample(number)
+            features[row] = values.reshape(-1)
+        yield features, labels, None

@@ -10,7 +10,7 @@ from ptrain.console import Console
 from ptrain.data.sources.load import open_source
 from ptrain.data.store import convert
 from ptrain.data.store.cache import Stamp
-from ptrain.data.store.converted import stream_of
+from ptrain.data.store.converted import described, is_converted, stream_of
 from ptrain.data.store.stream import Stream
 from ptrain.errors import EXIT_DONE, DataError, InputError
 from ptrain.launch import env
@@ -79,7 +79,7 @@ def _is_done(folder: Path, key: str) -> bool:
     """Whether the folder holds just these data; raises DataError where it holds anything else."""
     if not folder.exists():
         return False
-    if (folder / convert.DESCRIPTION).is_file() and convert.described(folder)["key"] == key:
+    if is_converted(folder) and described(folder)["key"] == key:
         return True
     raise DataError(f"{folder}: exists and holds something else; expected a folder that is not there yet")
 
@@ -109,7 +109,7 @@ def _shown(console: Console, stream: Stream, parts: int) -> Iterator[convert.Rep
 
 
 def _say_done(console: Console, folder: Path) -> None:
-    content = convert.described(folder)
+    content = described(folder)
     size = sum(path.stat().st_size for path in folder.iterdir())
     test = "" if content["num_test"] is None else f" and {content['num_test']:,} for the test"
     console.say(
