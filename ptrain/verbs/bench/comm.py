@@ -17,7 +17,7 @@ import torch
 from ptrain import config as configuration
 from ptrain.comm.table import SEVERAL
 from ptrain.config import Config
-from ptrain.console import Console, Progress
+from ptrain.console import Console, ProgressLine
 from ptrain.data.plan import owned_shards
 from ptrain.data.sources.load import load
 from ptrain.errors import EXIT_DONE, ConfigError, LaunchError
@@ -127,7 +127,7 @@ def _sizes(
     lengths: Mapping[str, int],
     exchange: Callable[[int], Exchange],
     options: BenchOptions,
-    progress: Progress,
+    progress: ProgressLine,
 ) -> list[dict[str, Any]]:
     """The time of an exchange of each length."""
     found = []

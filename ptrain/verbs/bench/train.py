@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ptrain.config import Config
-from ptrain.console import Console, Progress
+from ptrain.console import Console, ProgressLine
 from ptrain.errors import EXIT_DONE
 from ptrain.run.job import Job, load_job, start_state, training_step
 from ptrain.run.session import open_session
@@ -42,7 +42,7 @@ def run(config: Config, options: BenchOptions) -> int:
     return EXIT_DONE
 
 
-def measure(job: Job, choice: Choice, steps: int, seconds: float, progress: Progress) -> dict[str, Any]:
+def measure(job: Job, choice: Choice, steps: int, seconds: float, progress: ProgressLine) -> dict[str, Any]:
     """Measure first the steps as they are, then their parts.
 
     steps, seconds: each of the two measurements ends with whichever comes first.
