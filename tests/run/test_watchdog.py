@@ -14,6 +14,8 @@ from ptrain.errors import EXIT_DEFECT
 from ptrain.run.watchdog import Watchdog, accusation, default_limit
 from tests.ranks import clean_environment, kill_tree, run_ranks
 
+pytestmark = pytest.mark.alone
+
 PROCESSES = [{"host": f"node{rank}", "pid": 100 + rank} for rank in range(3)]
 WAITS = {"doing": "exchanging the gradient of step 7", "waits": True}
 COMPUTES = {"doing": "computing step 7", "waits": False}

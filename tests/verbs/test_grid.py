@@ -29,6 +29,11 @@ FACTORS: dict[str, list[Any]] = {
     "exchange": ["auto", "messages"],
 }
 FIXED = {"data": "blobs:samples=300,classes=4,features=5", "epochs": 2, "validation": 0.2, "lr": 0.001}
+JOB = {
+    "hidden": [24], "epochs": 3, "batch_size": 100, "shards": 8, "validation": 0.2, "optimizer": "nesterov", "lr": 0.02,
+    "dropout": 0.1, "clip_norm": 1.0, "class_weights": "balanced", "schedule": "cosine", "warmup_epochs": 1,
+}  # fmt: skip
+"""On the digits: the job of test_train.py, with as many shards as the largest world has ranks."""
 WORLDS = [("mpi", 2, 1), ("mpi", 3, 2), ("mpi", 4, 1), ("mpi", 8, 1), ("horovod", 2, 2), ("horovod", 3, 1)]
 WORLDS += [("torch", 2, 1), ("torch", 3, 2)]
 """Backend, ranks, threads a rank."""
@@ -58,7 +63,7 @@ def configurations() -> list[dict[str, Any]]:
     drawn = random.Random()
     chosen = covering(FACTORS, random.Random(0))
     chosen += [{name: drawn.choice(values) for name, values in FACTORS.items()} for _ in range(4)]
-    return [{k: v for k, v in (FIXED | values).items() if v is not None} for values in chosen]
+    return [JOB, *({k: v for k, v in (FIXED | values).items() if v is not None} for values in chosen)]
 
 
 @pytest.fixture(scope="module")
