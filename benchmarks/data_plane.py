@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ptrain.launch import mpirun
-from ptrain.verbs.doctor.child import last_cause, last_json, run_limited, without_launcher
+from ptrain.launch.child import last_cause, last_json, run_limited, without_launcher
 
 ROOT = Path(__file__).resolve().parent.parent
 

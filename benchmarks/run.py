@@ -19,7 +19,7 @@ from rich.table import Table
 
 from benchmarks import limit
 from ptrain.launch import mpirun
-from ptrain.verbs.doctor.child import last_cause, last_json, run_limited, without_launcher
+from ptrain.launch.child import last_cause, last_json, run_limited, without_launcher
 
 ROOT = Path(__file__).resolve().parent.parent
 CORES = len(os.sched_getaffinity(0))

@@ -1,8 +1,5 @@
 """The command line: every flag of every verb, the nearest valid name, exit codes, and TOML under flags."""
 
-import dataclasses
-import importlib
-import inspect
 import os
 import re
 import resource
@@ -15,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from ptrain import cli, config, failures
-from ptrain.config import Config, arguments, flags
-from ptrain.config.arguments import Command
+from ptrain import cli, config, failures, verbs
+from ptrain.config import Config
+from ptrain.config.flags import without_ranks
 from ptrain.errors import ConfigError, DataError, DivergedError, PtrainError, StopRequested
+from ptrain.verbs.bench import BenchOptions
+from ptrain.verbs.evaluate import EvaluateOptions
 from tests.ranks import clean_environment, run_group, run_ranks
 
 PTRAIN = [sys.executable, "-m", "ptrain"]
@@ -74,12 +73,14 @@ FLAGS = {
 }  # fmt: skip
 
 
-def parse(line: str) -> Command:
-    return arguments.parse(line.split())
+def training(line: str) -> tuple[Config, bool]:
+    """The configuration, and whether a run is continued."""
+    config, resume, _ = cli.parse(["train", *line.split()]).arguments
+    return config, resume
 
 
 def trained(line: str) -> Config:
-    return cli.train_config(parse(f"train {line}"))[0]
+    return training(line)[0]
 
 
 @pytest.fixture
@@ -93,15 +94,14 @@ def run_dir(tmp_path: Path) -> Path:
 
 
 def test_every_verb_has_flags_pinned_here() -> None:
-    assert list(flags.SUMMARIES) == list(FLAGS)
+    assert list(verbs.NAMES) == list(FLAGS)
 
 
 @pytest.mark.parametrize("verb", FLAGS)
-def test_the_flags_are_these_and_each_has_a_help_text(verb: str) -> None:
-    parser = flags.parser_of(verb)
+def test_the_flags_are_these(verb: str) -> None:
+    parser = verbs.load(verb).parser(verb)
     found = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
     assert sorted(found) == sorted(FLAGS[verb])
-    assert all(action.help for action in parser._actions)
 
 
 def test_every_field_of_the_configuration_is_a_flag_of_train() -> None:
@@ -109,7 +109,7 @@ def test_every_field_of_the_configuration_is_a_flag_of_train() -> None:
 
 
 def test_the_help_of_train_shows_docstrings_defaults_sections_and_examples() -> None:
-    text = " ".join(flags.parser_of("train").format_help().split())
+    text = " ".join(verbs.load("train").parser("train").format_help().split())
     for part in (
         "--batch-size N|all Global batch: samples a step over all ranks together; 1 is stochastic, all is batch "
         "gradient descent. (default: 128)",
@@ -121,16 +121,6 @@ def test_the_help_of_train_shows_docstrings_defaults_sections_and_examples() -> 
         "examples: ptrain train --data fashion-mnist",
     ):
         assert part in text
-
-
-@pytest.mark.parametrize("verb", FLAGS)
-def test_the_examples_of_the_help_are_valid(verb: str) -> None:
-    examples = [line for line in flags._EPILOGS[verb].splitlines() if "ptrain " in line]
-    assert len(examples) == 3
-    for line in examples:
-        words = re.split(r"\s{3,}|\s>\s", line.strip())[0].removeprefix("srun ").removeprefix("ptrain ")
-        command = parse(words)
-        config.build(command.values)
 
 
 def test_help_answers_fast() -> None:
@@ -198,13 +188,13 @@ def test_a_combination_of_file_and_flags_is_validated_as_a_whole(tmp_path: Path)
 
 def test_ranks_are_taken_out_of_the_command_line_of_the_ranks() -> None:
     line = "train --lr 0.1 --ranks 2 --hidden 3 4 --ranks=3 --data ranks"
-    assert arguments.without_ranks(line.split()) == ["train", "--lr", "0.1", "--hidden", "3", "4", "--data", "ranks"]
+    assert without_ranks(line.split()) == ["train", "--lr", "0.1", "--hidden", "3", "4", "--data", "ranks"]
 
 
 # Errors of one line
 
 
-VERBS = ", ".join(flags.SUMMARIES)
+VERBS = ", ".join(verbs.NAMES)
 ERRORS = [
     ("", f"no verb: expected one of {VERBS} first; see ptrain --help"),
     ("trian", "unknown verb trian: did you mean train?; see ptrain --help"),
@@ -268,7 +258,7 @@ ERRORS = [
         "--out none/plot.png: cannot be written; expected a file in a folder that is there and yours",
     ),
     ("doctor --ranks x", "--ranks x: expected a whole number"),
-    ("doctor --time-limit x", "--time-limit: invalid float value: 'x'; see ptrain doctor --help"),
+    ("doctor --time-limit x", "--time-limit x: expected a number"),
 ]
 
 
@@ -286,7 +276,7 @@ def test_errors_of_a_run_that_is_there(run_dir: Path, capsys: pytest.CaptureFixt
     assert cli.main(["evaluate", str(run_dir), "--labels", "y.npy"]) == 2
     assert cli.main(["predict", str(run_dir), "x.npy", "--out", "classes.txt"]) == 2
     assert capsys.readouterr().err.splitlines() == [
-        "ptrain: error: --split tst: did you mean test?",
+        "ptrain: error: --split tst: did you mean test? (test, validation, train)",
         "ptrain: error: --labels y.npy without --data: expected the features as well",
         "ptrain: error: --out classes.txt: expected a name that ends in .csv or .npy, or in .tif for a scene",
     ]
@@ -307,49 +297,32 @@ def test_the_version_and_the_help_are_on_stdout(capsys: pytest.CaptureFixture[st
 # What the verbs are called with
 
 
-def test_keywords_of_train() -> None:
-    keywords, ranks = cli.resolve(parse("train --ranks 3"))
-    assert keywords == {"config": config.build({"ranks": 3}), "resume": False, "force_resume": False}
-    assert ranks == 3
+def test_what_train_is_called_with() -> None:
+    call = cli.parse(["train", "--ranks", "3"])
+    assert call.arguments == (config.build({"ranks": 3}), False, False)
+    assert (call.ranks, call.ranks_to_start) == (3, 3)
 
 
-def test_keywords_of_evaluate(run_dir: Path) -> None:
-    keywords, ranks = cli.resolve(parse(f"evaluate {run_dir} --ranks 100 --checkpoint best --json"))
-    assert ranks == 100
-    assert keywords == {
-        "run_dir": str(run_dir), "split": "test", "data": None, "labels": None, "checkpoint": "best",
-        "as_json": True, "backend": "auto", "device": "auto", "threads": None,
-        "predictions": None, "absent": "exclude", "areas": None, "out": None,
-    }  # fmt: skip
+def test_what_evaluate_and_predict_are_called_with(run_dir: Path) -> None:
+    call = cli.parse(f"evaluate {run_dir} --ranks 100 --checkpoint best --json".split())
+    assert (call.ranks, call.ranks_to_start) == (100, 100)  # they have no gradient shards that limit the ranks
+    assert call.arguments == (
+        EvaluateOptions(run=str(run_dir), checkpoint="best", json=True), config.RunConfig(ranks=100)
+    )  # fmt: skip
+    call = cli.parse(f"predict {run_dir} x.npy --out y.csv --device cpu --threads 2".split())
+    options, settings = call.arguments
+    assert (options.run_dir, options.source, options.out) == (str(run_dir), "x.npy", "y.csv")
+    assert settings == config.RunConfig(device="cpu", threads=2)
+    assert cli.parse(["predict", "x.npy", "--run", str(run_dir), "--out", "y.npy"]).arguments[0].source == "x.npy"
 
 
-def test_keywords_of_predict(run_dir: Path) -> None:
-    keywords, ranks = cli.resolve(parse(f"predict {run_dir} x.npy --out y.csv --device cpu --threads 2"))
-    assert ranks is None
-    assert keywords == {
-        "run_dir": str(run_dir), "input_path": "x.npy", "out": "y.csv", "checkpoint": "last",
-        "backend": "auto", "device": "cpu", "threads": 2,
-    }  # fmt: skip
-
-
-def test_keywords_of_doctor() -> None:
-    keywords, _ = cli.resolve(parse("doctor --backend mpi --time-limit 5"))
-    assert keywords == {
-        "as_json": False, "time_limit": 5.0, "backend": "mpi", "device": "auto", "preflight": False,
-        "shared_folder": None, "expect_ranks": None,
-    }  # fmt: skip
-
-
-def test_keywords_of_bench(tmp_path: Path) -> None:
+def test_what_bench_is_called_with(tmp_path: Path) -> None:
     path = tmp_path / "job.toml"
     path.write_text("[train]\nepochs = 3\nbatch_size = 64\n[run]\nranks = 5\nrun_dir = 'x'\n")
-    keywords, ranks = cli.resolve(parse(f"bench train --config {path} --ranks 3 --hidden 7 --steps 9"))
-    assert keywords == {
-        "action": "train", "config": config.build({"ranks": 3, "batch_size": 64, "hidden": [7]}), "num_ranks": [3],
-        "steps": 9, "seconds": 5.0, "repetitions": 3, "parameters": None, "time_limit": 300.0,
-        "out": "bench-scaling.png", "as_json": False,
-    }  # fmt: skip
-    assert ranks == 3
+    call = cli.parse(f"bench train --config {path} --ranks 3 --hidden 7 --steps 9".split())
+    assert call.arguments[0] == config.build({"ranks": 3, "batch_size": 64, "hidden": [7]})
+    assert call.arguments[1] == BenchOptions(action="train", config=str(path), ranks=(3,), steps=9)
+    assert call.ranks_to_start == 3
 
 
 @pytest.mark.parametrize(
@@ -360,16 +333,7 @@ def test_keywords_of_bench(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_ranks_that_are_started_before_a_benchmark(line: str, ranks: int | None) -> None:
-    assert cli.resolve(parse(f"bench {line}"))[1] == ranks
-
-
-@pytest.mark.parametrize(
-    "line", ["train", "evaluate {run}", "predict {run} x.npy --out y.csv", "bench scaling", "doctor"]
-)
-def test_every_verb_takes_these_keywords(run_dir: Path, line: str) -> None:
-    command = parse(line.format(run=run_dir))
-    keywords, _ = cli.resolve(command)
-    inspect.signature(importlib.import_module(f"ptrain.verbs.{command.verb}").run).bind(**keywords)
+    assert cli.parse(f"bench {line}".split()).ranks_to_start == ranks
 
 
 # Resume
@@ -377,20 +341,19 @@ def test_every_verb_takes_these_keywords(run_dir: Path, line: str) -> None:
 
 @pytest.mark.parametrize("line", ["--resume --run-dir {run}", "--resume {run}", "--resume auto --run-dir {run}"])
 def test_resume_takes_the_stored_configuration_with_flags_on_top(run_dir: Path, line: str) -> None:
-    command = parse(f"train {line.format(run=run_dir)} --epochs 9")
-    built, resume = cli.train_config(command)
+    built, resume = training(f"{line.format(run=run_dir)} --epochs 9")
     assert resume
     assert (built.optimizer.lr, built.train.epochs, built.run.run_dir) == (0.5, 9, str(run_dir))
 
 
 def test_resume_puts_the_file_over_the_stored_configuration(run_dir: Path) -> None:
     (run_dir / "job.toml").write_text("[optimizer]\nlr = 0.25\n")
-    built, resume = cli.train_config(parse(f"train --resume {run_dir} --config {run_dir / 'job.toml'}"))
+    built, resume = training(f"--resume {run_dir} --config {run_dir / 'job.toml'}")
     assert (resume, built.optimizer.lr, built.train.epochs) == (True, 0.25, 7)
 
 
 def test_resume_auto_starts_a_run_where_there_is_none(tmp_path: Path) -> None:
-    built, resume = cli.train_config(parse(f"train --resume auto --run-dir {tmp_path / 'new'}"))
+    built, resume = training(f"--resume auto --run-dir {tmp_path / 'new'}")
     assert (resume, built.run.run_dir) == (False, str(tmp_path / "new"))
 
 
@@ -423,12 +386,12 @@ def test_ranks_that_contradict_the_launcher_are_an_error(
 def test_a_files_ranks_are_for_machines_without_a_launcher(tmp_path: Path) -> None:
     path = tmp_path / "job.toml"
     path.write_text("[run]\nranks = 3\nkeep = 5\n")
-    command = parse(f"train --config {path}")
-    keywords, ranks = cli.resolve(command)
-    assert ranks == 3
-    keywords, ranks = cli._under_launcher(command, keywords)
-    assert ranks is None
-    assert keywords["config"].run == dataclasses.replace(config.RunConfig(), keep=5)
+    call = cli.parse(["train", "--config", str(path)])
+    assert (call.ranks, call.ranks_to_start) == (None, 3)
+    flags = ["--config", str(path), "--epochs", "1", "--hidden", "none", "--no-report"]
+    done = run_ranks([*PTRAIN, "train", *flags, "--run-dir", str(tmp_path / "run")], 2)
+    assert done.returncode == 0, done.stderr
+    assert config.build(config.read_toml(tmp_path / "run" / "config.toml")).run.ranks is None
 
 
 def test_a_rank_that_cannot_tell_its_number_does_not_train_alone(

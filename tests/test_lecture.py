@@ -9,7 +9,7 @@ import torch
 from ptrain.config import build
 from ptrain.models.losses import squared_error_
 from ptrain.optimizers import Slice, update_
-from ptrain.verbs import train
+from ptrain.run.train import train
 
 
 def test_backpropagation_by_hand() -> None:
@@ -34,9 +34,7 @@ def test_backpropagation_by_hand() -> None:
 
 def accuracy(folder: Path, **values: object) -> float:
     run_dir = folder / "run"
-    train.run(
-        build({"run_dir": str(run_dir), "threads": 1, "shards": 1, "batch_size": "all", "report": False, **values})
-    )
+    train(build({"run_dir": str(run_dir), "threads": 1, "shards": 1, "batch_size": "all", "report": False, **values}))
     return float(json.loads((run_dir / "evaluation.json").read_text())["overall_accuracy"])
 
 

@@ -21,32 +21,55 @@ class Communicator(ABC):
 
     Tensors are contiguous, of equal shape and dtype on all ranks, on the CPU or on the rank's GPU. ``out`` is filled
     and returned where it is given, so that a step loop can run without allocating; it never shares memory with
-    ``tensor``. Shapes may have no dimension or no element.
+    ``tensor``. Shapes may have no dimension or no element. A backend writes the methods that begin with ``_``, which
+    get tensors that have elements, and the abstract ones without.
     """
 
     name: str
     """Name of the backend, as on the command line."""
     info: RankInfo
 
-    @abstractmethod
     def all_reduce_(self, tensor: torch.Tensor, op: Op = "sum") -> torch.Tensor:
         """Reduce ``tensor`` over all ranks in place with the backend's own algorithm and return it."""
+        if tensor.numel():
+            self._all_reduce(tensor, op)
+        return tensor
 
-    @abstractmethod
     def all_to_all(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Send ``tensor[r]`` to rank r; row r of the result comes from rank r. tensor, result: (size, ...)."""
+        out = torch.empty_like(tensor) if out is None else out
+        if tensor.numel():
+            self._all_to_all(tensor, out)
+        return out
 
-    @abstractmethod
     def all_gather(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
         """Return the tensors of all ranks, stacked in rank order. tensor: shape; result: (size, *shape)."""
+        out = tensor.new_empty((self.info.size, *tensor.shape)) if out is None else out
+        if tensor.numel():
+            self._all_gather(tensor, out)
+        return out
 
-    @abstractmethod
     def broadcast_(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:
         """Overwrite ``tensor`` on every rank with rank ``root``'s, and return it."""
+        if tensor.numel():
+            self._broadcast(tensor, root)
+        return tensor
 
     @abstractmethod
     def barrier(self) -> None:
         """Return once every rank has called it."""
+
+    @abstractmethod
+    def _all_reduce(self, tensor: torch.Tensor, op: Op) -> None: ...
+
+    @abstractmethod
+    def _all_to_all(self, tensor: torch.Tensor, out: torch.Tensor) -> None: ...
+
+    @abstractmethod
+    def _all_gather(self, tensor: torch.Tensor, out: torch.Tensor) -> None: ...
+
+    @abstractmethod
+    def _broadcast(self, tensor: torch.Tensor, root: int) -> None: ...
 
     @abstractmethod
     def abort(self, exit_code: int = 1) -> NoReturn:

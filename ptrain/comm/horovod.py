@@ -55,36 +55,22 @@ class HorovodCommunicator(Communicator):
         self._ops = {"sum": hvd.Sum, "min": hvd.Min, "max": hvd.Max}
         self.info = info
 
-    def all_reduce_(self, tensor: torch.Tensor, op: Op = "sum") -> torch.Tensor:
-        """See Communicator."""
+    def _all_reduce(self, tensor: torch.Tensor, op: Op) -> None:
         if tensor.dtype in ADDED_AS:
-            return tensor.copy_(self.all_reduce_(tensor.to(ADDED_AS[tensor.dtype]), op))
-        if tensor.numel():
+            tensor.copy_(self.all_reduce_(tensor.to(ADDED_AS[tensor.dtype]), op))
+        else:
             self._hvd.allreduce_(tensor.view(-1), op=self._ops[op], name=_name(f"all_reduce.{op}", tensor))
-        return tensor
 
-    def all_to_all(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """See Communicator."""
-        out = torch.empty_like(tensor) if out is None else out
-        if tensor.numel():
-            rows = _movable(tensor).view(self.info.size, -1)
-            _movable(out).view(rows.shape).copy_(self._hvd.alltoall(rows, name=_name("all_to_all", tensor)))
-        return out
+    def _all_to_all(self, tensor: torch.Tensor, out: torch.Tensor) -> None:
+        rows = _movable(tensor).view(self.info.size, -1)
+        _movable(out).view(rows.shape).copy_(self._hvd.alltoall(rows, name=_name("all_to_all", tensor)))
 
-    def all_gather(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """See Communicator."""
-        out = tensor.new_empty((self.info.size, *tensor.shape)) if out is None else out
-        if tensor.numel():
-            row = _movable(tensor).view(1, -1)
-            _movable(out).view(self.info.size, -1).copy_(self._hvd.allgather(row, name=_name("all_gather", tensor)))
-        return out
+    def _all_gather(self, tensor: torch.Tensor, out: torch.Tensor) -> None:
+        row = _movable(tensor).view(1, -1)
+        _movable(out).view(self.info.size, -1).copy_(self._hvd.allgather(row, name=_name("all_gather", tensor)))
 
-    def broadcast_(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:
-        """See Communicator."""
-        if tensor.numel():
-            name = _name(f"broadcast.{root}", tensor)
-            self._hvd.broadcast_(_movable(tensor).view(-1), root, name=name)
-        return tensor
+    def _broadcast(self, tensor: torch.Tensor, root: int) -> None:
+        self._hvd.broadcast_(_movable(tensor).view(-1), root, name=_name(f"broadcast.{root}", tensor))
 
     def barrier(self) -> None:
         """See Communicator."""
@@ -105,6 +91,6 @@ def _name(operation: str, tensor: torch.Tensor) -> str:
 
 
 def _movable(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the same memory in a type that Horovod can move."""
+    """The same memory in a type that Horovod can move."""
     stand_in = {torch.bfloat16: torch.int16, torch.bool: torch.uint8}.get(tensor.dtype)
     return tensor if stand_in is None else tensor.view(stand_in)

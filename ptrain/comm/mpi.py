@@ -19,7 +19,7 @@ class MpiCommunicator(Communicator):
 
     name = "mpi"
 
-    def __init__(self, info: RankInfo) -> None:
+    def __init__(self, info: RankInfo, device: torch.device) -> None:
         try:
             with warnings.catch_warnings():
                 # It warns where the ranks seem to come from another MPI's mpirun; check_world below is sure.
@@ -55,33 +55,28 @@ class MpiCommunicator(Communicator):
         self._takes_gpu_memory = _takes_gpu_memory(MPI.__file__)
         self._staging: dict[tuple[str, torch.Size, torch.dtype], torch.Tensor] = {}
 
-    def all_reduce_(self, tensor: torch.Tensor, op: Op = "sum") -> torch.Tensor:
-        """See Communicator."""
+    def _all_reduce(self, tensor: torch.Tensor, op: Op) -> None:
         if tensor.dtype in (torch.bfloat16, torch.float16):
-            return tensor.copy_(self.all_reduce_(tensor.float(), op))
+            tensor.copy_(self.all_reduce_(tensor.float(), op))
+            return
         host = self._host(tensor, "in", filled=True)
         self._comm.Allreduce(self._mpi.IN_PLACE, self._buffer(host), self._ops[op])
-        return _filled(tensor, host)
+        _fill(tensor, host)
 
-    def all_to_all(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """See Communicator."""
-        out = torch.empty_like(tensor) if out is None else out
+    def _all_to_all(self, tensor: torch.Tensor, out: torch.Tensor) -> None:
         send, receive = self._host(tensor, "in", filled=True), self._host(out, "out", filled=False)
         self._comm.Alltoall(self._buffer(send), self._buffer(receive))
-        return _filled(out, receive)
+        _fill(out, receive)
 
-    def all_gather(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """See Communicator."""
-        out = tensor.new_empty((self.info.size, *tensor.shape)) if out is None else out
+    def _all_gather(self, tensor: torch.Tensor, out: torch.Tensor) -> None:
         send, receive = self._host(tensor, "in", filled=True), self._host(out, "out", filled=False)
         self._comm.Allgather(self._buffer(send), self._buffer(receive))
-        return _filled(out, receive)
+        _fill(out, receive)
 
-    def broadcast_(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:
-        """See Communicator."""
+    def _broadcast(self, tensor: torch.Tensor, root: int) -> None:
         host = self._host(tensor, "in", filled=self.info.rank == root)
         self._comm.Bcast(self._buffer(host), root)
-        return _filled(tensor, host)
+        _fill(tensor, host)
 
     def barrier(self) -> None:
         """See Communicator."""
@@ -108,7 +103,7 @@ class MpiCommunicator(Communicator):
         return [memory, self._types[tensor.dtype]]
 
     def _host(self, tensor: torch.Tensor, role: str, *, filled: bool) -> torch.Tensor:
-        """Return memory that MPI can use in the tensor's place, with the tensor's values where ``filled``."""
+        """Memory that MPI can use for the tensor's, with the tensor's values where ``filled``."""
         if not tensor.is_cuda:
             return tensor
         if self._takes_gpu_memory:
@@ -120,8 +115,9 @@ class MpiCommunicator(Communicator):
         return self._staging[key].copy_(tensor) if filled else self._staging[key]
 
 
-def _filled(tensor: torch.Tensor, host: torch.Tensor) -> torch.Tensor:
-    return tensor if tensor is host else tensor.copy_(host)
+def _fill(tensor: torch.Tensor, host: torch.Tensor) -> None:
+    if tensor is not host:
+        tensor.copy_(host)
 
 
 def _takes_gpu_memory(extension: str) -> bool:

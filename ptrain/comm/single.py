@@ -12,25 +12,21 @@ class SingleCommunicator(Communicator):
 
     name = "single"
 
-    def __init__(self, info: RankInfo) -> None:
+    def __init__(self, info: RankInfo, device: torch.device | None = None) -> None:
         check_world(info, self.name, 0, 1, "choose --backend auto, mpi, horovod or torch, or start one rank")
         self.info = info
 
-    def all_reduce_(self, tensor: torch.Tensor, op: Op = "sum") -> torch.Tensor:
-        """See Communicator."""
-        return tensor
+    def _all_reduce(self, tensor: torch.Tensor, op: Op) -> None:
+        pass
 
-    def all_to_all(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """See Communicator."""
-        return tensor.clone() if out is None else out.copy_(tensor)
+    def _all_to_all(self, tensor: torch.Tensor, out: torch.Tensor) -> None:
+        out.copy_(tensor)
 
-    def all_gather(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """See Communicator."""
-        return tensor.clone().unsqueeze(0) if out is None else out.copy_(tensor.unsqueeze(0))
+    def _all_gather(self, tensor: torch.Tensor, out: torch.Tensor) -> None:
+        out.copy_(tensor.unsqueeze(0))
 
-    def broadcast_(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:
-        """See Communicator."""
-        return tensor
+    def _broadcast(self, tensor: torch.Tensor, root: int) -> None:
+        pass
 
     def broadcast_object(self, obj: Any, root: int = 0) -> Any:
         """See Communicator."""

@@ -19,7 +19,7 @@ from ptrain.launch.env import first_host
 
 # Ranks of one job start within seconds of each other; after this one of them is missing.
 RENDEZVOUS = timedelta(seconds=120)
-# The longest that one rank may wait for another within a run, such as for its first look at a slow file system.
+# The longest that one rank may wait for another within a run, such as for its first read from a slow file system.
 EXCHANGE = timedelta(minutes=30)
 
 
@@ -36,10 +36,10 @@ class TorchCommunicator(Communicator):
             loopback = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), None)
             if loopback is not None:
                 os.environ.setdefault("GLOO_SOCKET_IFNAME", loopback)
-        place = plan_rendezvous(info, environ)
-        self._file = place if isinstance(place, Path) else None
+        address = plan_rendezvous(info, environ)
+        self._file = address if isinstance(address, Path) else None
         try:
-            store = _open(place, info, environ)
+            store = _open(address, info, environ)
             dist.init_process_group(
                 backend,
                 store=store,
@@ -58,38 +58,28 @@ class TorchCommunicator(Communicator):
         self._ops = {"sum": dist.ReduceOp.SUM, "min": dist.ReduceOp.MIN, "max": dist.ReduceOp.MAX}
         self._device = device if backend == "nccl" else torch.device("cpu")
         # torch 2.13 renamed the second to the first.
-        self._all_gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+        self._gather = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
         self.info = info
 
-    def all_reduce_(self, tensor: torch.Tensor, op: Op = "sum") -> torch.Tensor:
-        """See Communicator."""
+    def _all_reduce(self, tensor: torch.Tensor, op: Op) -> None:
         here = self._here(tensor)
-        if tensor.numel():
-            dist.all_reduce(here, self._ops[op])
-        return _filled(tensor, here)
+        dist.all_reduce(here, self._ops[op])
+        _fill(tensor, here)
 
-    def all_to_all(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """See Communicator."""
-        out = torch.empty_like(tensor) if out is None else out
+    def _all_to_all(self, tensor: torch.Tensor, out: torch.Tensor) -> None:
         send, receive = self._here(tensor), self._here(out)
-        if tensor.numel():
-            dist.all_to_all_single(_movable(receive), _movable(send))
-        return _filled(out, receive)
+        dist.all_to_all_single(_movable(receive), _movable(send))
+        _fill(out, receive)
 
-    def all_gather(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """See Communicator."""
-        out = tensor.new_empty((self.info.size, *tensor.shape)) if out is None else out
+    def _all_gather(self, tensor: torch.Tensor, out: torch.Tensor) -> None:
         send, receive = self._here(tensor), self._here(out)
-        if tensor.numel():
-            self._all_gather(_movable(receive), _movable(send))
-        return _filled(out, receive)
+        self._gather(_movable(receive), _movable(send))
+        _fill(out, receive)
 
-    def broadcast_(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:
-        """See Communicator."""
+    def _broadcast(self, tensor: torch.Tensor, root: int) -> None:
         here = self._here(tensor)
-        if tensor.numel():
-            dist.broadcast(_movable(here), root)
-        return _filled(tensor, here)
+        dist.broadcast(_movable(here), root)
+        _fill(tensor, here)
 
     def barrier(self) -> None:
         """See Communicator."""
@@ -110,14 +100,14 @@ class TorchCommunicator(Communicator):
             self._file.unlink(missing_ok=True)
 
     def _here(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Return the tensor where the backend can read it: NCCL takes only memory of its GPU."""
+        """The tensor where the backend can read it: NCCL takes only memory of its GPU."""
         return tensor.to(self._device)
 
 
 def plan_rendezvous(info: RankInfo, environ: Mapping[str, str]) -> Path | tuple[str, int]:
-    """Return where the ranks meet: a file where they are all on one host, else host and port of rank 0.
+    """The address of the rendezvous: a file where all ranks are on one host, else host and port of rank 0.
 
-    Pure: nothing is opened or looked up. Raises LaunchError where the place does not follow from the variables.
+    Pure: nothing is opened or looked up. Raises LaunchError where it does not follow from the variables.
     """
     if environ.get("MASTER_ADDR"):
         return environ["MASTER_ADDR"], _port(info, environ)
@@ -137,7 +127,7 @@ def plan_rendezvous(info: RankInfo, environ: Mapping[str, str]) -> Path | tuple[
 
 
 def _port(info: RankInfo, environ: Mapping[str, str]) -> int:
-    """Return MASTER_PORT, or a port that follows from the job, below those that systems give out by themselves."""
+    """MASTER_PORT, or a port that follows from the job, below those that systems give out by themselves."""
     text = environ.get("MASTER_PORT")
     if not text:
         return 10_000 + zlib.crc32(info.job_id.encode()) % 20_000
@@ -146,11 +136,11 @@ def _port(info: RankInfo, environ: Mapping[str, str]) -> int:
     return int(text)
 
 
-def _open(place: Path | tuple[str, int], info: RankInfo, environ: Mapping[str, str]) -> Store:
-    if isinstance(place, Path):
-        _make_private(place.parent)
-        return FileStore(str(place), info.size)
-    host, port = place
+def _open(address: Path | tuple[str, int], info: RankInfo, environ: Mapping[str, str]) -> Store:
+    if isinstance(address, Path):
+        _make_private(address.parent)
+        return FileStore(str(address), info.size)
+    host, port = address
     try:
         socket.getaddrinfo(host, port)
     except OSError as error:
@@ -176,9 +166,10 @@ def _make_private(folder: Path) -> None:
 
 
 def _movable(tensor: torch.Tensor) -> torch.Tensor:
-    """Return the same memory as a vector of a type that Gloo and NCCL can move: neither knows int16."""
+    """The same memory as a vector of a type that Gloo and NCCL can move: neither knows int16."""
     return tensor.view(-1).view(torch.uint8) if tensor.itemsize <= 2 else tensor.view(-1)
 
 
-def _filled(tensor: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
-    return tensor if tensor is here else tensor.copy_(here)
+def _fill(tensor: torch.Tensor, here: torch.Tensor) -> None:
+    if tensor is not here:
+        tensor.copy_(here)

@@ -1,275 +1,214 @@
-"""The flags of every verb as argparse parsers, made from the fields of ptrain.config and their docstrings."""
+"""Flags made from the fields of dataclasses: their names, types, docstrings and defaults; and from argv to values."""
 
 import argparse
 import ast
 import dataclasses
 import functools
 import inspect
+import sys
 import types
 import typing
-from typing import Any, Literal, NoReturn
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeVar
 
-from ptrain import __version__, config
+from ptrain.config.sections import RENAMED
+from ptrain.config.values import annotations, build, choices_of, from_text, kinds
 from ptrain.errors import ConfigError
-from ptrain.verbs.bench import flags as bench_flags
-from ptrain.verbs.data import flags as data_flags
-from ptrain.verbs.slurm.flags import add_slurm
 
-SUMMARIES = {
-    "train": "train a classifier on every rank, then evaluate it on the test split",
-    "evaluate": "evaluate a finished run, or predictions in a file: exact counts over all ranks",
-    "predict": "write the class and the probabilities of every sample of a file, or the map of a scene",
-    "verify": "train a run again on other ranks, backends and threads, and compare every bit",
-    "report": "draw the page of a run, or compare several runs, from their files",
-    "data": "look at data, convert them to memory-mapped arrays, fetch them, or make some up",
-    "slurm": "write and submit job scripts for Slurm, and look after their jobs",
-    "bench": "measure steps, the exchange between ranks, and how many ranks pay",
-    "doctor": "say what is installed, which backends start, and the fix for what does not",
+T = TypeVar("T")
+
+_HABITS = {
+    "--learning-rate": "--lr",
+    "--layers": "--hidden",
+    "--dataset": "--data",
+    "--output": "--run-dir",
+    "--num-workers": "--ranks",
+    "--nproc": "--ranks",
+    "--np": "--ranks",
+    "-np": "--ranks",
+    "-n": "--ranks",
 }
-"""Every verb and what it does."""
-
-_EPILOGS = {
-    "": """examples:
-  ptrain train --ranks 2                      the UCI digits on two ranks of this machine
-  srun ptrain train --config job.toml         every rank of a Slurm allocation
-  ptrain doctor                               what works here, and what to do about the rest
-""",
-    "train": """examples:
-  ptrain train --data fashion-mnist --hidden 256 128 100 --optimizer adam --epochs 20 --ranks 2
-  ptrain train --config job.toml --lr 0.05 --run-dir runs/first
-  srun ptrain train --config job.toml --run-dir runs/first --resume auto
-""",
-    "evaluate": """examples:
-  ptrain evaluate runs/first
-  ptrain evaluate runs/first --split validation --checkpoint best --ranks 2
-  ptrain evaluate --predictions classes.csv --labels labels.csv --areas areas.csv
-""",
-    "predict": """examples:
-  ptrain predict runs/first samples.npy --out classes.csv
-  ptrain predict runs/first samples.npz --out classes.npy --checkpoint best --ranks 2 --backend mpi
-  ptrain predict scene.tif --run runs/scene --out map.tif --ranks 2
-""",
-    "report": """examples:
-  ptrain report runs/first
-  ptrain report runs/first --out first.html
-  ptrain report runs/first runs/second runs/third --out comparison.html
-""",
-    "data": """examples:
-  ptrain data info table.csv --target species
-  ptrain data convert table.parquet arrays --target species --ranks 2
-  ptrain data fetch CIFAR10
-""",
-    "slurm": """examples:
-  ptrain slurm sites juwels-booster
-  ptrain slurm render --site generic-cpu --nodes 2 --time 00:30:00 -- --data fashion-mnist --epochs 20
-  ptrain slurm submit --site leonardo-booster --account prj --sweep lr=0.1,0.01 -- --data mnist.npz --validation 0.1
-""",
-    "bench": """examples:
-  ptrain bench train --data fashion-mnist --ranks 2
-  ptrain bench comm --hidden 1024 1024        which backend, and how long the exchange takes with each
-  ptrain bench scaling --ranks 1 2 4 --batch-size 1024
-""",
-    "verify": """examples:
-  ptrain verify runs/first
-  ptrain verify runs/first --ranks 1 3 --backends mpi --interruptions 2
-  ptrain verify runs/first --steps 50         only the first 50 steps; works before the run is finished
-""",
-    "doctor": """examples:
-  ptrain doctor
-  ptrain doctor --json > doctor.json
-  srun ptrain doctor --backend horovod        is every rank where it should be, and do they hear each other?
-""",
-}
-
-_RUN_FIELDS = ("ranks", "backend", "device", "threads")
+"""Flags that other programs use, and ours, where the spelling alone would not lead there."""
 
 
-class _Parser(argparse.ArgumentParser):
+@dataclass(frozen=True, kw_only=True)
+class Flag:
+    """Marks a field whose flag does not follow from its name and type alone."""
+
+    metavar: str | None = None
+    is_positional: bool = False
+    is_switch: bool = False
+    """--name without a --no-name."""
+    repeats: bool = False
+    """Each --name adds one value to the list."""
+    alone: str | None = None
+    """Value of --name without a value behind it."""
+    heading: str | None = None
+    """Heading of the help under which this field and those behind it stand."""
+
+
+SWITCH = Flag(is_switch=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Flags of some fields of a dataclass."""
+
+    of: type[Any]
+    names: Sequence[str] | None = None
+    """None: all of them."""
+    heading: str | None = None
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Help in place of the field's docstring and default."""
+
+    @property
+    def fields(self) -> "list[dataclasses.Field[Any]]":
+        """The fields that are flags."""
+        return [one for one in dataclasses.fields(self.of) if self.names is None or one.name in self.names]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """What stood on a command line."""
+
+    values: dict[type[Any], dict[str, Any]]
+    """The flags that were given, by dataclass and field, as a TOML file would give them."""
+    behind: tuple[str, ...] = ()
+    """The words behind a ``--``."""
+
+    def of(self, kind: type[T]) -> T:
+        """The dataclass with what was given for it. Raises ConfigError for a value that does not fit."""
+        return build(kind, self.values.get(kind, {}))
+
+    def flat(self) -> dict[str, Any]:
+        """All values by field name, whatever their dataclass."""
+        return {name: value for part in self.values.values() for name, value in part.items()}
+
+
+class Parser(argparse.ArgumentParser):
     """A parser that raises ConfigError where argparse would print its usage and exit."""
 
+    def __init__(self, prog: str, usage: str, description: str, examples: str) -> None:
+        super().__init__(
+            prog=prog,
+            usage=usage,
+            description=description,
+            epilog=f"examples:\n{examples}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.groups: list[Group] = []
+
     def error(self, message: str) -> NoReturn:
+        """Raise what argparse found wrong."""
         raise ConfigError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 
+    def add(self, group: Group) -> None:
+        """Add the flags of a group; those that are not given are absent from the result."""
+        self.groups.append(group)
+        target, types_of = self._under(group.heading), annotations(group.of)
+        for one in group.fields:
+            annotation = types_of[one.name]
+            flag = _flag_of(annotation)
+            if flag.heading is not None:
+                target = self._under(flag.heading)
+            text = group.texts.get(one.name) or _help(group.of, one, flag)
+            _add(target, one, annotation, flag, text.replace("%", "%%"))
 
-def main_parser() -> argparse.ArgumentParser:
-    """Return the parser of what stands before a verb: --help and --version."""
-    width = max(map(len, SUMMARIES))
-    verbs = "\n".join(f"  {verb:<{width}}  {summary}" for verb, summary in SUMMARIES.items())
-    parser = _Parser(
-        prog="ptrain",
-        usage="ptrain VERB [arguments]",
-        description=f"Train classifiers on every rank of an HPC job.\n\nverbs (ptrain VERB --help says more):\n{verbs}",
-        epilog=_EPILOGS[""],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--version", action="version", version=f"ptrain {__version__}")
-    return parser
+    def _under(self, heading: str | None) -> argparse._ActionsContainer:
+        """Where flags of this heading are added: groups of the same heading are one."""
+        known = (group for group in self._action_groups if group.title == heading)
+        return self if heading is None else next(known, None) or self.add_argument_group(heading)
 
+    def read(self, argv: Sequence[str], *, behind: Sequence[str] = ()) -> Given:
+        """Take a command line apart; what the values mean is for ``Given.of`` to check.
 
-def parser_of(verb: str) -> argparse.ArgumentParser:
-    """Return the argparse parser of one verb; flags that are not given are absent from its result."""
-    positional = {
-        "evaluate": " [RUN]",
-        "predict": " RUN INPUT --out FILE",
-        "verify": " RUN",
-        "report": " RUN [RUN ...]",
-        "data": " ACTION SPEC|NAME|OUT [OUT]",
-        "slurm": " ACTION [RUN]",
-        "bench": " ACTION",
-    }.get(verb, "")
-    after = " [-- flags of ptrain train]" if verb == "slurm" else ""
-    parser = _Parser(
-        prog=f"ptrain {verb}",
-        usage=f"ptrain {verb}{positional} [flags]{after}",
-        description=SUMMARIES[verb][0].upper() + SUMMARIES[verb][1:] + ".",
-        epilog=_EPILOGS[verb],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = {
-        "train": _train,
-        "evaluate": _evaluate,
-        "predict": _predict,
-        "verify": _verify,
-        "report": _report,
-        "data": _data,
-        "slurm": add_slurm,
-        "bench": _bench,
-        "doctor": _doctor,
-    }
-    add[verb](parser)
-    return parser
+        Raises ConfigError for an unknown flag, naming the nearest valid one, and for a missing argument; SystemExit
+        after ``--help``.
+        """
+        tokens = [_spelled(token) for token in argv]
+        self._refuse_unknown(tokens)
+        namespace, extra = self.parse_known_intermixed_args(tokens)
+        if extra:
+            raise ConfigError(f"unexpected argument {extra[0]}; see {self.prog} --help")
+        found = {name: value for name, value in vars(namespace).items() if value is not None}
+        values: dict[type[Any], dict[str, Any]] = {}
+        for group in self.groups:
+            types_of = annotations(group.of)
+            for one in group.fields:
+                if one.name in found:
+                    value, annotation = found[one.name], types_of[one.name]
+                    # A positional argument is text as it stands: a run may be called none.
+                    if not isinstance(value, bool) and not _flag_of(annotation).is_positional:
+                        value = from_text([value] if isinstance(value, str) else value, annotation)
+                    values.setdefault(group.of, {})[one.name] = value
+        return Given(values=values, behind=tuple(behind))
+
+    def _refuse_unknown(self, tokens: Sequence[str]) -> None:
+        known = [flag for action in self._actions for flag in action.option_strings]
+        for token in tokens:
+            flag = token.partition("=")[0]
+            if len(flag) > 1 and flag.startswith("-") and flag not in known and not _is_number(token):
+                long = [name for name in known if name.startswith("--")]
+                raise ConfigError(f"unknown flag {flag}: {closest(flag, long)} {self.prog} --help lists all of them")
 
 
-def _train(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("configuration and resume")
-    group.add_argument("--config", metavar="FILE", help="TOML file with values for the flags below; flags win")
-    group.add_argument(
-        "--resume",
-        nargs="?",
-        const="",
-        metavar="auto|RUN",
-        help="continue the run in --run-dir, or in RUN, with its configuration and these flags on top; "
-        "auto starts a new run there if there is none yet",
-    )
-    group.add_argument("--force-resume", action="store_true", help="resume even with changed data or configuration")
-    for name, section in config.SECTIONS.items():
-        heading = inspect.cleandoc(section.__doc__ or "").rstrip(".")
-        group = parser.add_argument_group(f"[{name}] {heading}")
-        for field in dataclasses.fields(section):
-            _add_field(group, field.name)
+def without_ranks(argv: Sequence[str]) -> list[str]:
+    """A valid command line without its ``--ranks N``, for the ranks that it starts."""
+    kept: list[str] = []
+    tokens = iter(argv)
+    for token in tokens:
+        if token == "--ranks":  # noqa: S105 (a flag, not a secret)
+            next(tokens, None)
+        elif not token.startswith("--ranks="):
+            kept.append(token)
+    return kept
 
 
-def _evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", nargs="?", help="run directory of ptrain train")
-    parser.add_argument(
-        "--split", default="test", metavar="test|validation|train", help="split to evaluate (default: test)"
-    )
-    _add_field(parser, "data", "evaluate on these data instead of a split of the run's own")
-    _add_field(parser, "labels", "file of labels for a FEATURES.npy or for --predictions")
-    _add_checkpoint(parser)
-    text = "evaluate these predictions against --labels, without a run: classes or probabilities, .csv or .npy"
-    parser.add_argument("--predictions", metavar="FILE", help=text)
-    text = "what an undefined ratio (0/0) counts as: exclude leaves it out of means, zero is 0 (default: exclude)"
-    parser.add_argument("--absent", default="exclude", metavar="exclude|zero", help=text)
-    text = "mapped area of each class, lines class,area: weights the accuracy by area (Olofsson et al. 2014)"
-    parser.add_argument("--areas", metavar="FILE.csv", help=text)
-    text = "folder for evaluation.json and the CSV files (default: the run, or one below it; none for --predictions)"
-    parser.add_argument("--out", metavar="FOLDER", help=text)
-    parser.add_argument("--json", dest="as_json", action="store_true", help="print evaluation.json instead of a table")
-    for name in _RUN_FIELDS:
-        _add_field(parser, name)
+def closest(word: str, valid: Sequence[str]) -> str:
+    """Ask for the nearest valid word, however far it is."""
+    import difflib
+
+    known = _HABITS.get(word)
+    close = [known] if known in valid else difflib.get_close_matches(word, valid, n=1, cutoff=0.0)
+    return f"did you mean {close[0]}?"
 
 
-def _predict(parser: argparse.ArgumentParser) -> None:
-    text = "run directory of ptrain train, and features: any source of ptrain train, or a scene; RUN may be --run RUN"
-    parser.add_argument("paths", metavar="RUN INPUT", nargs="+", help=text)
-    parser.add_argument("--run", metavar="RUN", help="run directory, where it is not given in front of INPUT")
-    text = "where to write: FILE.csv, FILE.npy, or for a scene MAP.tif, which gets a picture MAP.png beside it"
-    parser.add_argument("--out", required=True, metavar="FILE", help=text)
-    _add_checkpoint(parser)
-    for name in _RUN_FIELDS:
-        _add_field(parser, name)
+def _flag_of(annotation: Any) -> Flag:
+    return next((mark for mark in getattr(annotation, "__metadata__", ()) if isinstance(mark, Flag)), Flag())
 
 
-def _verify(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", metavar="RUN", help="run directory of ptrain train")
-    text = "numbers of ranks to repeat the run on (default: 1 2 3)"
-    parser.add_argument("--ranks", dest="num_ranks", nargs="+", type=int, default=[1, 2, 3], metavar="N", help=text)
-    text = "backends to repeat it over: mpi, horovod, torch (default: those that are installed)"
-    parser.add_argument("--backends", nargs="+", default=[], metavar="NAME", help=text)
-    text = "numbers of threads a rank, in turn (default: 1 2)"
-    parser.add_argument("--threads", dest="num_threads", nargs="+", type=int, default=[1, 2], metavar="N", help=text)
-    text = "kill a random rank at this many random moments of every run but the first, and continue on other ranks"
-    parser.add_argument("--interruptions", type=int, default=0, metavar="K", help=text)
-    parser.add_argument("--steps", type=int, metavar="N", help="repeat the first N steps only")
-    parser.add_argument("--random-seed", dest="random_seed", type=int, default=0, metavar="N", help="seed of the kills")
-
-
-def _report(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", metavar="RUN", nargs="+", help="run directory of ptrain train; several are compared")
-    text = "where to write the page (default: report.html in the run directory, comparison.html here for several)"
-    parser.add_argument("--out", metavar="FILE.html", help=text)
-
-
-def _data(parser: argparse.ArgumentParser) -> None:
-    group = data_flags.add_data(parser)
-    for field in dataclasses.fields(config.DataConfig):
-        if field.name not in ("data", "normalize"):
-            _add_field(group, field.name)
-    _add_field(group, "seed")
-    for name in ("ranks", "backend"):
-        _add_field(group, name)
-
-
-def _bench(parser: argparse.ArgumentParser) -> None:
-    bench_flags.add_bench(parser)
-    for name, section in config.SECTIONS.items():
-        group = parser.add_argument_group(f"[{name}] as for ptrain train")
-        for field in dataclasses.fields(section):
-            if field.name not in bench_flags.NOT_FOR_BENCH:
-                _add_field(group, field.name)
-
-
-def _doctor(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", dest="as_json", action="store_true", help="print the findings as JSON")
-    parser.add_argument(
-        "--time-limit", type=float, default=60.0, metavar="SECONDS", help="for each backend to start (default: 60)"
-    )
-    parser.add_argument(
-        "--preflight", action="store_true", help="in a job: is every rank where it should be? exit code 2 if not"
-    )
-    parser.add_argument("--shared-folder", metavar="DIR", help="--preflight: folder that all ranks must share")
-    parser.add_argument("--expect-ranks", type=int, metavar="N", help="--preflight: number of ranks there must be")
-    _add_field(parser, "ranks")
-    _add_field(parser, "backend", "try only this one; the ranks of a job report through it")
-    _add_field(parser, "device", "where the ranks of a job keep what they add up")
-
-
-def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
-    text = "checkpoint to load: last, best, or a name such as step-00000469 (default: last)"
-    parser.add_argument("--checkpoint", default="last", metavar="last|best|NAME", help=text)
-
-
-def _add_field(parser: argparse._ActionsContainer, name: str, text: str | None = None) -> None:
-    """Add the flag of one configuration field; ``text`` replaces the field's docstring and its default."""
-    section = config.SECTIONS[config.fields()[name]]
-    annotation = typing.get_type_hints(section)[name]
-    default = next(field.default for field in dataclasses.fields(section) if field.name == name)
-    if text is None:
-        text = _docstrings()[section.__name__, name]
-        if default is not None:
-            text += f" (default: {_shown(default)})"
-    text = text.replace("%", "%%")
-    flag = "--" + name.replace("_", "-")
-    if annotation is bool:
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+def _add(
+    target: argparse._ActionsContainer, one: "dataclasses.Field[Any]", annotation: Any, flag: Flag, text: str
+) -> None:
+    options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text}
+    name = "--" + one.name.replace("_", "-")
+    if bool in kinds(annotation):
+        action = "store_true" if flag.is_switch else argparse.BooleanOptionalAction
+        target.add_argument(name, action=action, **options)
         return
-    kinds = typing.get_args(annotation) or (annotation,)
-    is_list = any(typing.get_origin(kind) is tuple for kind in (annotation, *kinds))
-    nargs = "+" if is_list else None
-    parser.add_argument(flag, nargs=nargs, default=argparse.SUPPRESS, metavar=_metavar(annotation), help=text)
+    options["metavar"] = flag.metavar or _metavar(annotation)
+    is_list = any(typing.get_origin(kind) is tuple for kind in kinds(annotation))
+    required = one.default is dataclasses.MISSING
+    if flag.is_positional:
+        options["nargs"] = ("+" if required else "*") if is_list else None if required else "?"
+        target.add_argument(one.name, **options)
+        return
+    if flag.repeats:
+        options["action"] = "append"
+    elif is_list:
+        options["nargs"] = "+"
+    elif flag.alone is not None:
+        options |= {"nargs": "?", "const": flag.alone}
+    target.add_argument(name, required=required, **options)
+
+
+def _help(section: type[Any], one: "dataclasses.Field[Any]", flag: Flag) -> str:
+    """The docstring under a field, with its default unless it tells of it itself."""
+    text = _docstrings(section.__module__)[section.__name__, one.name]
+    silent = flag.is_switch or one.default in (None, dataclasses.MISSING, ()) or "(default: " in text
+    return text if silent else f"{text} (default: {_shown(one.default)})"
 
 
 def _shown(default: Any) -> str:
@@ -279,25 +218,41 @@ def _shown(default: Any) -> str:
 
 
 def _metavar(annotation: Any) -> str:
-    union = typing.get_origin(annotation) in (types.UnionType, typing.Union)
     words: list[str] = []
-    for kind in typing.get_args(annotation) if union else (annotation,):
-        if typing.get_origin(kind) is Literal:
-            words += typing.get_args(kind)
-        elif typing.get_origin(kind) is tuple:
-            words.append({int: "N", float: "X"}[typing.get_args(kind)[0]])
-        elif kind is not type(None):
-            words.append({int: "N", float: "X", str: "TEXT"}[kind])
+    for kind in kinds(annotation):
+        if kind is not types.NoneType:
+            item = typing.get_args(kind)[0] if typing.get_origin(kind) is tuple else kind
+            words += choices_of(kind) or [{int: "N", float: "X", str: "TEXT"}[item]]
     return "|".join(words)
 
 
 @functools.cache
-def _docstrings() -> dict[tuple[str, str], str]:
-    """Return the docstring under each field of ptrain.config, by class and field name, on one line."""
+def _docstrings(module: str) -> dict[tuple[str, str], str]:
+    """The docstring under each field of a module's classes, by class and field name, on one line.
+
+    Python does not keep them, so they are read from the source.
+    """
     texts = {}
-    for node in ast.parse(inspect.getsource(config)).body:
+    for node in ast.parse(inspect.getsource(sys.modules[module])).body:
         if isinstance(node, ast.ClassDef):
-            for field, text in zip(node.body, node.body[1:], strict=False):
-                if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr):
-                    texts[node.name, ast.unparse(field.target)] = " ".join(ast.literal_eval(text.value).split())
+            for one, text in zip(node.body, node.body[1:], strict=False):
+                if isinstance(one, ast.AnnAssign) and isinstance(text, ast.Expr):
+                    texts[node.name, ast.unparse(one.target)] = " ".join(ast.literal_eval(text.value).split())
     return texts
+
+
+def _spelled(token: str) -> str:
+    """A flag under its present name, with dashes for underscores; values and other tokens stay as they are."""
+    if not token.startswith("--"):
+        return token
+    flag, equals, value = token.partition("=")
+    name = flag.removeprefix("--").replace("-", "_")
+    return "--" + RENAMED.get(name, name).replace("_", "-") + equals + value
+
+
+def _is_number(token: str) -> bool:
+    try:
+        float(token)
+    except ValueError:
+        return False
+    return True

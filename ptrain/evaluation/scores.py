@@ -25,7 +25,7 @@ INTERVAL_METHODS = {
 def summarise(
     confusion: ArrayLike, class_names: Sequence[str], *, loss: float | None = None, absent: Absent = "exclude"
 ) -> dict[str, Any]:
-    """Return every score of a confusion matrix as plain data that is ready for JSON: no NaN, None for undefined.
+    """Every score of a confusion matrix as plain data that is ready for JSON: no NaN, None for undefined.
 
     confusion: (classes, classes) counts, rows the reference, columns the prediction. loss: mean over the samples.
     absent: what 0/0 counts as, see docs/metrics.md, which also gives the formula and source of each score. Values are
@@ -86,7 +86,7 @@ def summarise(
 
 
 def number(value: Value) -> float | None:
-    """Return an exact value as the nearest float, None for None."""
+    """An exact value as the nearest float, None for None."""
     return None if value is None else value.numerator / value.denominator
 
 

@@ -1,6 +1,5 @@
 """No process outlives the one that started it, however that one ended."""
 
-import ctypes
 import os
 import signal
 import sys
@@ -15,6 +14,8 @@ def follow_parent(number: int, parent: int | None = None) -> None:
     ``parent`` is the parent's process id where it is known: a parent in a container may have the 1 of an orphanage.
     """
     if sys.platform == "linux":
+        import ctypes  # here, since most processes never need it
+
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
         ended_before = os.getppid() == 1 if parent is None else os.getppid() != parent
         if ended_before:

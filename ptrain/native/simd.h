@@ -425,18 +425,10 @@ static int NAME(gather)(const struct gather *task)
         } else {
             memcpy(out, (const float *)task->features + index * width, width * sizeof(float));
         }
-        if (task->offset) {
-            if (task->per_feature)
-                for (long j = 0; j < width; j++) out[j] -= task->offset[j];
-            else
-                for (long j = 0; j < width; j++) out[j] -= task->offset[0];
-        }
-        if (task->scale) {
-            if (task->per_feature)
-                for (long j = 0; j < width; j++) out[j] *= task->scale[j];
-            else
-                for (long j = 0; j < width; j++) out[j] *= task->scale[0];
-        }
+        if (task->offset)
+            for (long j = 0; j < width; j++) out[j] -= task->offset[j];
+        if (task->scale)
+            for (long j = 0; j < width; j++) out[j] *= task->scale[j];
         task->labels_out[r] = label_at(task->labels, task->label_item, index);
         task->weights_out[r] = 1.0f;
     }

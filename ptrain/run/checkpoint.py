@@ -69,12 +69,12 @@ def read(path: Path) -> Checkpoint:
 
 
 def paths(folder: Path) -> list[Path]:
-    """Return the checkpoints in ``folder``, newest first."""
+    """The checkpoints in ``folder``, newest first."""
     return sorted(folder.glob("step-*"), reverse=True)
 
 
 def newest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
-    """Return the newest checkpoint that verifies; each damaged one on the way is named in a warning."""
+    """The newest checkpoint that verifies; each damaged one on the way is named in a warning."""
     for path in paths(folder):
         try:
             return read(path)

@@ -60,7 +60,7 @@ def claim(config: Config, *, resume: bool) -> Path:
 
 
 def environment(session: Session) -> dict[str, Any]:
-    """Return what the run runs on: versions, hosts, git commit, launcher, backend. Every rank calls it."""
+    """What the run runs on: versions, hosts, git commit, launcher, backend. Every rank calls it."""
     processes = session.comm.all_gather_object({"host": session.comm.info.host, "pid": os.getpid()})
     return {
         "ptrain": ptrain.__version__,
@@ -108,7 +108,7 @@ def keep_records(path: Path, key: str, last: int) -> None:
 
 
 def _number(line: str, key: str) -> float:
-    """Return the number under ``key``; infinity for a line that a crash left incomplete."""
+    """The number under ``key``; infinity for a line that a crash left incomplete."""
     try:
         return float(json.loads(line)[key])
     except (ValueError, KeyError, TypeError):
@@ -147,7 +147,7 @@ def write_model(path: Path, layout: Layout, parameters: torch.Tensor, descriptio
 
 
 def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Return the parameters by name and the description that write_model stored.
+    """The parameters by name and the description that write_model stored.
 
     Raises:
         RunDirectoryError: the file is missing, damaged, or not one of ptrain's.
@@ -166,7 +166,7 @@ def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 
 def _git_commit() -> str | None:
-    """Return the commit of ptrain's own source where it runs from a checkout."""
+    """The commit of ptrain's own source where it runs from a checkout."""
     try:
         folder = str(Path(ptrain.__file__).parent)
         found = subprocess.run(

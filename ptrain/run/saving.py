@@ -48,13 +48,13 @@ class Checkpoints:
         self._written = -math.inf
 
     def gathered_sums(self, state: State) -> tuple[float, int]:
-        """Return the sum of losses and the number of hits of this epoch over all ranks, exactly, on every rank."""
+        """The sum of losses and the number of hits of this epoch over all ranks, exactly, on every rank."""
         rows = self._gathered_rows(state)
         losses = math.fsum(rows["row_losses"].numpy().ravel().tolist())
         return losses, int(rows["row_hits"].sum())
 
     def _gathered_rows(self, state: State) -> dict[str, torch.Tensor]:
-        """Return row_losses and row_hits of all shards, (shards, rows), on every rank."""
+        """The losses and hits of all shards' rows, (shards, rows), in the order of the shards, on every rank."""
         parts = self.session.comm.all_gather_object((state.row_losses.cpu().numpy(), state.row_hits.cpu().numpy()))
         return {
             name: torch.from_numpy(np.concatenate([part[index] for part in parts]))
@@ -147,5 +147,5 @@ class Checkpoints:
 
 
 def _libraries() -> dict[str, str]:
-    """Return what the bits of a result depend on besides the configuration and the data."""
+    """What the bits of a result depend on besides the configuration and the data."""
     return {"torch": torch.__version__, "numpy": np.__version__}

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One rank's place in the job."""
+    """What one rank works with: its communicator, its console, its device."""
 
     comm: Communicator
     console: Console
@@ -104,7 +104,7 @@ def open_session(run: RunConfig, *, quiet: bool = False, environ: Mapping[str, s
 
 
 def pick_device(name: str, info: RankInfo) -> torch.device:
-    """Return the device of a rank: with CUDA the GPU of its local rank.
+    """The device of a rank: with CUDA the GPU of its local rank.
 
     Raises:
         LaunchError: cuda was asked for and there is no GPU, or more ranks on this host than GPUs.
@@ -129,7 +129,7 @@ def pick_device(name: str, info: RankInfo) -> torch.device:
 
 
 def default_threads(info: RankInfo, environ: Mapping[str, str]) -> int:
-    """Return the threads of a rank: Slurm's cores a task, or this host's usable cores shared out over its ranks."""
+    """The threads of a rank: Slurm's cores a task, or this host's usable cores shared out over its ranks."""
     per_task = environ.get("SLURM_CPUS_PER_TASK", "")
     if info.launcher == "slurm" and per_task.isdecimal():
         return max(1, int(per_task))

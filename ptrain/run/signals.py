@@ -13,7 +13,7 @@ class Signals:
         self._requested = False
 
     def requested(self) -> bool:
-        """Return whether a signal arrived on this rank."""
+        """Whether a signal arrived on this rank."""
         return self._requested
 
     def handle(self, number: int, frame: FrameType | None) -> None:

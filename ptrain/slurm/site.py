@@ -1,27 +1,36 @@
 """Sites: what a job script needs to know about a cluster, one TOML file each."""
 
-import dataclasses
 import functools
 import tomllib
 from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
+from ptrain.config.values import Rule, build
 from ptrain.errors import ConfigError
 from ptrain.slurm.words import one_line
+
+
+def _is_line(name: str, text: str) -> bool:
+    one_line(name, text)
+    return True
+
+
+Line = Annotated[str, Rule(expected="text", fits=_is_line)]
+Count = Annotated[int, Rule(expected="a whole number of 1 or more", fits=lambda _, number: number >= 1)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
     """Ranks and cores of a node."""
 
-    ranks: int = 1
+    ranks: Count = 1
     """Ranks a node, unless --ranks-per-node says otherwise."""
-    cpus: int | None = None
+    cpus: Count | None = None
     """What Slurm counts as CPUs of a node and ranks may use; the ranks share them."""
-    cpus_per_rank: int | None = None
+    cpus_per_rank: Count | None = None
     """CPUs a rank where ``cpus`` is not known."""
 
 
@@ -29,9 +38,9 @@ class Node:
 class Gpus:
     """How GPUs are asked for."""
 
-    option: str = ""
+    option: Line = ""
     """Option of sbatch, such as gres or gpus-per-node; empty where GPUs come without being asked for."""
-    count: str = "{ranks}"
+    count: Line = "{ranks}"
     """Its value; {ranks} is the number of ranks a node."""
 
 
@@ -41,13 +50,13 @@ class Launch:
 
     launcher: Literal["srun", "mpirun"] = "srun"
     """srun, or mpirun of Open MPI inside the allocation."""
-    mpi: str = "pmix"
+    mpi: Line = "pmix"
     """srun --mpi: pmix for Open MPI, pmi2 for MPICH, Cray MPICH and Intel MPI."""
-    options: tuple[str, ...] = ()
+    options: tuple[Line, ...] = ()
     """More options of srun."""
-    whole_node_options: tuple[str, ...] = ()
+    whole_node_options: tuple[Line, ...] = ()
     """More options of srun where a job uses as many ranks a node as ``node.ranks``."""
-    mpirun_options: tuple[str, ...] = ("--map-by", "ppr:{ranks}:node", "--bind-to", "none")
+    mpirun_options: tuple[Line, ...] = ("--map-by", "ppr:{ranks}:node", "--bind-to", "none")
     """Options of mpirun; {ranks} is the number of ranks a node."""
 
 
@@ -55,11 +64,11 @@ class Launch:
 class Software:
     """What has to be loaded."""
 
-    modules: tuple[str, ...] = ()
+    modules: tuple[Line, ...] = ()
     """Modules to load, in this order, besides those of --module."""
-    container: tuple[str, ...] = ("apptainer", "exec", "--nv")
+    container: tuple[Line, ...] = ("apptainer", "exec", "--nv")
     """Command and options that run a program in the image of --image."""
-    node_local: str = "/tmp"  # noqa: S108 (on the compute nodes)
+    node_local: Line = "/tmp"  # noqa: S108 (on the compute nodes)
     """Folder on a node's own disk, for a packed environment; $NAME is expanded on the node."""
 
 
@@ -67,17 +76,17 @@ class Software:
 class Network:
     """Names of hosts."""
 
-    host_suffix: str = ""
+    host_suffix: Line = ""
     """Appended to the first node's name, where its name on the fast network differs so."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class JobSettings:
     """What happens around a job."""
 
-    time: str = "01:00:00"
+    time: Line = "01:00:00"
     """Time limit, unless --time says otherwise."""
-    signal_before: int = 120
+    signal_before: Count = 120
     """Seconds before the time limit at which the ranks are asked to stop."""
     requeue: Literal["requeue", "successor", "off"] = "requeue"
     """scontrol requeue, or a new job that depends on this one, or neither."""
@@ -87,40 +96,45 @@ class Job:
 class Site:
     """One cluster."""
 
-    name: str
-    title: str
-    notes: tuple[str, ...] = ()
-    sources: tuple[str, ...] = ()
-    required: tuple[str, ...] = ()
+    name: Line
+    title: Line
+    notes: tuple[Line, ...] = ()
+    sources: tuple[Line, ...] = ()
+    required: tuple[Line, ...] = ()
     """Directives that a job must be given, such as account."""
-    directives: dict[str, str] = field(default_factory=dict)
+    directives: dict[str, Line] = field(default_factory=dict)
     """Options of sbatch without their dashes."""
     node: Node = field(default_factory=Node)
     gpus: Gpus = field(default_factory=Gpus)
     launch: Launch = field(default_factory=Launch)
     software: Software = field(default_factory=Software)
     network: Network = field(default_factory=Network)
-    job: Job = field(default_factory=Job)
-    environment: dict[str, str] = field(default_factory=dict)
+    job: JobSettings = field(default_factory=JobSettings)
+    environment: dict[str, Line] = field(default_factory=dict)
     """Variables of the job; $NAME is expanded when the job runs."""
-    rank_environment: dict[str, str] = field(default_factory=dict)
+    rank_environment: dict[str, Line] = field(default_factory=dict)
     """Variables of each rank; $NAME is expanded by the rank, for instance $SLURM_LOCALID."""
+
+    def __post_init__(self) -> None:
+        for table in ("directives", "environment", "rank_environment"):
+            for key in getattr(self, table):
+                _check_key(table, key)
 
 
 @functools.cache
 def files() -> Traversable:
-    """Return the folder of templates and sites: ``slurm/`` of the repository, or its copy in the wheel."""
+    """The folder of templates and sites: ``slurm/`` of the repository, or its copy in the wheel."""
     return resources.files("ptrain") / "slurm_files"
 
 
 def names() -> list[str]:
-    """Return the names of the sites that come with ptrain, the general ones first."""
+    """The names of the sites that come with ptrain, the general ones first."""
     found = [Path(entry.name).stem for entry in (files() / "sites").iterdir() if entry.name.endswith(".toml")]
     return sorted(found, key=lambda name: (not name.startswith("generic"), name))
 
 
 def load(name: str) -> Site:
-    """Return a site by the name of its profile, or by the path of a TOML file.
+    """A site by the name of its profile, or by the path of a TOML file.
 
     Raises ConfigError for an unknown name, an unreadable file, and a key or value that does not belong there.
     """
@@ -138,53 +152,22 @@ def load(name: str) -> Site:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"--site {name}: is not valid TOML: {' '.join(str(error).split())}") from None
-    site: Site = _build(Site, {"title": Path(name).stem, **values, "name": Path(name).stem}, f"--site {name}: ")
-    return site
+    stem = Path(name).stem
+    try:
+        return build(Site, {"title": stem, **values, "name": stem}, show=_shown)
+    except ConfigError as error:
+        raise ConfigError(f"--site {name}: {error}") from None
 
 
-def _build(kind: type[Any], values: dict[str, Any], where: str) -> Any:
-    """Return a dataclass from TOML values; ``where`` begins every message."""
-    known = {one.name: one for one in dataclasses.fields(kind)}
-    built = {}
-    for key, value in values.items():
-        if key not in known:
-            raise ConfigError(f"{where}unknown key {key}; expected {', '.join(k for k in known if k != 'name')}")
-        built[key] = _convert(known[key].type, value, f"{where}{key}")
-    return kind(**built)
+def _shown(name: str, value: object) -> str:
+    return f"{name} = {value!r}"
 
 
-def _convert(annotation: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(annotation) and isinstance(value, dict):
-        return _build(annotation, value, f"{where}.")  # type: ignore[arg-type]
-    if annotation == tuple[str, ...] and isinstance(value, list) and all(isinstance(item, str) for item in value):
-        return tuple(one_line(where, item) for item in value)
-    if annotation == dict[str, str] and isinstance(value, dict):
-        for key, item in value.items():
-            _convert(str, item, f"{where}.{key}")
-            _check_key(key, where)
-        return dict(value)
-    if annotation is str and isinstance(value, str):
-        return one_line(where, value)
-    if annotation in (int, int | None) and type(value) is int and value >= 1:
-        return value
-    choices = getattr(annotation, "__args__", ())
-    if value in choices and isinstance(value, str):
-        return value
-    expected = {
-        str: "text",
-        int: "a whole number of 1 or more",
-        int | None: "a whole number of 1 or more",
-        tuple[str, ...]: "a list of texts",
-        dict[str, str]: "a table of texts",
-    }.get(annotation, f"one of {', '.join(map(str, choices))}" if choices else "a table")
-    raise ConfigError(f"{where} = {value!r}: expected {expected}")
-
-
-def _check_key(key: str, where: str) -> None:
+def _check_key(table: str, key: str) -> None:
     """Directives are options of sbatch, variables are names of the shell."""
-    if where.endswith("environment"):
+    if table.endswith("environment"):
         fits, expected = key.isascii() and key.isidentifier(), "the name of a variable"
     else:
         fits, expected = key.isascii() and key.replace("-", "").isalnum(), "an option of sbatch without its dashes"
     if not fits:
-        raise ConfigError(f"{where}.{key}: expected {expected}")
+        raise ConfigError(f"{table}.{key}: expected {expected}")

@@ -1,61 +1,73 @@
 """``ptrain report``: the page of one run, or the comparison of several, from the files of the run directories."""
 
 import os
-import subprocess
-import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from ptrain.console import Console
+from ptrain.config.flags import Flag, Given, Group
 from ptrain.errors import EXIT_DONE, RunDirectoryError
-from ptrain.launch import env
-from ptrain.report.records import read_run
-
-CHILD_SECONDS = 120.0
-"""Time that a report at the end of a run may take."""
+from ptrain.verbs.base import RUN, Call, Verb, required_run
 
 
-def in_child(folder: Path, console: Console) -> None:
-    """Write the report of a finished run in a process of its own, so that no rank ever loads a plotting library.
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions:
+    """Of which runs, and where to."""
 
-    A report that cannot be written is a warning: the run is there, and ``ptrain report`` can be called again.
-    """
-    command = [sys.executable, "-m", "ptrain", "report", str(folder)]
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=CHILD_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        console.warn(f"no report ({error}); ptrain report {folder} tries again")
-        return
-    if done.returncode == 0:
-        console.say(f"report {folder / 'report.html'}")
-    else:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        console.warn(f"no report ({reason}); ptrain report {folder} tries again")
+    runs: Annotated[tuple[str, ...], RUN]
+    """run directory of ptrain train; several are compared"""
+    out: Annotated[str | None, Flag(metavar="FILE.html")] = None
+    """where to write the page (default: report.html in the run directory, comparison.html here for several)"""
 
 
-def run(runs: list[str], out: str | None = None) -> int:
+def check(given: Given) -> Call:
+    """One process writes the page: it starts no ranks."""
+    options = given.of(ReportOptions)
+    for run_dir in options.runs:
+        required_run(run_dir)
+    return Call(work="verbs.report:run", arguments=(options,))
+
+
+def run(options: ReportOptions) -> int:
     """Write RUN/report.html and RUN/plots/, or for several runs comparison.html, and return the exit code.
 
     Raises:
         InputError: a run directory is missing or damaged, or the page cannot be written.
     """
+    from ptrain.console import Console
+    from ptrain.launch import env
+    from ptrain.report.records import read_run
+
     if env.detect(os.environ).rank != 0:  # one process of a job is enough
         return EXIT_DONE
-    records = [read_run(Path(name)) for name in runs]
-    path = Path(out) if out is not None else Path(runs[0], "report.html") if len(runs) == 1 else Path("comparison.html")
+    records = [read_run(Path(name)) for name in options.runs]
+    several = len(records) > 1
+    path = Path(options.out or ("comparison.html" if several else Path(options.runs[0], "report.html")))
     try:
-        if len(records) == 1:
-            from ptrain.report.page import write_report
-
-            write_report(records[0], path)
-        else:
+        if several:
             from ptrain.report.comparison import write_comparison
 
             write_comparison(records, path)
+        else:
+            from ptrain.report.page import write_report
+
+            write_report(records[0], path)
     except OSError as error:
         raise RunDirectoryError(
             f"{error.filename or path}: cannot be written ({error.strerror}); expected a folder you can write to"
         ) from None
     Console().say(f"written to {path}")
     return EXIT_DONE
+
+
+VERB = Verb(
+    summary="draw the page of a run, or compare several runs, from their files",
+    usage="RUN [RUN ...]",
+    examples="""\
+  ptrain report runs/first
+  ptrain report runs/first --out first.html
+  ptrain report runs/first runs/second runs/third --out comparison.html
+""",
+    groups=(Group(of=ReportOptions),),
+    check=check,
+)

@@ -1,77 +1,50 @@
 """``ptrain train``: train, checkpoint, evaluate, write the run directory."""
 
-from typing import Any
+import os
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 
-from ptrain.config import Config
-from ptrain.errors import EXIT_DONE
-from ptrain.models.inference import Inference
-from ptrain.models.mlp import parameters_sha256
-from ptrain.run import directory as files
-from ptrain.run.details import evaluate_split
-from ptrain.run.job import Job, checkpoints_of, prepare, start_state, training_step
-from ptrain.run.live import live_log
-from ptrain.run.loop import Loop
-from ptrain.run.session import open_session
-from ptrain.run.signals import stop_on_signals
-from ptrain.run.tables import show
-from ptrain.steps.state import State
-from ptrain.verbs import report
+from ptrain.config import Config, default_run_dir
+from ptrain.config.flags import Given
+from ptrain.config.training import GROUPS, TrainOptions, configure
+from ptrain.verbs import base
+from ptrain.verbs.base import Call, Verb
 
 
-def run(config: Config, *, resume: bool = False, force_resume: bool = False) -> int:
-    """Train as configured, evaluate on the test split and return the exit code.
-
-    Raises:
-        InputError: the configuration, the data or the run directory is at fault.
-        DivergedError: the loss or a gradient is not finite.
-        StopRequested: stopped on SIGTERM, SIGUSR1 or Ctrl-C at a step boundary, with a checkpoint written.
-    """
-    with stop_on_signals() as signals, open_session(config.run) as session:
-        job = prepare(session, config, resume=resume)
-        state = start_state(job)
-        checkpoints = checkpoints_of(job)
-        if resume:
-            checkpoints.restore(state, force=force_resume)
-        step = training_step(job, state)
-        inference = Inference(
-            config=job.config, layout=job.layout, parameters=state.parameters, threads=session.threads
-        )
-        try:
-            with live_log(session, job.config, job.folder, state.step) as live:
-                Loop(job, state, step, inference, checkpoints, live).run(signals.requested)
-                if config.train.early_stopping is not None and state.progress.best_step is not None:
-                    checkpoints.restore_best(state)
-                    session.console.say(f"model of epoch {state.progress.best_epoch}, the lowest validation loss")
-                evaluation = finish(job, state, inference)
-                if evaluation is not None:
-                    live(evaluation | {"step": state.step})
-        finally:
-            step.close()
-            inference.close()
-    if session.is_root and config.run.report:
-        report.in_child(job.folder, session.console)
-    return EXIT_DONE
+def check(given: Given) -> Call:
+    """Every rank trains. A file's number of ranks is for a machine without a launcher."""
+    config, resume = configure(given)
+    return Call(
+        work="run.train:train",
+        arguments=(config, resume, given.of(TrainOptions).force_resume),
+        ranks=given.flat().get("ranks"),
+        ranks_to_start=config.run.ranks,
+        start=partial(_start_supervised, config) if config.run.restarts else base.start,
+    )
 
 
-def finish(job: Job, state: State, inference: Inference) -> dict[str, Any] | None:
-    """Write model.safetensors, evaluate the test split and write evaluation.json and its companions."""
-    session = job.session
-    hashes = {"parameters_sha256": parameters_sha256(job.layout, state.parameters)} | job.hashes
+def _start_supervised(config: Config, argv: Sequence[str], ranks: int) -> int:
+    """Start ranks here, and after a crash start them again from the last checkpoint, as ``--restarts`` asks."""
+    from ptrain.launch import local, supervise
 
-    def write() -> None:
-        files.write_model(job.folder / files.MODEL, job.layout, state.parameters, job.description | hashes)
-        files.write_json(job.folder / files.ENVIRONMENT, job.environment | hashes)
+    run_dir = config.run.run_dir or default_run_dir(config.data.data)
 
-    session.from_root(write)
-    evaluation: dict[str, Any] | None = None
-    if job.dataset.test is not None:
-        names = job.dataset.class_names
-        found = evaluate_split(session, inference, job.dataset, job.dataset.test, job.normalization, names)
-        found.summary.update({"split": "test", "data": job.config.data.data} | hashes)
-        evaluation = found.summary
-        session.from_root(lambda: found.write(job.folder))
-        if session.is_root:
-            show(session.console, found.summary)
-    session.console.say(f"parameters sha256 {hashes['parameters_sha256']}")
-    session.console.say(f"run directory {job.folder}")
-    return evaluation
+    def start(ranks: int, again: bool) -> int:
+        resume = ["--resume", "auto"] if again else []
+        # One rank is started by mpirun as well: the process that supervises must not be the one that crashes.
+        return local.start([*argv, "--run-dir", run_dir, *resume], ranks, os.environ)
+
+    return supervise.supervise(start, Path(run_dir), ranks, config.run.restarts)
+
+
+VERB = Verb(
+    summary="train a classifier on every rank, then evaluate it on the test split",
+    examples="""\
+  ptrain train --data fashion-mnist --hidden 256 128 100 --optimizer adam --epochs 20 --ranks 2
+  ptrain train --config job.toml --lr 0.05 --run-dir runs/first
+  srun ptrain train --config job.toml --run-dir runs/first --resume auto
+""",
+    groups=GROUPS,
+    check=check,
+)

@@ -13,9 +13,9 @@ import ptrain.steps.step as step_module
 from ptrain.config import Config, ModelConfig, TrainConfig, build
 from ptrain.models.mlp import parameters_sha256
 from ptrain.native.upload import SLOTS, Upload
+from ptrain.run.train import train
 from ptrain.steps.graph import _in_turn, recorded
 from ptrain.steps.state import State
-from ptrain.verbs import train
 from tests.steps.test_guard import OPTIMIZERS, diverge, epoch, find
 from tests.steps.test_step import CONFIGS, training
 
@@ -25,7 +25,7 @@ GPU = torch.device("cuda", 0)
 
 
 def evaluation(run_dir: Path, **values: object) -> dict[str, Any]:
-    train.run(build({"run_dir": str(run_dir), "device": "cuda", "report": False, **values}))
+    train(build({"run_dir": str(run_dir), "device": "cuda", "report": False, **values}))
     content: dict[str, Any] = json.loads((run_dir / "evaluation.json").read_text())
     return content
 

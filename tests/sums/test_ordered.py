@@ -79,20 +79,18 @@ class ThreadCommunicator(Communicator):
         self.world.barrier.wait()
         return everything
 
-    def all_to_all(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        assert out is not None
+    def _all_to_all(self, tensor: torch.Tensor, out: torch.Tensor) -> None:
         self.sent += tensor[1:].numel()
-        return out.copy_(torch.stack([other[self.info.rank] for other in self._exchange(tensor)]))
+        out.copy_(torch.stack([other[self.info.rank] for other in self._exchange(tensor)]))
 
-    def all_gather(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        assert out is not None
+    def _all_gather(self, tensor: torch.Tensor, out: torch.Tensor) -> None:
         self.sent += tensor.numel() * (self.info.size - 1)
-        return out.copy_(torch.stack(self._exchange(tensor)))
+        out.copy_(torch.stack(self._exchange(tensor)))
 
-    def all_reduce_(self, tensor: torch.Tensor, op: Op = "sum") -> torch.Tensor:
+    def _all_reduce(self, tensor: torch.Tensor, op: Op) -> None:
         raise AssertionError("an ordered sum uses no reduction of the backend")
 
-    def broadcast_(self, tensor: torch.Tensor, root: int = 0) -> torch.Tensor:
+    def _broadcast(self, tensor: torch.Tensor, root: int) -> None:
         raise AssertionError("not part of an ordered sum")
 
     def barrier(self) -> None:

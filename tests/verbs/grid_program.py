@@ -13,7 +13,7 @@ from ptrain.models.inference import Inference
 from ptrain.run.job import checkpoints_of, prepare, start_state, training_step
 from ptrain.run.loop import Loop
 from ptrain.run.session import Session, open_session
-from ptrain.verbs.train import finish
+from ptrain.run.train import finish
 
 
 def train(session: Session, values: dict[str, object], run_dir: Path) -> dict[str, object]:
@@ -40,7 +40,7 @@ def main() -> None:
     """Run all configurations of the file."""
     backend, threads, path, folder = sys.argv[1:]
     configurations = json.loads(Path(path).read_text())
-    with open_session(RunConfig(backend=backend), quiet=True) as opened:  # type: ignore[arg-type]
+    with open_session(RunConfig(backend=backend), quiet=True) as opened:
         session = dataclasses.replace(opened, threads=int(threads))
         results = [train(session, values, Path(folder) / str(n)) for n, values in enumerate(configurations)]
     if opened.is_root:

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ptrain.launch.child import ask, last_cause, last_json, run_limited, without_launcher
 from ptrain.launch.env import detect
 from ptrain.verbs.doctor import checks as checks
-from ptrain.verbs.doctor.child import ask, last_cause, last_json, run_limited, without_launcher
 from ptrain.verbs.doctor.cores import cgroup_quota, crowded, expanded, short_list
 from tests.ranks import run_group, run_ranks
 
@@ -187,14 +187,17 @@ def test_the_launcher_is_named() -> None:
 def test_an_answer_is_the_last_json_line() -> None:
     assert last_json('noise\n{"a": 1}\n[2]\nmore {noise\n') == {"a": 1}
     assert last_json("") is None
-    assert ask("print('hello'); print('{\"x\": 3}')", 30.0) == ({"x": 3}, "")
+    assert ask("-c", "print('hello'); print('{\"x\": 3}')", time_limit=30.0) == ({"x": 3}, "")
 
 
 def test_what_crashes_or_fails_is_told_in_a_line() -> None:
-    assert ask("import os; os.abort()", 30.0) == (None, "ended by SIGABRT")
-    assert ask("raise SystemExit(7)", 30.0) == (None, "exit code 7")
-    assert ask("import no_such_module", 30.0) == (None, "ModuleNotFoundError: No module named 'no_such_module'")
-    assert ask("import time; time.sleep(60)", 0.5) == (None, "no answer within 0.5 s")
+    assert ask("-c", "import os; os.abort()", time_limit=30.0) == (None, "ended by SIGABRT")
+    assert ask("-c", "raise SystemExit(7)", time_limit=30.0) == (None, "exit code 7")
+    assert ask("-c", "import no_such_module", time_limit=30.0) == (
+        None,
+        "ModuleNotFoundError: No module named 'no_such_module'",
+    )
+    assert ask("-c", "import time; time.sleep(60)", time_limit=0.5) == (None, "no answer within 0.5 s")
     assert run_limited(["/no/such/program"], 5.0) == (127, "", "/no/such/program: No such file or directory")
 
 

@@ -13,9 +13,11 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from ptrain import cli
+from ptrain.config import RunConfig
 from ptrain.errors import DataError
-from ptrain.run import details
-from ptrain.verbs import evaluate, predict
+from ptrain.run import scoring
+from ptrain.verbs.evaluate import EvaluateOptions, of_files, of_run
+from ptrain.verbs.predict import PredictOptions, samples
 from tests.ranks import ROOT, run_group, run_ranks
 
 PTRAIN = [sys.executable, "-m", "ptrain"]
@@ -32,6 +34,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def evaluate(run: Path, out: Path | None = None, threads: int = 1, **options: Any) -> int:
+    chosen = EvaluateOptions(run=str(run), out=None if out is None else str(out), **options)
+    return of_run.run(chosen, RunConfig(backend="single", threads=threads))
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
 
@@ -46,13 +53,13 @@ def test_any_number_of_ranks_writes_the_same_bytes_as_training_did(trained: Path
     done = run_ranks([*PTRAIN, "evaluate", str(trained), "--out", str(tmp_path / "3")], 3, timeout=100)
     assert done.returncode == 0, done.stderr
     assert contents(tmp_path / "3") == after_training
-    assert evaluate.run(str(trained), out=str(tmp_path / "1"), backend="single", threads=2) == 0
+    assert evaluate(trained, out=tmp_path / "1", threads=2) == 0
     assert contents(tmp_path / "1") == after_training
 
 
 @pytest.mark.parametrize(("split", "size"), [("train", 1294), ("validation", 144), ("test", 359)])
 def test_every_sample_of_a_split_counts_once(trained: Path, tmp_path: Path, split: str, size: int) -> None:
-    assert evaluate.run(str(trained), split=split, out=str(tmp_path), backend="single", threads=2) == 0
+    assert evaluate(trained, split=split, out=tmp_path, threads=2) == 0
     summary = summary_of(tmp_path)
     assert summary["num_samples"] == size
     assert sum(map(sum, summary["confusion"])) == size
@@ -64,16 +71,15 @@ def test_every_sample_of_a_split_counts_once(trained: Path, tmp_path: Path, spli
 def test_a_sample_that_is_counted_twice_is_a_defect(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ptrain.run import scoring
-
     monkeypatch.setattr(scoring, "owned_chunks", lambda session, split: range(1))  # the second chunk is forgotten
     with pytest.raises(RuntimeError, match="256 samples counted in a split of 359"):
-        evaluate.run(str(trained), out=str(tmp_path), backend="single", threads=1)
+        evaluate(trained, out=tmp_path)
 
 
 def test_predictions_and_ranking_are_those_of_predict_and_of_scikit_learn(trained: Path, tmp_path: Path) -> None:
-    assert evaluate.run(str(trained), out=str(tmp_path), backend="single", threads=1) == 0
-    assert predict.run(str(trained), "digits", str(tmp_path / "p.npy"), backend="single", threads=1) == 0
+    assert evaluate(trained, out=tmp_path) == 0
+    options = PredictOptions(paths=(str(trained), "digits"), out=str(tmp_path / "p.npy"))
+    assert samples.run(options, RunConfig(backend="single", threads=1)) == 0
     predicted, rows = np.load(tmp_path / "p.npy"), np.load(tmp_path / "predictions.npy")
     assert np.array_equal(predicted["class"], rows["prediction"])
     assert np.array_equal(predicted["probabilities"].max(axis=1), rows["confidence"])
@@ -105,8 +111,8 @@ def test_misclassified_samples_are_the_most_confident_ones_of_the_worst_confusio
 def test_too_many_scores_to_gather_are_left_out_with_the_reason(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(details, "MAX_SCORES", 3000)
-    assert evaluate.run(str(trained), out=str(tmp_path / "a"), backend="single", threads=1) == 0
+    monkeypatch.setattr(scoring, "MAX_SCORES", 3000)
+    assert evaluate(trained, out=tmp_path / "a") == 0
     note = (
         "ROC AUC and average precision are left out: 359 samples x 10 classes are too many scores to gather "
         "(at most 3,000)"
@@ -115,8 +121,8 @@ def test_too_many_scores_to_gather_are_left_out_with_the_reason(
     summary = summary_of(tmp_path / "a")
     assert (summary["ranking"], summary["notes"]) == (None, [note])
     assert (tmp_path / "a" / "predictions.npy").exists()
-    monkeypatch.setattr(details, "MAX_PREDICTIONS", 300)
-    assert evaluate.run(str(trained), out=str(tmp_path / "a"), backend="single", threads=1) == 0
+    monkeypatch.setattr(scoring, "MAX_PREDICTIONS", 300)
+    assert evaluate(trained, out=tmp_path / "a") == 0
     assert not (tmp_path / "a" / "predictions.npy").exists()  # that of before would belong to nothing
     assert summary_of(tmp_path / "a")["ranking"] is None
 
@@ -172,12 +178,12 @@ def check_schema(summary: dict[str, Any]) -> set[str]:
 
 def test_the_schema_is_documented_and_holds(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "areas.csv").write_text("".join(f"{name},{100 + name}\n" for name in range(10)))
-    assert evaluate.run(str(trained), areas=str(tmp_path / "areas.csv"), out=str(tmp_path / "a"), threads=1) == 0
+    assert evaluate(trained, areas=str(tmp_path / "areas.csv"), out=tmp_path / "a") == 0
     seen = check_schema(summary_of(tmp_path / "a"))
     (tmp_path / "p.csv").write_text("a\nb\nc\n")
     (tmp_path / "l.csv").write_text("a\na\na\n")
-    found = {"predictions": str(tmp_path / "p.csv"), "labels": str(tmp_path / "l.csv")}
-    assert evaluate.run(predictions=found["predictions"], labels=found["labels"], out=str(tmp_path / "b")) == 0
+    found: dict[str, Any] = {"predictions": str(tmp_path / "p.csv"), "labels": str(tmp_path / "l.csv")}
+    assert of_files.run(EvaluateOptions(**found, out=str(tmp_path / "b")), RunConfig()) == 0
     seen |= check_schema(summary_of(tmp_path / "b"))
     assert seen == set(documented()[0]) - {"ranking"}  # null only, see the test of what is left out
 
@@ -247,4 +253,4 @@ def test_bad_files_are_one_line_and_exit_code_2(
         "sample, in the same order\n",
     )
     with pytest.raises(DataError, match=r"--areas .*a\.csv: area 'much' of class 0: expected a number"):
-        evaluate.run(str(trained), areas=str(tmp_path / "a.csv"), backend="single", threads=1)
+        evaluate(trained, areas=str(tmp_path / "a.csv"))

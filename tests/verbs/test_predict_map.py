@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from rasterio.errors import NotGeoreferencedWarning
 
 from ptrain import cli
+from ptrain.config import RunConfig
 from ptrain.data.scenes.generate import Scene
 from ptrain.data.scenes.sidecar import read_category_names
-from ptrain.verbs import predict
+from ptrain.verbs.predict import PredictOptions, samples
 from ptrain.verbs.predict import scene_map as predict_map
 from tests.data.scenes.files import UTM, write
 from tests.ranks import ROOT, clean_environment, kill_tree, run_group, run_ranks
@@ -56,7 +57,8 @@ def read(path: Path) -> NDArray[Any]:
 
 
 def run(trained: Path, scene: Path | str, out: Path) -> int:
-    return predict.run(str(trained / "run"), str(scene), str(out), backend="single", threads=2)
+    options = PredictOptions(paths=(str(trained / "run"), str(scene)), out=str(out))
+    return samples.run(options, RunConfig(backend="single", threads=2))
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +234,8 @@ def test_a_full_disk(trained: Path, tmp_path: Path) -> None:
 MEASURE = """
 import resource, sys
 import numpy as np, rasterio
-from ptrain.verbs import predict
+from ptrain.config import RunConfig
+from ptrain.verbs.predict import PredictOptions, samples
 
 def make(path, height):
     options = {"height": height, "width": 8000, "count": 3, "dtype": "uint16", "nodata": 0, "driver": "GTiff"}
@@ -246,7 +249,8 @@ run, folder = sys.argv[1:]
 peaks = []
 for name, height in (("small", 512), ("large", 4096)):
     make(f"{folder}/{name}.tif", height)
-    predict.run(run, f"{folder}/{name}.tif", f"{folder}/{name}-map.tif", backend="single", threads=1)
+    options = PredictOptions(paths=(run, f"{folder}/{name}.tif"), out=f"{folder}/{name}-map.tif")
+    samples.run(options, RunConfig(backend="single", threads=1))
     peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 print(*peaks)
 """

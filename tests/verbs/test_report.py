@@ -12,7 +12,7 @@ import pytest
 
 from ptrain import cli
 from ptrain.console import Console
-from ptrain.verbs import report
+from ptrain.run.train import report_in_child
 from tests.ranks import run_group, run_ranks
 from tests.report.directories import make_run
 
@@ -85,7 +85,7 @@ def test_training_writes_the_report_and_no_rank_ever_loads_a_plotting_library(re
 def test_a_report_that_cannot_be_written_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = make_run(tmp_path / "run", epochs=1, evaluated=False)
     (folder / "plots").write_text("in the way")
-    report.in_child(folder, Console())
+    report_in_child(folder, Console())
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err == (

@@ -15,7 +15,7 @@ import pytest
 from ptrain.config import build
 from ptrain.run.job import class_weights
 from ptrain.run.session import load_data, open_session
-from ptrain.verbs import train
+from ptrain.run.train import train
 from tests.ranks import clean_environment, find_mpirun, oversubscribe, run_group, run_ranks
 
 PTRAIN = [sys.executable, "-m", "ptrain"]
@@ -222,7 +222,7 @@ def test_a_file_that_one_rank_cannot_read(tmp_path: Path, ranks: int) -> None:
     command = [*PTRAIN, "train", "--data", "data.npz", "--epochs", "1", "--run-dir", str(tmp_path / "run")]
     first = ["-n", str(ranks - 1), "-wdir", str(tmp_path / "with"), *command]
     last = ["-n", "1", "-wdir", str(tmp_path / "without"), *command]
-    environment = {"PYTHONPATH": str(Path(train.__file__).parents[2])}
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
     done = run_group([mpirun, *oversubscribe(mpirun), *first, ":", *last], env=environment)
     one_line_error(done, f"rank {ranks - 1} on ", "data.npz", "no such file")
 
@@ -260,7 +260,7 @@ def test_early_stopping_takes_the_best_epoch(tmp_path: Path) -> None:
         "threads": 1,
         "report": False,
     }
-    train.run(build({**values, "data": "blobs:samples=300,classes=3,noise=3", "run_dir": str(run_dir)}))
+    train(build({**values, "data": "blobs:samples=300,classes=3,noise=3", "run_dir": str(run_dir)}))
     losses = [record["validation_loss"] for record in metrics(run_dir)]
     best = losses.index(min(losses))
     assert len(losses) == best + 3

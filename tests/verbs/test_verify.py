@@ -11,7 +11,8 @@ import pytest
 
 from ptrain.config import build
 from ptrain.errors import ConfigError
-from ptrain.verbs.verify import choose_cases, first_difference
+from ptrain.verbs.verify import VerifyOptions
+from ptrain.verbs.verify.compare import choose_cases, first_difference
 from ptrain.verbs.verify.interrupt import Case
 from tests.ranks import run_group
 
@@ -62,7 +63,7 @@ def test_the_first_step_and_tensor_that_differ_are_found() -> None:
 
 
 def test_cases_cover_every_number_of_ranks_with_every_backend() -> None:
-    cases = choose_cases(build({}), [1, 2, 3], ["mpi", "torch"], [1, 2])
+    cases = choose_cases(build({}), VerifyOptions(run="r", backends=("mpi", "torch")))
     assert {(case.ranks, case.backend) for case in cases} == {
         (1, "single"), (2, "mpi"), (2, "torch"), (3, "mpi"), (3, "torch"),
     }  # fmt: skip
@@ -72,9 +73,7 @@ def test_cases_cover_every_number_of_ranks_with_every_backend() -> None:
 
 def test_impossible_cases_are_refused() -> None:
     with pytest.raises(ConfigError, match="--ranks 9: expected 1 to 8"):
-        choose_cases(build({}), [9], [], [1])
-    with pytest.raises(ConfigError, match="did you mean horovod"):
-        choose_cases(build({}), [2], ["horovd"], [1])
+        choose_cases(build({}), VerifyOptions(run="r", ranks=(9,)))
 
 
 def test_kills_are_the_same_for_a_seed() -> None:

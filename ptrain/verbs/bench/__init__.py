@@ -1,47 +1,112 @@
 """``ptrain bench``: measure steps, the exchange between ranks, and how many ranks pay."""
 
-from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated
 
-from ptrain.config import Config
+from ptrain.config import SECTIONS, build
+from ptrain.config.flags import SWITCH, Flag, Given, Group
+from ptrain.config.training import with_file
+from ptrain.config.values import require
+from ptrain.errors import ConfigError
+from ptrain.verbs.base import ACTION, Action, Call, Verb, actions_text, choose
+
+NOT_FOR_BENCH = (
+    *("epochs", "early_stopping", "run_dir", "ranks", "report", "log", "keep", "checkpoint_every", "max_steps"),
+    *("step_timeout", "restarts", "trace"),
+)
+"""Fields of the configuration that a benchmark has no use for; in a file they are passed over."""
 
 
-def run(
-    action: str,
-    config: Config,
-    *,
-    num_ranks: Sequence[int],
-    steps: int,
-    seconds: float,
-    repetitions: int,
-    parameters: int | None,
-    time_limit: float,
-    out: str,
-    as_json: bool,
-) -> int:
-    """Measure what ``action`` says and return the exit code.
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions:
+    """What to measure, and for how long."""
 
-    Raises:
-        InputError: the data, a flag or the launcher is at fault; on every rank alike.
-    """
-    if action == "train":
-        from ptrain.verbs.bench import train as bench_train
+    action: Annotated[str, ACTION]
+    json: Annotated[bool, SWITCH] = False
+    """print the numbers as JSON"""
+    config: Annotated[str | None, Flag(metavar="FILE")] = None
+    """TOML file with values for the flags below; flags win"""
+    ranks: tuple[int, ...] = ()
+    """ranks to start here; scaling takes several (default: 1 for train, 2 for comm, for scaling 1 2 4 … cores)"""
+    steps: Annotated[int, Flag(heading="how long to measure")] = 500
+    """steps of each measurement"""
+    seconds: float = 5.0
+    """stop a measurement after this long (default: 5)"""
+    time_limit: float = 300.0
+    """seconds for each job that is started (default: 300)"""
+    repetitions: int = 3
+    """scaling: measurements of each number"""
+    parameters: int | None = None
+    """comm: parameters (default: those of the network)"""
+    out: Annotated[str, Flag(metavar="FILE.png")] = "bench-scaling.png"
+    """scaling: the plot; the numbers go beside it as .json"""
 
-        return bench_train.run(config, steps=steps, seconds=seconds, as_json=as_json)
-    if action == "comm":
-        from ptrain.verbs.bench import comm as bench_comm
+    def __post_init__(self) -> None:
+        require(self, ("steps", "repetitions", "parameters", "time_limit"), lambda number: number >= 1, "1 or more")
+        require(self, ("seconds",), lambda seconds: seconds >= 0.01, "0.01 or more")
 
-        return bench_comm.run(
-            config, parameters=parameters, steps=steps, seconds=seconds, time_limit=time_limit, as_json=as_json
-        )
-    from ptrain.verbs.bench import scaling as bench_scaling
+    @property
+    def limits(self) -> list[str]:
+        """The flags that give a child the same limits."""
+        return ["--steps", str(self.steps), "--seconds", str(self.seconds)]
 
-    return bench_scaling.run(
-        config,
-        num_ranks=num_ranks,
-        steps=steps,
-        seconds=seconds,
-        repetitions=repetitions,
-        time_limit=time_limit,
-        out=out,
-        as_json=as_json,
+
+ACTIONS = {
+    "train": Action("verbs.bench.train:run", "samples/s, and on every rank where the time of a step goes"),
+    "comm": Action(
+        "verbs.bench.comm:run",
+        "latency and bandwidth of every backend that starts, at the size of the model's gradient and around it",
+    ),
+    "scaling": Action(
+        "verbs.bench.scaling:run",
+        "speed-up and efficiency on several numbers of ranks, and the number beyond which more do not pay",
+    ),
+}
+
+
+def check(given: Given) -> Call:
+    """Leave the ranks to scaling, and to comm where it tries every backend: they start jobs themselves."""
+    options = given.of(BenchOptions)
+    name, numbers = options.action, options.ranks
+    action = choose("bench", name, ACTIONS)
+    if name != "scaling" and len(numbers) > 1:
+        told = " ".join(map(str, numbers))
+        raise ConfigError(f"--ranks {told} for bench {name}: expected one number; bench scaling takes several")
+    flags = {key: value for kind in SECTIONS.values() for key, value in given.values.get(kind, {}).items()}
+    values = {key: value for key, value in with_file(options.config, flags).items() if key not in NOT_FOR_BENCH}
+    config, *_ = [build(values | {"ranks": ranks}) for ranks in numbers or [None]]
+    ranks = config.run.ranks
+    to_start = {
+        "train": ranks,
+        "comm": None if config.run.backend == "auto" else ranks or 2,
+        "scaling": None,
+    }[name]
+    return Call(
+        work=action.work,
+        arguments=(config, options),
+        ranks=None if name == "scaling" else ranks,
+        ranks_to_start=to_start,
     )
+
+
+VERB = Verb(
+    summary="measure steps, the exchange between ranks, and how many ranks pay",
+    usage="ACTION",
+    examples="""\
+  ptrain bench train --data fashion-mnist --ranks 2
+  ptrain bench comm --hidden 1024 1024        which backend, and how long the exchange takes with each
+  ptrain bench scaling --ranks 1 2 4 --batch-size 1024
+""",
+    groups=(
+        Group(of=BenchOptions, texts={"action": actions_text(ACTIONS)}),
+        *(
+            Group(
+                of=section,
+                names=[field.name for field in fields(section) if field.name not in NOT_FOR_BENCH],
+                heading=f"[{name}] as for ptrain train",
+            )
+            for name, section in SECTIONS.items()
+        ),
+    ),
+    check=check,
+)

@@ -7,29 +7,30 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ptrain import config as configuration
+from ptrain.comm.table import SEVERAL
 from ptrain.config import Config
-from ptrain.console import Console, Progress
+from ptrain.console import Console, ProgressLine
 from ptrain.data.plan import owned_shards
 from ptrain.data.sources.load import load
 from ptrain.errors import EXIT_DONE, ConfigError, LaunchError
+from ptrain.launch.child import ask
 from ptrain.launch.env import detect
 from ptrain.models.mlp import ALIGNMENT, aligned, layout_of
 from ptrain.native.threads import Workers
 from ptrain.run.session import Session, open_session
 from ptrain.steps.exchange import CONTROL, Plan, make_exchange
 from ptrain.sums.tree import plan_merged_sum
+from ptrain.verbs.bench import BenchOptions
 from ptrain.verbs.bench.split import settler
-from ptrain.verbs.doctor.child import last_cause, last_json, run_limited
 
-LIBRARIES = {"mpi": "mpi4py", "horovod": "horovod", "torch": "torch"}
-"""Backends of several ranks and what must be installed for them."""
 FACTORS = {"1/16": 1 / 16, "1/4": 1 / 4, "1": 1.0, "4": 4.0, "16": 16.0}
 """Sizes, as multiples of the model's gradient."""
 MAX_BYTES = 2**30
@@ -39,38 +40,33 @@ SHARE = 20
 """Each size of each way takes one part in this many of --seconds, and at least three exchanges."""
 
 
-def run(config: Config, *, parameters: int | None, steps: int, seconds: float, time_limit: float, as_json: bool) -> int:
+def run(config: Config, options: BenchOptions) -> int:
     """Measure this job's backend where there are several ranks; from one process, start a job for each backend.
 
     Raises:
         InputError: the data or a flag is at fault, or no backend starts.
     """
     if detect(os.environ).size > 1 or config.run.backend != "auto":
-        with open_session(config.run, quiet=as_json) as session:
+        with open_session(config.run, quiet=options.json) as session:
             if session.comm.info.size == 1:
                 raise LaunchError(
                     f"bench comm with --backend {config.run.backend}: expected several ranks; add --ranks"
                 )
-            report = measure(session, config, parameters, steps, seconds)
-            _print(Console(session.comm.info.rank), report, as_json)
+            _print(Console(session.comm.info.rank), measure(session, config, options), options.json)
         return EXIT_DONE
-    console = Console(stream=sys.stderr if as_json else None)
-    if parameters is None:
-        parameters = gradient_length(config)
-    report = _every_backend(console, config, parameters, steps, seconds, time_limit)
-    _print(Console(), report, as_json)
+    _print(Console(), _every_backend(config, options), options.json)
     return EXIT_DONE
 
 
 def gradient_length(config: Config) -> int:
-    """Return the elements of the gradient of the configured network on the configured data."""
+    """Elements of the gradient of the configured network on the configured data."""
     dataset = load(config.data, config.train.seed)
     return layout_of(config.model, dataset.num_features, dataset.num_classes).length
 
 
-def _every_backend(
-    console: Console, config: Config, parameters: int, steps: int, seconds: float, time_limit: float
-) -> dict[str, Any]:
+def _every_backend(config: Config, options: BenchOptions) -> dict[str, Any]:
+    console = Console(stream=sys.stderr if options.json else None)
+    parameters = gradient_length(config) if options.parameters is None else options.parameters
     ranks = config.run.ranks or 2
     if ranks == 1:
         raise ConfigError("--ranks 1 for bench comm: expected 2 or more, one rank has nothing to exchange")
@@ -78,20 +74,18 @@ def _every_backend(
     with tempfile.TemporaryDirectory(prefix="ptrain-bench-") as folder:
         path = Path(folder) / "job.toml"
         configuration.write_toml(config, path)
-        with console.progress(len(LIBRARIES), "measuring", "backends") as progress:
-            for number, (backend, library) in enumerate(LIBRARIES.items()):
-                progress.update(number, backend)
-                if importlib.util.find_spec(library) is None:
-                    report["failed"][backend] = f"{library} is not installed"
+        flags = ["--config", str(path), "--ranks", str(ranks), "--json", "--parameters", str(parameters)]
+        flags += options.limits
+        with console.progress(len(SEVERAL), "measuring", "backends") as progress:
+            for number, (name, backend) in enumerate(SEVERAL.items()):
+                progress.update(number, name)
+                if importlib.util.find_spec(backend.package) is None:
+                    report["failed"][name] = f"{backend.package} is not installed"
                     continue
-                flags = ["--config", str(path), "--backend", backend, "--ranks", str(ranks), "--json"]
-                flags += ["--parameters", str(parameters), "--steps", str(steps), "--seconds", str(seconds)]
-                command = [sys.executable, "-m", "ptrain", "bench", "comm", *flags]
-                code, out, err = run_limited(command, time_limit)
-                found = last_json(out)
-                if code != 0 or found is None:
-                    limit = f"no answer within {time_limit:g} s"
-                    report["failed"][backend] = limit if code is None else last_cause(err) or f"exit code {code}"
+                command = ["-m", "ptrain", "bench", "comm", *flags, "--backend", name]
+                found, reason = ask(*command, time_limit=options.time_limit)
+                if found is None:
+                    report["failed"][name] = reason
                     continue
                 # Memory that ranks share is the same whatever else carries messages.
                 known = {way["way"] for way in report["ways"] if way["way"] == "shared memory"}
@@ -103,9 +97,10 @@ def _every_backend(
     return report | {"recommended": recommend(report["ways"])}
 
 
-def measure(session: Session, config: Config, parameters: int | None, steps: int, seconds: float) -> dict[str, Any]:
-    """Return the times of this job's backend: the ordered sum, the backend's own sum, and shared memory."""
+def measure(session: Session, config: Config, options: BenchOptions) -> dict[str, Any]:
+    """The times of this job's backend: the ordered sum, the backend's own sum, and shared memory."""
     size = session.comm.info.size
+    parameters = options.parameters
     if parameters is None:
         parameters = session.agreed(lambda: gradient_length(config))
     ways: dict[str, tuple[str, str]] = {
@@ -117,9 +112,15 @@ def measure(session: Session, config: Config, parameters: int | None, steps: int
     lengths = {name: length for name, length in lengths.items() if 4 * length <= MAX_BYTES}
     report: dict[str, Any] = {"ranks": size, "elements": parameters, "ways": [], "failed": {}, "why_messages": ""}
     shards = max(config.train.shards, size)
+    owners = [owned_shards(shards, size, rank) for rank in range(size)]
+    local = plan_merged_sum([owners[session.comm.info.rank]], shards)
+    plans = {
+        name: Plan(owners=owners, length=length, num_rows=local.num_rows, nodes=local.nodes)
+        for name, length in lengths.items()
+    }
     with session.console.progress(len(ways) * len(lengths), "measuring", "sizes") as progress:
         for way, (kind, reduction) in ways.items():
-            sizes = _sizes(session, shards, lengths, kind, reduction, steps, seconds / SHARE, progress)
+            sizes = _sizes(session, plans, kind, reduction, options, progress)
             if isinstance(sizes, str):
                 report["why_messages"] = sizes
                 continue
@@ -132,34 +133,29 @@ def measure(session: Session, config: Config, parameters: int | None, steps: int
 
 def _sizes(
     session: Session,
-    shards: int,
-    lengths: dict[str, int],
+    plans: Mapping[str, Plan],
     kind: str,
     reduction: str,
-    steps: int,
-    seconds: float,
-    progress: Progress,
+    options: BenchOptions,
+    progress: ProgressLine,
 ) -> list[dict[str, Any]] | str:
-    """Return the time of an exchange of each length, or why there is no shared memory."""
-    comm = session.comm
-    owners = [owned_shards(shards, comm.info.size, rank) for rank in range(comm.info.size)]
-    local = plan_merged_sum([owners[comm.info.rank]], shards)
+    """The time of an exchange of each length, or why there is no shared memory."""
     workers = Workers(1)
     found = []
-    for done, (name, length) in enumerate(lengths.items()):
-        progress.update(done, f"{4 * length:,} bytes")
-        plan = Plan(owners=owners, length=length, num_rows=local.num_rows, nodes=local.nodes)
-        exchange, why = make_exchange(kind, plan, comm, workers, session.device, reduction)
+    for done, (name, plan) in enumerate(plans.items()):
+        size = 4 * plan.length
+        progress.update(done, f"{size:,} bytes")
+        exchange, why = make_exchange(kind, plan, session.comm, workers, session.device, reduction)
         if kind == "auto" and exchange.name == "messages":
             return why or f"memory is not shared on device {session.device.type}"
-        median = time_of(session, lambda: exchange(1), steps, seconds)  # noqa: B023, called before the next turn
-        bandwidth = 4 * length / median
-        found.append({"times": name, "bytes": 4 * length, "seconds": median, "bytes_per_second": bandwidth})
+        once = partial(exchange, 1)
+        median = time_of(session, once, options.steps, options.seconds / SHARE)
+        found.append({"times": name, "bytes": size, "seconds": median, "bytes_per_second": size / median})
     return found
 
 
 def time_of(session: Session, task: Callable[[], object], steps: int, seconds: float) -> float:
-    """Return the median seconds of a collective task on the slowest rank, of at most ``steps`` or for ``seconds``."""
+    """The median seconds of a collective task on the slowest rank, of at most ``steps`` or for ``seconds``."""
     settle = settler(session.device)
     comm = session.comm
 
@@ -180,7 +176,7 @@ def time_of(session: Session, task: Callable[[], object], steps: int, seconds: f
 
 
 def recommend(ways: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the fastest way at the model's size that keeps the bits, and the fastest by messages."""
+    """The fastest way at the model's size that keeps the bits, and the fastest by messages."""
 
     def at_model(way: dict[str, Any]) -> float:
         return float(next((size["seconds"] for size in way["sizes"] if size["times"] == "1"), way["latency_seconds"]))

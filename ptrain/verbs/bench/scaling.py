@@ -15,55 +15,47 @@ from ptrain.config import Config
 from ptrain.console import Console
 from ptrain.errors import EXIT_DONE, ConfigError, LaunchError
 from ptrain.files import replacing, write_file
+from ptrain.launch.child import ask
 from ptrain.launch.env import detect
-from ptrain.verbs.doctor.child import last_cause, last_json, run_limited
+from ptrain.verbs.bench import BenchOptions
 
 WORTH = 0.05
 """More ranks pay where they add at least this share to the samples/s."""
 COLUMNS = ["ranks", "samples/s", "lowest", "highest", "speed-up", "efficiency"]
 
 
-def run(
-    config: Config,
-    *,
-    num_ranks: Sequence[int],
-    steps: int,
-    seconds: float,
-    repetitions: int,
-    time_limit: float,
-    out: str,
-    as_json: bool,
-) -> int:
+def run(config: Config, options: BenchOptions) -> int:
     """Measure on each number of ranks in turn, print a table, write plot and numbers, and return the exit code.
 
     Raises:
-        InputError: a flag, the place to write to, or the launcher is at fault, or a job failed.
+        InputError: a flag, the folder to write to, or the launcher is at fault, or a job failed.
     """
     if detect(os.environ).size > 1:
         raise LaunchError("ptrain bench scaling starts its ranks itself: expected one process, without mpirun or srun")
-    numbers = sorted(set(num_ranks)) or default_ranks(len(os.sched_getaffinity(0)), config.train.shards)
-    picture = place(out)
+    cores = len(os.sched_getaffinity(0))
+    numbers = sorted(set(options.ranks)) or default_ranks(cores, config.train.shards)
+    picture = writable(options.out)
     threads = config.run.threads or 1
     config = replace(config, run=replace(config.run, ranks=None, threads=threads))
-    console = Console(stream=sys.stderr if as_json else None)
+    console = Console(stream=sys.stderr if options.json else None)
     measured: dict[int, list[dict[str, Any]]] = {ranks: [] for ranks in numbers}
     with tempfile.TemporaryDirectory(prefix="ptrain-bench-") as folder:
         path = Path(folder) / "job.toml"
         configuration.write_toml(config, path)
-        with console.progress(repetitions * len(numbers), "measuring", "jobs") as progress:
-            for turn in range(repetitions * len(numbers)):
+        with console.progress(options.repetitions * len(numbers), "measuring", "jobs") as progress:
+            for turn in range(options.repetitions * len(numbers)):
                 # Interleaved, so that what else the machine does falls on all of them.
                 ranks = numbers[turn % len(numbers)]
                 progress.update(turn, f"{ranks} ranks")
-                measured[ranks].append(_job(path, ranks, steps, seconds, time_limit))
+                measured[ranks].append(_job(path, ranks, options))
     report = evaluate({ranks: [job["samples_per_second"] for job in jobs] for ranks, jobs in measured.items()})
     first = measured[numbers[0]][0]
     kept = ("data", "widths", "parameters", "batch_size", "shards", "precision", "kernels", "device")
-    report |= {"threads": threads, "cores": len(os.sched_getaffinity(0)), **{name: first[name] for name in kept}}
+    report |= {"threads": threads, "cores": cores, **{name: first[name] for name in kept}}
     report["exchange"] = {str(ranks): jobs[0]["exchange"] for ranks, jobs in measured.items()}
     _draw(report, picture)
     write_file(picture.with_suffix(".json"), json.dumps(report, indent=1) + "\n")
-    if as_json:
+    if options.json:
         Console().say(json.dumps(report))
     else:
         _show(console, report, picture)
@@ -71,17 +63,13 @@ def run(
 
 
 def default_ranks(cores: int, shards: int) -> list[int]:
-    """Return 1, 2, 4 and so on, up to the cores and the gradient shards."""
+    """1, 2, 4 and so on, up to the cores and the gradient shards."""
     most = max(1, min(cores, shards))
     return [2**power for power in range(most.bit_length())]
 
 
-def place(out: str) -> Path:
-    """Return where the plot goes.
-
-    Raises:
-        ConfigError: it cannot be written there.
-    """
+def writable(out: str) -> Path:
+    """The path of the plot. Raises ConfigError where it cannot be written."""
     path = Path(out)
     if path.suffix != ".png":
         raise ConfigError(f"--out {out}: expected a name that ends in .png")
@@ -90,19 +78,16 @@ def place(out: str) -> Path:
     return path
 
 
-def _job(path: Path, ranks: int, steps: int, seconds: float, time_limit: float) -> dict[str, Any]:
-    flags = ["--config", str(path), "--ranks", str(ranks), "--steps", str(steps), "--seconds", str(seconds), "--json"]
-    command = [sys.executable, "-m", "ptrain", "bench", "train", *flags]
-    code, out, err = run_limited(command, time_limit)
-    found = last_json(out)
-    if code == 0 and found is not None:
-        return found
-    cause = f"no answer within {time_limit:g} s" if code is None else last_cause(err) or f"exit code {code}"
-    raise LaunchError(f"{ranks} ranks: {cause}; ptrain bench train --ranks {ranks} shows all of its output")
+def _job(path: Path, ranks: int, options: BenchOptions) -> dict[str, Any]:
+    flags = ["--config", str(path), "--ranks", str(ranks), *options.limits, "--json"]
+    found, reason = ask("-m", "ptrain", "bench", "train", *flags, time_limit=options.time_limit)
+    if found is None:
+        raise LaunchError(f"{ranks} ranks: {reason}; ptrain bench train --ranks {ranks} shows all of its output")
+    return found
 
 
 def evaluate(rates: Mapping[int, Sequence[float]]) -> dict[str, Any]:
-    """Return speed-up and efficiency against the fewest ranks, and the number beyond which more do not pay.
+    """Speed-up and efficiency against the fewest ranks, and the number beyond which more do not pay.
 
     rates: samples/s of every measurement, by ranks. That number is the smallest that no larger one beats by WORTH.
     """
@@ -124,7 +109,7 @@ def evaluate(rates: Mapping[int, Sequence[float]]) -> dict[str, Any]:
 
 
 def verdict(report: Mapping[str, Any]) -> str:
-    """Return the sentence that names the number of ranks to use."""
+    """The sentence that names the number of ranks to use."""
     enough, tried = report["enough"], report["tried"]
     if enough == tried:
         return f"up to {tried} ranks every step paid; more were not tried" if len(report["ranks"]) > 1 else ""

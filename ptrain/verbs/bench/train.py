@@ -8,40 +8,41 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ptrain.config import Config
-from ptrain.console import Console, Progress
+from ptrain.console import Console, ProgressLine
 from ptrain.errors import EXIT_DONE
 from ptrain.run.job import Job, load_job, start_state, training_step
 from ptrain.run.session import open_session
 from ptrain.steps.step import TrainingStep
+from ptrain.verbs.bench import BenchOptions
 from ptrain.verbs.bench.split import PARTS, StepTimer, settler, slowest, split
 
 WARM_UP = 20
 """Steps before the first measurement: buffers are touched, ranks have found each other."""
 
 
-def run(config: Config, *, steps: int, seconds: float, as_json: bool) -> int:
+def run(config: Config, options: BenchOptions) -> int:
     """Measure the steps of a job, print what came out, and return the exit code. Every rank calls it.
 
     Raises:
         InputError: the configuration or the data is at fault; on every rank alike.
         DivergedError: the loss or a gradient is not finite.
     """
-    with open_session(config.run, quiet=as_json) as session:
+    with open_session(config.run, quiet=options.json) as session:
         job = load_job(session, config)
         step = training_step(job, start_state(job))
         try:
-            with session.console.progress(WARM_UP + 2 * steps, "measuring") as progress:
-                report = measure(job, step, steps, seconds, progress)
+            with session.console.progress(WARM_UP + 2 * options.steps, "measuring") as progress:
+                report = measure(job, step, options.steps, options.seconds, progress)
         finally:
             step.close()
-        if as_json:
+        if options.json:
             Console(session.comm.info.rank).say(json.dumps(report))
         else:
             show(session.console, report)
     return EXIT_DONE
 
 
-def measure(job: Job, step: TrainingStep, steps: int, seconds: float, progress: Progress) -> dict[str, Any]:
+def measure(job: Job, step: TrainingStep, steps: int, seconds: float, progress: ProgressLine) -> dict[str, Any]:
     """Return the measurements: first of the steps as they are, then of their parts. ``step`` is of no use afterwards.
 
     steps, seconds: each of the two measurements ends with whichever comes first.

@@ -1,29 +1,95 @@
 """``ptrain data``: look at data, convert them, fetch them, make some up."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Annotated
 
-from ptrain.config import Config
+from ptrain.config import DataConfig, RunConfig, TrainConfig
+from ptrain.config.flags import SWITCH, Flag, Given, Group
+from ptrain.config.values import require
+from ptrain.errors import ConfigError
+from ptrain.verbs.base import ACTION, Action, Call, Verb, actions_text, choose, on_ranks
 
 
-def run(action: str, words: Sequence[str], config: Config, *, as_json: bool, scene: dict[str, Any]) -> int:
-    """Do what ``action`` says with the words behind it and return the exit code.
+@dataclass(frozen=True, kw_only=True)
+class DataOptions:
+    """What to do, and with the numbers of a made-up scene."""
 
-    Raises:
-        InputError: the data, the place to write to, or a flag is at fault; on every rank alike.
-    """
-    if action == "info":
-        from ptrain.verbs.data import info as data_info
+    action: Annotated[str, ACTION]
+    words: Annotated[tuple[str, ...], Flag(is_positional=True, metavar="SPEC")] = ()
+    """the source, as in --data; see the action"""
+    json: Annotated[bool, SWITCH] = False
+    """info: print JSON"""
+    height: Annotated[int, Flag(heading="made-up scene (scene)")] = 600
+    """rows of pixels"""
+    width: int = 800
+    """columns of pixels"""
+    bands: int = 12
+    """bands from 450 to 2300 nm"""
+    classes: int = 6
+    """classes"""
+    noise: float = 0.25
+    """deviation of a parcel from the spectrum of its class, relative to it; that of a pixel is half"""
 
-        return data_info.run(config, as_json=as_json)
-    if action == "convert":
-        from ptrain.verbs.data import convert as data_convert
+    def __post_init__(self) -> None:
+        _require_between(self, ("height", "width"), 32, 1_000_000, "a whole number")
+        _require_between(self, ("bands",), 1, 1000, "a whole number")
+        _require_between(self, ("classes",), 2, 255, "a whole number")
+        _require_between(self, ("noise",), 0, 10, "a number")
 
-        return data_convert.run(config, words[1])
-    if action == "scene":
-        from ptrain.verbs.data import scene as data_scene
 
-        return data_scene.run(words[0], **scene)
-    from ptrain.verbs.data import fetch as data_fetch
+def _require_between(options: DataOptions, names: Sequence[str], low: int, high: int, kind: str) -> None:
+    require(options, names, lambda number: low <= number <= high, f"{kind} from {low} to {high}")
 
-    return data_fetch.run(words[0])
+
+ACTIONS = {
+    "info": Action(
+        "verbs.data.info:run",
+        "what is in the data: shape, types, classes, ranges, missing values, hash, duplicates",
+        ("SPEC",),
+    ),
+    "convert": Action(
+        "verbs.data.convert:run",
+        "write the data as memory-mapped arrays into the folder OUT, to train on with --data OUT",
+        ("SPEC", "OUT"),
+    ),
+    "fetch": Action(
+        "verbs.data.fetch:run", "download one of torchvision's data sets, for nodes without network", ("NAME",)
+    ),
+    "scene": Action("verbs.data.scene:run", "make up a scene with its reference, to try things out with", ("OUT",)),
+}
+
+
+def check(given: Given) -> Call:
+    """Only the conversion knows what to do with several ranks; the others leave it to rank 0."""
+    options = given.of(DataOptions)
+    action = choose("data", options.action, ACTIONS)
+    if len(options.words) != len(action.words):
+        told = " ".join(["data", options.action, *options.words])
+        raise ConfigError(f"{told}: expected ptrain data {options.action} {' '.join(action.words)}")
+    source = {"data": options.words[0]} if "SPEC" in action.words else {}
+    given.values.setdefault(DataConfig, {}).update(source)
+    run = given.of(RunConfig)
+    return on_ranks(action.work, run, options, given.of(DataConfig), given.of(TrainConfig).seed, run)
+
+
+VERB = Verb(
+    summary="look at data, convert them to memory-mapped arrays, fetch them, or make some up",
+    usage="ACTION SPEC|NAME|OUT [OUT]",
+    examples="""\
+  ptrain data info table.csv --target species
+  ptrain data convert table.parquet arrays --target species --ranks 2
+  ptrain data fetch CIFAR10
+""",
+    groups=(
+        Group(of=DataOptions, texts={"action": actions_text(ACTIONS)}),
+        Group(
+            of=DataConfig,
+            names=[field.name for field in fields(DataConfig) if field.name not in ("data", "normalize")],
+            heading="how the data are read (info and convert)",
+        ),
+        Group(of=TrainConfig, names=("seed",), heading="how the data are read (info and convert)"),
+        Group(of=RunConfig, names=("ranks", "backend"), heading="how the data are read (info and convert)"),
+    ),
+    check=check,
+)

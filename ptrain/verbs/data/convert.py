@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ptrain.config import Config
+from ptrain.config import DataConfig, RunConfig
 from ptrain.console import Console
 from ptrain.data.sources.load import open_source
 from ptrain.data.store import convert
@@ -14,10 +14,11 @@ from ptrain.data.store.converted import described, is_converted, stream_of
 from ptrain.data.store.stream import Stream
 from ptrain.errors import EXIT_DONE, DataError, InputError
 from ptrain.launch import env
+from ptrain.verbs.data import DataOptions
 
 
-def run(config: Config, out: str) -> int:
-    """Write the data as memory-mapped arrays into the folder ``out`` and return the exit code.
+def run(options: DataOptions, data: DataConfig, _seed: int, settings: RunConfig) -> int:
+    """Write the data as memory-mapped arrays into the folder OUT and return the exit code.
 
     Where the rows come in pieces (Parquet, HDF5, Zarr) the ranks share them; else rank 0 does it all. An interrupted
     conversion goes on where it was, also on another number of ranks.
@@ -25,17 +26,17 @@ def run(config: Config, out: str) -> int:
     Raises:
         InputError: the data or the folder is at fault; on every rank alike.
     """
-    folder = Path(out).expanduser()
+    folder = Path(options.words[1]).expanduser()
     if env.detect(os.environ).size == 1:
-        _alone(config, folder)
+        _alone(data, folder)
         return EXIT_DONE
     from ptrain.run.session import open_session  # loads torch
 
-    with open_session(config.run) as session:
+    with open_session(settings) as session:
         info = session.comm.info
 
         def begin() -> tuple[Stream, str, list[Stamp]]:
-            stream = _open(config)
+            stream = _open(data)
             return (stream, *convert.stream_key(stream))
 
         stream, key, stamps = session.agreed(begin)
@@ -56,9 +57,9 @@ def run(config: Config, out: str) -> int:
     return EXIT_DONE
 
 
-def _alone(config: Config, folder: Path) -> None:
+def _alone(data: DataConfig, folder: Path) -> None:
     console = Console()
-    stream = _open(config)
+    stream = _open(data)
     key, _ = convert.stream_key(stream)
     if _is_done(folder, key):
         console.say(f"{folder} holds these data already")
@@ -69,13 +70,13 @@ def _alone(config: Config, folder: Path) -> None:
     _say_done(console, folder)
 
 
-def _open(config: Config) -> Stream:
-    opened = open_source(config.data)
+def _open(data: DataConfig) -> Stream:
+    opened = open_source(data)
     return opened if isinstance(opened, Stream) else stream_of(opened)
 
 
 def _is_done(folder: Path, key: str) -> bool:
-    """Return whether the folder holds just these data; raises DataError where it holds anything else."""
+    """Whether the folder holds just these data; raises DataError where it holds anything else."""
     if not folder.exists():
         return False
     if is_converted(folder) and described(folder)["key"] == key:

@@ -9,9 +9,10 @@ from ptrain.console import Console
 from ptrain.data.sources import torchvision_sets
 from ptrain.data.store import converted
 from ptrain.errors import EXIT_DONE
+from ptrain.verbs.data import DataOptions
 
 
-def run(name: str) -> int:
+def run(options: DataOptions, *_: object) -> int:
     """Bring a data set into $PTRAIN_DATA, or the user's cache, and return the exit code.
 
     Raises:
@@ -19,7 +20,7 @@ def run(name: str) -> int:
     """
     console = Console()
     with _quiet_torchvision():
-        folder = torchvision_sets.fetch(name.removeprefix("torchvision:"), say=console.say)
+        folder = torchvision_sets.fetch(options.words[0].removeprefix("torchvision:"), say=console.say)
     source = converted.load(folder)
     test = f" and {len(source.test)} test" if source.test is not None else ""
     console.say(f"{source.name}: {len(source.train)} training{test} images in {folder}")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ptrain.config import Config, DataConfig
+from ptrain.config import DataConfig, RunConfig
 from ptrain.console import Console
 from ptrain.data.checks import check, combine_fingerprints, fingerprint_blocks
 from ptrain.data.samples import DataSet
@@ -18,13 +18,14 @@ from ptrain.data.sources.table import parse
 from ptrain.data.summary import counts_of, duplicates, ranges
 from ptrain.errors import EXIT_DONE, DataError, MissingValueError
 from ptrain.launch import env
+from ptrain.verbs.data import DataOptions
 
 _MAX_FEATURES = 40
 """Features that are listed one by one."""
 _BAR = 40
 
 
-def run(config: Config, *, as_json: bool) -> int:
+def run(options: DataOptions, data: DataConfig, seed: int, _settings: RunConfig) -> int:
     """Print what the source holds and return the exit code. In a job only rank 0 has something to do.
 
     Raises:
@@ -33,17 +34,16 @@ def run(config: Config, *, as_json: bool) -> int:
     if env.detect(os.environ).rank != 0:
         return EXIT_DONE
     console = Console()
-    data = config.data
     row, rest = parse(data.data)
     if row.columns and data.target is None:
         columns = survey(row.name, rest, data)
-        if as_json:
+        if options.json:
             print(json.dumps(columns, indent=1))
         else:
             _show_columns(console, columns)
         return EXIT_DONE
-    found = describe(config)
-    if as_json:
+    found = describe(data, seed)
+    if options.json:
         print(json.dumps(found, indent=1))
     else:
         _show(console, found)
@@ -51,7 +51,7 @@ def run(config: Config, *, as_json: bool) -> int:
 
 
 def survey(kind: str, rest: str, config: DataConfig) -> dict[str, Any]:
-    """Return what the columns of a table hold, where no target is chosen yet."""
+    """What the columns of a table hold, where no target is chosen yet."""
     start = time.perf_counter()
     table = tables.open_table(kind, rest)
     choice = table_columns.Choice(features=table.columns, target=None, group=None)
@@ -64,14 +64,14 @@ def survey(kind: str, rest: str, config: DataConfig) -> dict[str, Any]:
     }
 
 
-def describe(config: Config) -> dict[str, Any]:
-    """Return what evaluation and people want to know of a data set, as JSON has it."""
+def describe(data: DataConfig, seed: int) -> dict[str, Any]:
+    """What evaluation and people want to know of a data set, as JSON has it."""
     start = time.perf_counter()
     missing: dict[str, int] = {}
     try:
-        dataset = load(config.data, config.train.seed)
+        dataset = load(data, seed)
     except MissingValueError:
-        dataset, missing = _with_gaps(config)
+        dataset, missing = _with_gaps(data, seed)
     seconds = time.perf_counter() - start
     train, test = dataset.train.samples, None if dataset.test is None else dataset.test.samples
     features = ranges(train)
@@ -85,7 +85,7 @@ def describe(config: Config) -> dict[str, Any]:
         problem = f"{count:,} missing values: choose --missing mean or --missing drop to train"
     names = dataset.feature_names or tuple(f"feature {number}" for number in range(dataset.num_features))
     return {
-        "data": config.data.data,
+        "data": data.data,
         "name": dataset.name,
         "description": dataset.description,
         "samples": {name: split.size for name, split in dataset.splits.items()},
@@ -110,7 +110,7 @@ def describe(config: Config) -> dict[str, Any]:
         "memory_bytes": int(sum(one.features.nbytes + one.labels.nbytes for one in dataset.all_samples)),
         "mapped": isinstance(train.features, np.memmap) or isinstance(train.features.base, np.memmap),
         "sha256": combine_fingerprints([fingerprint_blocks(dataset)]),
-        "split": config.data.split if test is train or dataset.validation is not None else "of the source",
+        "split": data.split if test is train or dataset.validation is not None else "of the source",
         "split_sha256": dataset.split_sha256,
         "duplicates": duplicates(dataset),
         "seconds": round(seconds, 3),
@@ -118,9 +118,9 @@ def describe(config: Config) -> dict[str, Any]:
     }
 
 
-def _with_gaps(config: Config) -> tuple[DataSet, dict[str, int]]:
-    """Return a table with its missing values filled, and how many each column has, to be looked at all the same."""
-    data = replace(config.data, missing="mean")
+def _with_gaps(data: DataConfig, seed: int) -> tuple[DataSet, dict[str, int]]:
+    """A table with its missing values filled, and how many each column has, to be looked at all the same."""
+    data = replace(data, missing="mean")
     row, rest = parse(data.data)
     table = tables.open_table(row.name, rest)
     found = table_columns.scan(table, table_columns.choose(table, data), "mean", strict=False)
@@ -128,7 +128,7 @@ def _with_gaps(config: Config) -> tuple[DataSet, dict[str, int]]:
     target = data.target or ""
     if missing.get(target):
         data = replace(data, missing="drop")
-    return load(data, config.train.seed), missing
+    return load(data, seed), missing
 
 
 def _number(value: float) -> float | None:

@@ -1,49 +1,44 @@
 """``ptrain data scene``: a synthetic scene with its reference, to try things out with."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ptrain.config import DataConfig, RunConfig
 from ptrain.console import Console
 from ptrain.data.scenes.classes import Classes
 from ptrain.data.scenes.generate import NODATA, ROWS, Scene
 from ptrain.data.scenes.writing import TILE, Grid, TiffWriter, write_beside, write_category_names
-from ptrain.errors import EXIT_DONE, ConfigError, DataError
+from ptrain.errors import EXIT_DONE, DataError
+from ptrain.verbs.data import DataOptions
 
-LIMITS: Mapping[str, tuple[int, int]] = {
-    "height": (32, 1_000_000),
-    "width": (32, 1_000_000),
-    "bands": (1, 1000),
-    "classes": (2, 255),
-    "seed": (0, 2**63 - 1),
-}
 CRS = "EPSG:32632"
 TRANSFORM = (10.0, 0.0, 500_000.0, 0.0, -10.0, 5_400_000.0)
 """Pixels of 10 m in zone 32 north of UTM."""
 
 
-def run(out: str, *, height: int, width: int, bands: int, classes: int, noise: float, seed: int) -> int:
-    """Write scene.tif, reference.tif, unseen.tif and scene.png into the folder ``out`` and return the exit code.
+def run(options: DataOptions, _data: DataConfig, seed: int, _settings: RunConfig) -> int:
+    """Write scene.tif, reference.tif, unseen.tif and scene.png into the folder OUT and return the exit code.
 
     The reference has a class for half of the parcels, unseen.tif for the others, to see how good a map is there.
 
     Raises:
-        InputError: a number is out of its range, or the folder cannot be written to.
+        InputError: the folder cannot be written to.
     """
-    given = {"height": height, "width": width, "bands": bands, "classes": classes, "seed": seed}
-    for name, (low, high) in LIMITS.items():
-        if not low <= given[name] <= high:
-            raise ConfigError(f"--{name} {given[name]}: expected a whole number from {low} to {high}")
-    if not 0 <= noise <= 10:
-        raise ConfigError(f"--noise {noise}: expected a number from 0 to 10")
-    folder = Path(out)
+    folder = Path(options.words[0])
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{folder}: cannot be made ({error.strerror}); expected a folder to write into") from None
-    scene = Scene(height=height, width=width, bands=bands, classes=classes, noise=noise, seed=seed)
+    scene = Scene(
+        height=options.height,
+        width=options.width,
+        bands=options.bands,
+        classes=options.classes,
+        noise=options.noise,
+        seed=seed,
+    )
     console = Console()
     _write(scene, folder, console)
     console.say(f"scene.tif, reference.tif, unseen.tif and scene.png written to {folder}")

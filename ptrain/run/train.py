@@ -1,0 +1,106 @@
+"""A training from start to end: train, checkpoint, evaluate, write the run directory."""
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ptrain.config import Config
+from ptrain.console import Console
+from ptrain.errors import EXIT_DONE
+from ptrain.evaluation.table import show
+from ptrain.models.inference import Inference
+from ptrain.models.mlp import parameters_sha256
+from ptrain.run import directory as files
+from ptrain.run.job import Job, checkpoints_of, prepare, start_state, training_step
+from ptrain.run.live import live_log
+from ptrain.run.loop import Loop
+from ptrain.run.scoring import evaluate_split
+from ptrain.run.session import open_session
+from ptrain.run.signals import stop_on_signals
+from ptrain.steps.state import State
+
+REPORT_SECONDS = 120.0
+"""Time that the report at the end may take."""
+
+
+def train(config: Config, resume: bool = False, force_resume: bool = False) -> int:
+    """Train as configured, evaluate on the test split and return the exit code.
+
+    Raises:
+        InputError: the configuration, the data or the run directory is at fault.
+        DivergedError: the loss or a gradient is not finite.
+        StopRequested: stopped on SIGTERM, SIGUSR1 or Ctrl-C at a step boundary, with a checkpoint written.
+    """
+    with stop_on_signals() as signals, open_session(config.run) as session:
+        if session.comm.info.size > 1:  # a file's number of ranks is for a machine without a launcher
+            config = replace(config, run=replace(config.run, ranks=None))
+        job = prepare(session, config, resume=resume)
+        state = start_state(job)
+        checkpoints = checkpoints_of(job)
+        if resume:
+            checkpoints.restore(state, force=force_resume)
+        step = training_step(job, state)
+        inference = Inference(
+            config=job.config, layout=job.layout, parameters=state.parameters, threads=session.threads
+        )
+        try:
+            with live_log(session, job.config, job.folder, state.step) as live:
+                Loop(job, state, step, inference, checkpoints, live).run(signals.requested)
+                if config.train.early_stopping is not None and state.progress.best_step is not None:
+                    checkpoints.restore_best(state)
+                    session.console.say(f"model of epoch {state.progress.best_epoch}, the lowest validation loss")
+                evaluation = finish(job, state, inference)
+                if evaluation is not None:
+                    live(evaluation | {"step": state.step})
+        finally:
+            step.close()
+            inference.close()
+    if session.is_root and config.run.report:
+        report_in_child(job.folder, session.console)
+    return EXIT_DONE
+
+
+def finish(job: Job, state: State, inference: Inference) -> dict[str, Any] | None:
+    """Write model.safetensors, evaluate the test split and write evaluation.json and its companions."""
+    session = job.session
+    hashes = {"parameters_sha256": parameters_sha256(job.layout, state.parameters)} | job.hashes
+
+    def write() -> None:
+        files.write_model(job.folder / files.MODEL, job.layout, state.parameters, job.description | hashes)
+        files.write_json(job.folder / files.ENVIRONMENT, job.environment | hashes)
+
+    session.from_root(write)
+    evaluation: dict[str, Any] | None = None
+    if job.dataset.test is not None:
+        names = job.dataset.class_names
+        found = evaluate_split(session, inference, job.dataset, job.dataset.test, job.normalization, names)
+        found.summary.update({"split": "test", "data": job.config.data.data} | hashes)
+        evaluation = found.summary
+        session.from_root(lambda: found.write(job.folder))
+        if session.is_root:
+            show(session.console, found.summary)
+    session.console.say(f"parameters sha256 {hashes['parameters_sha256']}")
+    session.console.say(f"run directory {job.folder}")
+    return evaluation
+
+
+def report_in_child(folder: Path, console: Console) -> None:
+    """Write the report of a finished run in a process of its own, so that no rank ever loads a plotting library.
+
+    A report that cannot be written is a warning: the run is there, and ``ptrain report`` can be called again.
+    """
+    command = [sys.executable, "-m", "ptrain", "report", str(folder)]
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=REPORT_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        console.warn(f"no report ({error}); ptrain report {folder} tries again")
+        return
+    if done.returncode == 0:
+        console.say(f"report {folder / 'report.html'}")
+    else:
+        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        console.warn(f"no report ({reason}); ptrain report {folder} tries again")
