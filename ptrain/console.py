@@ -68,13 +68,15 @@ class Console:
         self._write("\n".join(lines) + "\n", self.stream)
 
     def growing_table(self, columns: Sequence[str]) -> "GrowingTable":
-        """Return a table that prints its rows one by one, as they are added."""
+        """A table that prints its rows one by one, as they are added."""
         return GrowingTable(self, columns)
 
     @contextlib.contextmanager
-    def progress(self, total: int, description: str, unit: str = "steps", completed: int = 0) -> Iterator["Progress"]:
+    def progress(
+        self, total: int, description: str, unit: str = "steps", completed: int = 0
+    ) -> Iterator["ProgressLine"]:
         """Show how far a piece of work is; it starts at ``completed`` of ``total``. The bar is gone at the end."""
-        progress = Progress(self, total, description, unit, completed)
+        progress = ProgressLine(self, total, description, unit, completed)
         try:
             yield progress
         finally:
@@ -153,7 +155,7 @@ class GrowingTable:
         self._console.say(_line(cells, self._widths, self._right))
 
 
-class Progress:
+class ProgressLine:
     """How far a piece of work is."""
 
     def __init__(self, console: Console, total: int, description: str, unit: str, completed: int) -> None:
@@ -191,7 +193,7 @@ class Progress:
             console.say(f"{self._description}: {', '.join(figures)}")
 
     def _bar(self, completed: int, figures: str) -> str:
-        """Return one line that is shorter than the terminal is wide, so that it can be drawn over."""
+        """One line that is shorter than the terminal is wide, so that it can be drawn over."""
         from rich.progress_bar import ProgressBar
 
         room = self._console.width - 1
@@ -205,7 +207,7 @@ class Progress:
 
 
 def shown(value: Any) -> str:
-    """Return a value as text for people: four decimals where they say something, thousands separated, - for None."""
+    """A value as text for people: four decimals where they say something, thousands separated, - for None."""
     if value is None:
         return "-"
     if isinstance(value, bool):
@@ -220,7 +222,7 @@ def shown(value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as ``0:07``, ``12:34`` or ``3:07:00``."""
+    """Seconds as ``0:07``, ``12:34`` or ``3:07:00``."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -32,7 +32,7 @@ class InputError(PtrainError):
     exit_code = EXIT_INPUT
 
     def __str__(self) -> str:
-        """Return the message on one line: a path with a newline or an escape sequence in it is shown escaped."""
+        """The message on one line: a path with a newline or an escape sequence in it is shown escaped."""
         return "".join(
             letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in super().__str__()
         )

@@ -4,7 +4,7 @@ import hashlib
 
 
 def derive_key(seed: int, purpose: str, *indices: int) -> int:
-    """Return the 64-bit key of one purpose, such as ``derive_key(seed, "order", epoch)``.
+    """The 64-bit key of one purpose, such as ``derive_key(seed, "order", epoch)``.
 
     The key depends on nothing else, so every rank computes the same one without communication. Distinct arguments
     give keys that are independent for all practical purposes (BLAKE2b over an unambiguous text of the arguments).

@@ -30,7 +30,7 @@ def arrays() -> Arrays:
     """Return Fashion-MNIST in memory: features (N, 784) from 0 to 1 and labels (N,), training, then test."""
     from ptrain.data.sources import fashion_mnist
 
-    source = fashion_mnist.load()
+    source = fashion_mnist.open_fashion_mnist()
     assert source.test is not None
     found: list[Any] = []
     for samples in (source.train, source.test):

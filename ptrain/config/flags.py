@@ -52,7 +52,7 @@ SWITCH = Flag(is_switch=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class FlagGroup:
     """Flags of some fields of a dataclass."""
 
     of: type[Any]
@@ -98,13 +98,13 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        self.groups: list[Group] = []
+        self.groups: list[FlagGroup] = []
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse found wrong."""
         raise ConfigError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 
-    def add(self, group: Group) -> None:
+    def add(self, group: FlagGroup) -> None:
         """Add the flags of a group; those that are not given are absent from the result."""
         self.groups.append(group)
         target, types_of = self._under(group.heading), annotations(group.of)

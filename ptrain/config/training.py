@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from ptrain.config.flags import SWITCH, Flag, Given, Group, Parser
+from ptrain.config.flags import SWITCH, Flag, FlagGroup, Given, Parser
 from ptrain.config.sections import SECTIONS, Config
 from ptrain.config.toml import build, read_toml
 from ptrain.errors import ConfigError, RunDirectoryError
@@ -29,8 +29,8 @@ class TrainOptions:
 
 
 GROUPS = (
-    Group(of=TrainOptions, heading="configuration and resume"),
-    *(Group(of=one, heading=f"[{name}] {(one.__doc__ or '').rstrip('.')}") for name, one in SECTIONS.items()),
+    FlagGroup(of=TrainOptions, heading="configuration and resume"),
+    *(FlagGroup(of=one, heading=f"[{name}] {(one.__doc__ or '').rstrip('.')}") for name, one in SECTIONS.items()),
 )
 """The flags of a training."""
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from ptrain.data.samples import DataSet, Samples, Split
+from ptrain.data.samples import DataSet, Samples, Split, row_ranges
 from ptrain.data.store import cache
 from ptrain.errors import DataError
 from ptrain.files import replacing
@@ -101,9 +101,8 @@ def _fill(samples: Samples, fill: list[float]) -> Samples:
         header = {"descr": "<f4", "fortran_order": False, "shape": features.shape}
         with replacing(path) as temporary, temporary.open("wb") as file:
             npy_format.write_array_header_1_0(file, header)
-            rows = max(1, _BLOCK_BYTES // (4 * features.shape[1]))
-            for start in range(0, len(features), rows):
-                block = np.asarray(features[start : start + rows], dtype=np.float32)
+            for rows in row_ranges(range(len(features)), 4 * features.shape[1], _BLOCK_BYTES):
+                block = np.asarray(features[rows.start : rows.stop], dtype=np.float32)
                 file.write(np.where(np.isnan(block), means, block).astype("<f4").tobytes())
 
     path = cache.made("filled", f"{key}.npy", make)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from ptrain.data.plan import owned_shards
-from ptrain.data.samples import DataSet, Split
+from ptrain.data.samples import DataSet, Split, row_ranges
 
 _CHUNK_BYTES = 8 * 2**20
 _SLABS = 64
@@ -153,10 +153,5 @@ def _inverse(width: NDArray[np.float64], constant: NDArray[np.bool_]) -> NDArray
 def _chunks(split: Split, positions: range) -> Iterator[NDArray[np.float64]]:
     """Yield the features at these positions of a split in float64, in chunks of some megabytes. Each: (rows, F)."""
     features = split.samples.features
-    rows = max(1, _CHUNK_BYTES // (8 * features.shape[1]))
-    for start in range(positions.start, positions.stop, rows):
-        stop = min(start + rows, positions.stop)
-        if split.in_order:
-            yield features[split.start + start : split.start + stop].astype(np.float64)
-        else:
-            yield features[split.indices(np.arange(start, stop))].astype(np.float64)
+    for part in row_ranges(positions, 8 * features.shape[1], _CHUNK_BYTES):
+        yield features[split.select(part)].astype(np.float64)

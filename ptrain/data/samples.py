@@ -1,7 +1,7 @@
 """Samples in memory or in a mapped file, splits of them, and the data set that a run works on."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ptrain.data.permutation import KeyedPermutation
 from ptrain.errors import DataError
 
+_LABELS_AT_ONCE = 2**18
 LABEL_LIMIT = 1000
 """A label is too large when it is at least this and at least the number of samples: then it is no class number."""
 
@@ -54,6 +55,17 @@ class Split:
     def size(self) -> int:
         """Number of samples of the split."""
         return self.stop - self.start
+
+    def labels(self, positions: range) -> Iterator[NDArray[np.integer]]:
+        """Yield the labels at these positions, some 2**18 at a time."""
+        for part in row_ranges(positions, 1, _LABELS_AT_ONCE):
+            yield self.samples.labels[self.select(part)]
+
+    def select(self, positions: range) -> "slice | NDArray[np.int64]":
+        """What picks the samples at these positions out of an array: a slice, of which no copy is made, if possible."""
+        if self.in_order:
+            return slice(self.start + positions.start, self.start + positions.stop)
+        return self.indices(np.arange(positions.start, positions.stop))
 
     def indices(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the indices into the samples of positions 0 .. size - 1 of the split. Both: (n,)."""
@@ -128,17 +140,12 @@ class DataSet(About):
 def make_samples(
     features: NDArray[np.generic], labels: NDArray[np.generic], origin: str, labels_origin: str | None = None
 ) -> tuple[Samples, tuple[int, ...] | None]:
-    """Return flat samples, and the shape of one sample where it has more than one dimension.
+    """Flat samples, and the shape of one sample where it has more than one dimension.
 
     features: (N, ...), labels: (N,) or (N, 1). Features with more than two dimensions are seen as (N, F), not copied.
     Raises DataError for shapes and types that cannot be trained on.
     """
-    if features.ndim < 2:
-        raise DataError(
-            f"{origin}: features of shape {features.shape}: expected one row a sample, such as (1000, 64); "
-            "reshape them, and see that features and labels are not swapped"
-        )
-    check_feature_type(features, origin)
+    check_features(features.shape, features.dtype, origin)
     image_shape = None
     if features.ndim > 2:
         if not features.flags.c_contiguous:
@@ -153,25 +160,45 @@ def make_samples(
     return samples, image_shape
 
 
-def check_feature_type(features: NDArray[np.generic], origin: str) -> None:
-    """Raise DataError unless the features are bool, integers, or floats of at most 64 bits."""
-    if features.dtype.kind not in "biuf" or features.dtype.itemsize > 8:
-        kind = {"U": "text", "S": "text", "O": "Python objects", "c": "complex numbers"}.get(features.dtype.kind)
+def check_features(shape: tuple[int, ...], dtype: np.dtype[Any], origin: str) -> None:
+    """Raise DataError unless these are rows of bool, integers, or floats of at most 64 bits."""
+    if len(shape) < 2:
         raise DataError(
-            f"{origin}: features are {kind or features.dtype}: expected bool, integers, or floats of at most 64 bits; "
+            f"{origin}: features of shape {shape}: expected one row a sample, such as (1000, 64); "
+            "reshape them, and see that features and labels are not swapped"
+        )
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        kind = {"U": "text", "S": "text", "O": "Python objects", "c": "complex numbers"}.get(dtype.kind)
+        raise DataError(
+            f"{origin}: features are {kind or dtype}: expected bool, integers, or floats of at most 64 bits; "
             "convert them to numbers first"
+        )
+
+
+def check_labels(shape: tuple[int, ...], origin: str) -> None:
+    """Raise DataError unless this is the shape of one label a sample, (N,) or (N, 1)."""
+    if len(shape) not in (1, 2) or shape[1:] not in ((), (1,)):
+        raise DataError(
+            f"{origin}: labels of shape {shape}: expected one class number a sample; "
+            "turn one-hot rows into numbers with argmax"
+        )
+
+
+def check_counts(rows: int, width: int, labels: int, origin: str, labels_origin: str) -> None:
+    """Raise DataError where there are no samples or features, or not as many labels as samples."""
+    if rows == 0 or width == 0:
+        raise DataError(f"{origin}: {rows} samples of {width} features: expected at least 1 of each")
+    if rows != labels:
+        raise DataError(
+            f"{origin}: {rows} rows of features but {labels} labels in {labels_origin}: "
+            "expected one label a row; check that the two belong together"
         )
 
 
 def whole_labels(labels: NDArray[np.generic], origin: str) -> NDArray[np.integer]:
     """Return labels as a vector of integers; whole floats are converted. Raises DataError where they are no numbers."""
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1:
-        raise DataError(
-            f"{origin}: labels of shape {labels.shape}: expected one class number a sample; "
-            "turn one-hot rows into numbers with argmax"
-        )
+    check_labels(labels.shape, origin)
+    labels = labels[:, 0] if labels.ndim == 2 else labels
     kind = labels.dtype.kind
     if kind == "b":
         return labels.view(np.uint8)
@@ -199,13 +226,7 @@ def check_shapes(samples: Samples) -> None:
     """Raise DataError where there are no samples or features, where rows differ, or where labels are out of range."""
     rows, width = samples.features.shape
     labels_origin = samples.labels_origin or samples.origin
-    if rows == 0 or width == 0:
-        raise DataError(f"{samples.origin}: {rows} samples of {width} features: expected at least 1 of each")
-    if rows != len(samples.labels):
-        raise DataError(
-            f"{samples.origin}: {rows} rows of features but {len(samples.labels)} labels in {labels_origin}: "
-            "expected one label a row; check that the two belong together"
-        )
+    check_counts(rows, width, len(samples.labels), samples.origin, labels_origin)
     smallest, largest = int(samples.labels.min()), int(samples.labels.max())
     if smallest < 0:
         index = int(samples.labels.argmin())
@@ -219,3 +240,9 @@ def check_shapes(samples: Samples) -> None:
             f"{labels_origin}: label {largest} of sample {index} is too large for {rows} samples: expected class "
             f"numbers below {max(LABEL_LIMIT, rows)}; number the classes 0, 1, 2, ..."
         )
+
+
+def row_ranges(rows: range, row_bytes: int, limit: int) -> Iterator[range]:
+    """Yield rows in parts of at most ``limit`` bytes, or one row."""
+    step = max(1, limit // row_bytes)
+    yield from (range(start, min(start + step, rows.stop)) for start in range(rows.start, rows.stop, step))

@@ -1,11 +1,12 @@
 """What ``ptrain data info`` says about samples: ranges, missing values, classes, and samples that occur twice."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.samples import DataSet, Samples, Split
+from ptrain.data.samples import DataSet, Samples, Split, row_ranges
 
 _BLOCK_BYTES = 8 * 2**20
 _PRIME = np.uint64(0x9E3779B97F4A7C15)
@@ -17,8 +18,8 @@ def ranges(samples: Samples) -> dict[str, Any]:
     width = samples.features.shape[1]
     low, high, total = np.full(width, np.inf), np.full(width, -np.inf), np.zeros(width)
     missing, infinite = np.zeros(width, np.int64), np.zeros(width, np.int64)
-    for start, stop in _parts(samples):
-        block = np.asarray(samples.features[start:stop], dtype=np.float64)
+    for rows in _parts(samples):
+        block = np.asarray(samples.features[rows.start : rows.stop], dtype=np.float64)
         lost, wrong = np.isnan(block), np.isinf(block)
         missing += lost.sum(axis=0)
         infinite += wrong.sum(axis=0)
@@ -39,8 +40,7 @@ def ranges(samples: Samples) -> dict[str, Any]:
 def counts_of(split: Split, num_classes: int) -> list[int]:
     """Return how many samples of each class a split has."""
     counts = np.zeros(num_classes, dtype=np.int64)
-    for start in range(0, split.size, 2**18):
-        labels = split.samples.labels[split.indices(np.arange(start, min(start + 2**18, split.size)))]
+    for labels in split.labels(range(split.size)):
         counts += np.bincount(labels.astype(np.int64), minlength=num_classes)[:num_classes]
     return counts.tolist()
 
@@ -67,19 +67,18 @@ def duplicates(dataset: DataSet) -> dict[str, int]:
 def row_hashes(samples: Samples) -> NDArray[np.uint64]:
     """Return a hash of each row of features: (N,)."""
     found = np.empty(len(samples), dtype=np.uint64)
-    for start, stop in _parts(samples):
-        block = np.ascontiguousarray(samples.features[start:stop])
-        row = block.view(np.uint8).reshape(stop - start, -1)
-        padded = np.zeros((stop - start, -(-row.shape[1] // 8) * 8), np.uint8)
+    for rows in _parts(samples):
+        block = np.ascontiguousarray(samples.features[rows.start : rows.stop])
+        row = block.view(np.uint8).reshape(len(rows), -1)
+        padded = np.zeros((len(rows), -(-row.shape[1] // 8) * 8), np.uint8)
         padded[:, : row.shape[1]] = row
-        mixed = np.full(stop - start, _PRIME)
+        mixed = np.full(len(rows), _PRIME)
         for column in padded.view(np.uint64).T:
             mixed = (mixed ^ column) * _PRIME
             mixed ^= mixed >> _SHIFT
-        found[start:stop] = mixed
+        found[rows.start : rows.stop] = mixed
     return found
 
 
-def _parts(samples: Samples) -> list[tuple[int, int]]:
-    rows = max(1, _BLOCK_BYTES // (8 * samples.features.shape[1]))
-    return [(start, min(start + rows, len(samples))) for start in range(0, len(samples), rows)]
+def _parts(samples: Samples) -> Iterator[range]:
+    return row_ranges(range(len(samples)), 8 * samples.features.shape[1], _BLOCK_BYTES)

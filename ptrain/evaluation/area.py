@@ -17,7 +17,7 @@ from ptrain.evaluation.intervals import Z95, around
 
 
 def area_weighted(confusion: ArrayLike, mapped_areas: Sequence[float], class_names: Sequence[str]) -> dict[str, Any]:
-    """Return overall, user's and producer's accuracy and the area of each class, with standard errors.
+    """Overall, user's and producer's accuracy and the area of each class, with standard errors.
 
     confusion: (classes, classes) sample counts, rows the reference, columns the map. The paper has it the other way
     round. mapped_areas: area mapped as each class, in any unit; estimated areas come in the same unit. A standard
@@ -35,7 +35,7 @@ def area_weighted(confusion: ArrayLike, mapped_areas: Sequence[float], class_nam
     estimated = [math.fsum(areas[i] * shares[i][j] for i in range(num_classes)) for j in range(num_classes)]
 
     def spread(i: int, j: int) -> float:
-        """Return the variance of shares[i][j]; nan marks a class with a single sample."""
+        """The variance of shares[i][j]; nan marks a class with a single sample."""
         return shares[i][j] * (1 - shares[i][j]) / freedom[i] if freedom[i] > 0 else math.nan
 
     def error(variances: list[float]) -> float | None:

@@ -8,13 +8,10 @@ from numpy.typing import ArrayLike, NDArray
 from ptrain.errors import DataError
 
 
-def confusion_matrix(
-    labels: ArrayLike, predictions: ArrayLike, num_classes: int, *, valid: ArrayLike | None = None
-) -> NDArray[np.int64]:
+def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> NDArray[np.int64]:
     """Count how often class i (row, the reference) was predicted as class j (column).
 
-    labels, predictions: (samples,) integers in 0 .. num_classes - 1. valid: (samples,) booleans; rows that are False
-    are padding: neither counted nor looked at. Returns (num_classes, num_classes).
+    labels, predictions: (samples,) integers in 0 .. num_classes - 1. Result: (num_classes, num_classes).
     Raises DataError for a wrong shape or type and for a class out of range, naming the first bad row.
     """
     if num_classes < 1:
@@ -24,20 +21,14 @@ def confusion_matrix(
         raise DataError(
             f"{reference.size} labels and {predicted.size} predictions: expected as many of one as of the other"
         )
-    rows = np.arange(reference.size)
-    if valid is not None:
-        mask = np.asarray(valid)
-        if mask.dtype != np.bool_ or mask.shape != reference.shape:
-            raise DataError(f"mask of {mask.dtype}, shape {mask.shape}: expected booleans, shape {reference.shape}")
-        rows = rows[mask]
-        reference, predicted = reference[mask], predicted[mask]
     for name, values in (("labels", reference), ("predictions", predicted)):
         wrong = np.flatnonzero((values < 0) | (values >= num_classes))
         if wrong.size:
             raise DataError(
-                f"{name}: class {values[wrong[0]]} in row {rows[wrong[0]]}: expected 0 to {num_classes - 1}; "
+                f"{name}: class {values[wrong[0]]} in row {wrong[0]}: expected 0 to {num_classes - 1}; "
                 "correct the file or raise the number of classes"
             )
+    # In 64 bits, since the product overflows the small types that labels may come in
     flat = reference.astype(np.int64) * num_classes + predicted.astype(np.int64)
     counts = np.bincount(flat, minlength=num_classes * num_classes)
     return counts.reshape(num_classes, num_classes).astype(np.int64)
@@ -68,7 +59,7 @@ class ClassCounts:
 
 
 def class_counts(confusion: ArrayLike) -> ClassCounts:
-    """Return diagonal, row sums and column sums of a confusion matrix. confusion: (classes, classes) integers >= 0.
+    """Sum up a confusion matrix, (classes, classes) integers >= 0.
 
     Raises DataError where it is not square, not of whole numbers, negative, or holds no sample.
     """

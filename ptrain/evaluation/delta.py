@@ -44,7 +44,7 @@ class _Cells:
 
 
 def standard_errors(confusion: ArrayLike, absent: Absent = "exclude") -> dict[str, float | None]:
-    """Return standard errors under the keys precision, recall, f1, f1_of_means (macro averages), kappa, matthews.
+    """Standard errors under the keys precision, recall, f1, f1_of_means (macro averages), kappa, matthews.
 
     confusion: (classes, classes) counts, rows the reference. None where the score itself is undefined.
     """
@@ -96,7 +96,7 @@ def _macro(cells: _Cells, absent: Absent) -> dict[str, float | None]:
 
 
 def _kappa(cells: _Cells) -> float | None:
-    """Return the standard error of Fleiss, Cohen & Everitt 1969."""
+    """The standard error of Fleiss, Cohen & Everitt 1969."""
     n = cells.counts.num_samples
     # from whole numbers, so that it is exact also where it is tiny
     beyond_chance = (n * n - _product(cells.counts.support, cells.counts.predicted)) / (n * n)

@@ -10,7 +10,7 @@ _AT_ONCE = 1 << 25  # sums of this many halves stay below 2**53, where float64 c
 
 
 def exact_sum(values: NDArray[np.floating]) -> Fraction:
-    """Return the exact sum of finite floats of any shape, as a fraction whose denominator is a power of 2.
+    """The exact sum of finite floats of any shape, as a fraction whose denominator is a power of 2.
 
     Fractions add exactly: the sum of parts is the sum of the whole, however it was cut. Memory: about 6 times the
     values. The halves of the mantissas are added up as whole numbers, by exponent.

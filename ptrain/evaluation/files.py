@@ -17,7 +17,7 @@ HEADINGS = ("class", "label", "prediction", "predicted", "reference", "truth", "
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Column:
+class ClassColumn:
     """Classes of samples as a file gives them: numbers or names, and probabilities where it has them."""
 
     origin: str
@@ -75,22 +75,22 @@ def read_judged(predictions: Path, labels: Path) -> Judged:
     )
 
 
-def _numbers(column: Column, names: Sequence[str]) -> NDArray[np.int64]:
-    """Return the place of each class among the names."""
-    places = {name: place for place, name in enumerate(names)}
+def _numbers(column: ClassColumn, names: Sequence[str]) -> NDArray[np.int64]:
+    """The number of each sample's class: the position of its name."""
+    numbers = {name: number for number, name in enumerate(names)}
     values, inverse = np.unique(column.classes, return_inverse=True)
     if values.dtype.kind == "i" and not any(name.isdecimal() for name in names):
-        places = {str(place): place for place in range(len(names))}  # numbers of classes that have names
+        numbers = {str(number): number for number in range(len(names))}  # numbers of classes that have names
     for value in values.tolist():
-        if str(value) not in places:
-            known = ", ".join(list(places)[:8]) + (", …" if len(places) > 8 else "")
+        if str(value) not in numbers:
             raise DataError(
-                f"{column.origin}: class {value} has no probability in the predictions; expected one of {known}"
+                f"{column.origin}: class {value} has no probability in the predictions; expected one of "
+                f"{_listing(list(numbers))}"
             )
-    return np.array([places[str(value)] for value in values.tolist()], dtype=np.int64)[inverse]
+    return np.array([numbers[str(value)] for value in values.tolist()], dtype=np.int64)[inverse]
 
 
-def read_column(path: Path, flag: str) -> Column:
+def read_column(path: Path, flag: str) -> ClassColumn:
     """Read the classes, and probabilities if any, of a .npy or CSV file. ``flag`` names the file in messages.
 
     Raises DataError.
@@ -104,7 +104,7 @@ def read_column(path: Path, flag: str) -> Column:
     return column
 
 
-def _read_npy(path: Path, flag: str) -> Column:
+def _read_npy(path: Path, flag: str) -> ClassColumn:
     try:
         array = np.load(path, allow_pickle=False)
     except OSError as error:
@@ -115,44 +115,45 @@ def _read_npy(path: Path, flag: str) -> Column:
         raise DataError(f"{flag} {path}: is no .npy file; expected one array")
     if array.dtype.names is not None and "class" in array.dtype.names:
         shares = array["probabilities"] if "probabilities" in array.dtype.names else None
-        return Column(origin=str(path), classes=array["class"].astype(np.int64), probabilities=shares)
+        return ClassColumn(origin=str(path), classes=array["class"].astype(np.int64), probabilities=shares)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim == 2 and array.dtype.kind == "f":
         return _from_probabilities(path, array, None)
     if array.ndim == 1 and array.dtype.kind in "biu":
-        return Column(origin=str(path), classes=array.astype(np.int64))
+        return ClassColumn(origin=str(path), classes=array.astype(np.int64))
     if array.ndim == 1 and array.dtype.kind == "U":
-        return Column(origin=str(path), classes=array)
+        return ClassColumn(origin=str(path), classes=array)
     if array.ndim == 1 and array.dtype.kind == "f" and (np.isfinite(array) & (np.rint(array) == array)).all():
-        return Column(origin=str(path), classes=array.astype(np.int64))
+        return ClassColumn(origin=str(path), classes=array.astype(np.int64))
     raise DataError(
         f"{flag} {path}: {array.dtype} of shape {array.shape}: expected class numbers or names (samples,), or "
         "probabilities (samples, classes)"
     )
 
 
-def _read_csv(path: Path, flag: str) -> Column:
+def _read_csv(path: Path, flag: str) -> ClassColumn:
     rows = _rows(path, flag)
-    heading = next((place for place, cell in enumerate(rows[0]) if cell.lower() in HEADINGS), None) if rows else None
-    names = [cell[2:-1] for cell in rows[0] if cell.startswith("p(") and cell.endswith(")")] if rows else []
+    first = rows[0] if rows else []
+    heading = next((index for index, cell in enumerate(first) if cell.lower() in HEADINGS), None)
+    columns = [index for index, cell in enumerate(first) if cell.startswith("p(") and cell.endswith(")")]
+    names = [first[index][2:-1] for index in columns]
     if heading is None and not names:
-        if rows and len(rows[0]) > 1:
+        if len(first) > 1:
             return _from_probabilities(path, _table(path, flag, rows, 1), None)
-        return Column(origin=str(path), classes=_classes([row[0] for row in rows]))
-    first = [place for place, cell in enumerate(rows[0]) if cell.startswith("p(") and cell.endswith(")")]
+        return ClassColumn(origin=str(path), classes=_classes([row[0] for row in rows]))
     body = rows[1:]
-    shares = _table(path, flag, [[row[place] for place in first] for row in body], 2) if names else None
+    shares = _table(path, flag, [[row[index] for index in columns] for row in body], 2) if names else None
     if heading is None and shares is not None:
         return _from_probabilities(path, shares, tuple(names))
     classes = [row[heading or 0] for row in body]
     if shares is None:
-        return Column(origin=str(path), classes=_classes(classes))
-    return Column(origin=str(path), classes=np.array(classes), probabilities=shares, names=tuple(names))
+        return ClassColumn(origin=str(path), classes=_classes(classes))
+    return ClassColumn(origin=str(path), classes=np.array(classes), probabilities=shares, names=tuple(names))
 
 
 def _rows(path: Path, flag: str) -> list[list[str]]:
-    """Return the cells of a CSV file without empty lines; every line has as many as the first."""
+    """The cells of a CSV file without empty lines; every line has as many as the first."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
@@ -169,7 +170,7 @@ def _rows(path: Path, flag: str) -> list[list[str]]:
 
 
 def _classes(cells: list[str]) -> NDArray[Any]:
-    """Return class numbers where all cells are whole numbers, else names."""
+    """Class numbers where all cells are whole numbers, else names."""
     try:
         return np.array([int(cell) for cell in cells], dtype=np.int64)
     except (ValueError, OverflowError):
@@ -194,16 +195,16 @@ def _is_number(cell: str) -> bool:
         return False
 
 
-def _from_probabilities(path: Path, shares: NDArray[np.floating], names: tuple[str, ...] | None) -> Column:
+def _from_probabilities(path: Path, shares: NDArray[np.floating], names: tuple[str, ...] | None) -> ClassColumn:
     if shares.shape[1] < 2 or not len(shares):
         raise DataError(f"{path}: probabilities of shape {shares.shape}: expected (samples, classes)")
     largest = shares.argmax(axis=1)
     classes = largest if names is None else np.array(names)[largest]
-    return Column(origin=str(path), classes=classes, probabilities=shares, names=names)
+    return ClassColumn(origin=str(path), classes=classes, probabilities=shares, names=names)
 
 
 def read_areas(path: Path, class_names: Sequence[str]) -> list[float]:
-    """Return the mapped area of each class, in the order of the names, from lines ``class,area``.
+    """The mapped area of each class, in the order of the names, from lines ``class,area``.
 
     A heading is allowed. Raises DataError for a class that is missing, given twice or unknown, and for no number.
     """

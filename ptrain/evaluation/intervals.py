@@ -12,7 +12,7 @@ Interval = tuple[float, float]
 
 
 def wilson(successes: int, trials: int) -> Interval | None:
-    """Return the 95 % score interval of a proportion (Wilson 1927); None without trials."""
+    """The 95 % score interval of a proportion (Wilson 1927); None without trials."""
     if trials == 0:
         return None
     square = Z95 * Z95
@@ -25,7 +25,7 @@ def wilson(successes: int, trials: int) -> Interval | None:
 
 
 def f1_interval(iou_interval: Interval | None) -> Interval | None:
-    """Return the interval of F1 from that of the intersection over union J, through the monotone F1 = 2J / (1 + J).
+    """The interval of F1 from that of the intersection over union J, through the monotone F1 = 2J / (1 + J).
 
     Source: Hand, Christen & Kirielle 2021 for the transformation; Lam, Gopal & Qian 2023 for the interval.
     """
@@ -36,7 +36,7 @@ def f1_interval(iou_interval: Interval | None) -> Interval | None:
 
 
 def around(estimate: float | None, standard_error: float | None, lowest: float = 0.0) -> Interval | None:
-    """Return estimate -+ Z95 standard errors, cut to lowest .. 1; None where either is undefined."""
+    """Estimate -+ Z95 standard errors, cut to lowest .. 1; None where either is undefined."""
     if estimate is None or standard_error is None:
         return None
     return max(lowest, estimate - Z95 * standard_error), min(1.0, estimate + Z95 * standard_error)

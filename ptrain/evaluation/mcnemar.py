@@ -9,7 +9,7 @@ EXACT_LIMIT = 2000
 
 
 def mcnemar(only_first: int, only_second: int) -> float:
-    """Return the two-sided p-value for the counts of samples on which only one of two classifiers is right.
+    """The two-sided p-value for the counts of samples on which only one of two classifiers is right.
 
     Up to EXACT_LIMIT such samples it is the exact binomial test, above it chi squared with continuity correction
     (McNemar 1947; Edwards 1948; Dietterich 1998).
@@ -23,7 +23,7 @@ def mcnemar(only_first: int, only_second: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for making all these tests at once (Holm 1979), in the same order."""
+    """P-values adjusted for making all these tests at once (Holm 1979), in the same order."""
     adjusted = [0.0] * len(p_values)
     largest = 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):

@@ -53,7 +53,7 @@ class ProbabilitySums:
 def probability_sums(
     labels: NDArray[np.integer], probabilities: ArrayLike, *, top_k: Sequence[int] = (3, 5), num_bins: int = 15
 ) -> ProbabilitySums:
-    """Return the sums of one part of the samples.
+    """The sums of one part of the samples.
 
     labels: (samples,) in 0 .. classes - 1. probabilities: (samples, classes), rows that sum to 1. A probability below
     the type's rounding unit counts as that unit in the log loss, as in scikit-learn. Of equal probabilities the lower
@@ -64,7 +64,7 @@ def probability_sums(
     of_truth = scores[rows, labels].astype(np.float64)
     before = (scores > scores[rows, labels, None]).sum(axis=1)
     lower = np.arange(scores.shape[1]) < np.asarray(labels)[:, None]
-    before += ((scores == scores[rows, labels, None]) & lower).sum(axis=1)  # place of the true class, from 0
+    before += ((scores == scores[rows, labels, None]) & lower).sum(axis=1)  # classes before the true one
     one_hot_error = scores.astype(np.float64)
     one_hot_error[rows, labels] -= 1.0
     confidence = scores.max(axis=1).astype(np.float64)
@@ -82,7 +82,7 @@ def probability_sums(
 
 
 def check_probabilities(probabilities: ArrayLike, num_samples: int) -> NDArray[np.floating]:
-    """Return the probabilities as an array (samples, classes); raise DataError where they are not probabilities."""
+    """The probabilities as an array (samples, classes); raise DataError where they are not probabilities."""
     scores = np.asarray(probabilities)
     if scores.ndim != 2 or scores.shape[0] != num_samples or scores.shape[1] == 0:
         raise DataError(f"probabilities of shape {scores.shape}: expected ({num_samples}, classes), one row a sample")
@@ -100,7 +100,7 @@ def check_probabilities(probabilities: ArrayLike, num_samples: int) -> NDArray[n
 
 
 def summarise_probabilities(sums: ProbabilitySums) -> dict[str, Any]:
-    """Return log loss, Brier score, expected calibration error, top-k accuracies and the bins, ready for JSON.
+    """Log loss, Brier score, expected calibration error, top-k accuracies and the bins, ready for JSON.
 
     Brier score after Brier 1950 (sum over the classes, 0 .. 2); calibration error after Naeini, Cooper & Hauskrecht
     2015 and Guo et al. 2017. Raises DataError without samples.

@@ -1,4 +1,4 @@
-"""Exact one-vs-rest ROC AUC and average precision. They need the scores of all samples in one place.
+"""Exact one-vs-rest ROC AUC and average precision. They need the scores of all samples at once.
 
 Memory: samples x classes scores, plus about 50 bytes a sample while one class is worked on. There are no sums that
 would add up over ranks exactly, so a distributed evaluation gathers the scores or leaves these two out.
@@ -16,7 +16,7 @@ from ptrain.evaluation.confusion import confusion_matrix
 
 
 def roc_auc(positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> float | None:
-    """Return the area under the ROC curve: the share of pairs (positive, negative) in the right order, ties half.
+    """The area under the ROC curve: the share of pairs (positive, negative) in the right order, ties half.
 
     positive, scores: (samples,). None without a positive or without a negative. Exact: pairs are counted as whole
     numbers (Hanley & McNeil 1982), up to about 4 * 10**9 samples.
@@ -32,7 +32,7 @@ def roc_auc(positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> float 
 
 
 def average_precision(positive: NDArray[np.bool_], scores: NDArray[np.floating]) -> float | None:
-    """Return the sum over thresholds of (step of recall) * precision, without interpolation (Manning et al. 2008).
+    """The sum over thresholds of (step of recall) * precision, without interpolation (Manning et al. 2008).
 
     positive, scores: (samples,). None without a positive. Samples of equal score pass the threshold together.
     """
@@ -45,7 +45,7 @@ def average_precision(positive: NDArray[np.bool_], scores: NDArray[np.floating])
 
 
 def one_vs_rest(labels: ArrayLike, scores: ArrayLike, class_names: Sequence[str]) -> dict[str, Any]:
-    """Return ROC AUC and average precision of each class against the rest, with macro and weighted means.
+    """ROC AUC and average precision of each class against the rest, with macro and weighted means.
 
     labels: (samples,) in 0 .. classes - 1; scores: (samples, classes), finite, larger means more likely. None for a
     class without positives or negatives; such classes are left out of the means. Weights are the classes' supports.
@@ -96,7 +96,7 @@ def _mean(values: list[Any], weights: list[int]) -> float | None:
 def _descending_groups(
     positive: NDArray[np.bool_], scores: NDArray[np.floating]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return positives and samples of each distinct score, from the highest score down."""
+    """Positives and samples of each distinct score, from the highest score down."""
     order = np.argsort(scores)[::-1]  # the order within equal scores does not matter
     ordered = scores[order]
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]][: ordered.size])

@@ -17,32 +17,32 @@ Value = Fraction | None
 
 
 def ratio(numerator: int, denominator: int) -> Value:
-    """Return the exact quotient, None for 0/0."""
+    """The exact quotient, None for 0/0."""
     return Fraction(numerator, denominator) if denominator else None
 
 
 def precision(counts: ClassCounts) -> list[Value]:
-    """Return TP / (TP + FP) of each class (user's accuracy): Story & Congalton 1986, van Rijsbergen 1979."""
+    """TP / (TP + FP) of each class (user's accuracy): Story & Congalton 1986, van Rijsbergen 1979."""
     return [ratio(tp, m) for tp, m in zip(counts.correct, counts.predicted, strict=True)]
 
 
 def recall(counts: ClassCounts) -> list[Value]:
-    """Return TP / (TP + FN) of each class (class accuracy, producer's accuracy): Story & Congalton 1986."""
+    """TP / (TP + FN) of each class (class accuracy, producer's accuracy): Story & Congalton 1986."""
     return [ratio(tp, n) for tp, n in zip(counts.correct, counts.support, strict=True)]
 
 
 def f1(counts: ClassCounts) -> list[Value]:
-    """Return 2 TP / (2 TP + FP + FN) of each class (van Rijsbergen 1979); 0 for a class that is never predicted."""
+    """2 TP / (2 TP + FP + FN) of each class (van Rijsbergen 1979); 0 for a class that is never predicted."""
     return [ratio(2 * tp, n + m) for tp, n, m in _triples(counts)]
 
 
 def iou(counts: ClassCounts) -> list[Value]:
-    """Return TP / (TP + FP + FN) of each class, the intersection over union (Jaccard 1912)."""
+    """TP / (TP + FP + FN) of each class, the intersection over union (Jaccard 1912)."""
     return [ratio(tp, n + m - tp) for tp, n, m in _triples(counts)]
 
 
 def specificity(counts: ClassCounts) -> list[Value]:
-    """Return TN / (TN + FP) of each class (Yerushalmy 1947).
+    """TN / (TN + FP) of each class (Yerushalmy 1947).
 
     Undefined where every sample is of that class, and for a class that occurs nowhere: it would be 1 for nothing.
     """
@@ -51,17 +51,21 @@ def specificity(counts: ClassCounts) -> list[Value]:
 
 
 def _triples(counts: ClassCounts) -> list[tuple[int, int, int]]:
-    """Return (true positives, support, predicted) of each class."""
+    """(true positives, support, predicted) of each class."""
     return list(zip(counts.correct, counts.support, counts.predicted, strict=True))
 
 
+PER_CLASS = (precision, recall, f1, specificity, iou)
+"""The ratios of a class, in the order of evaluation.json."""
+
+
 def fill(values: Sequence[Value], absent: Absent) -> list[Value]:
-    """Return the values with undefined ones as the policy says: None (exclude) or 0 (zero)."""
+    """The values with undefined ones as the policy says: None (exclude) or 0 (zero)."""
     return [Fraction(0) if value is None and absent == "zero" else value for value in values]
 
 
 def mean(values: Sequence[Value], weights: Sequence[int] | None = None) -> Value:
-    """Return the (weighted) mean of the defined values; None where there is none or their weights are all 0."""
+    """The (weighted) mean of the defined values; None where there is none or their weights are all 0."""
     weights = [1] * len(values) if weights is None else weights
     kept = [(weight, value) for weight, value in zip(weights, values, strict=True) if value is not None and weight]
     if not kept:
@@ -70,20 +74,20 @@ def mean(values: Sequence[Value], weights: Sequence[int] | None = None) -> Value
 
 
 def harmonic_mean(first: Value, second: Value) -> Value:
-    """Return 2ab / (a + b), 0 where both are 0, None where one is undefined."""
+    """2ab / (a + b), 0 where both are 0, None where one is undefined."""
     if first is None or second is None:
         return None
     return 2 * first * second / (first + second) if first + second else Fraction(0)
 
 
 def kappa(counts: ClassCounts) -> Value:
-    """Return Cohen's kappa (Cohen 1960); undefined where reference and prediction are all of one and the same class."""
+    """Cohen's kappa (Cohen 1960); undefined where reference and prediction are all of one and the same class."""
     n, correct, chance = _agreement(counts)
     return ratio(n * correct - chance, n * n - chance)
 
 
 def matthews(counts: ClassCounts) -> float | None:
-    """Return Matthews' correlation for any number of classes (Gorodkin 2004); undefined where a side has one class."""
+    """Matthews' correlation for any number of classes (Gorodkin 2004); undefined where a side has one class."""
     n, correct, chance = _agreement(counts)
     covariance = n * correct - chance
     variance = (n * n - sum(s * s for s in counts.support)) * (n * n - sum(m * m for m in counts.predicted))
@@ -94,6 +98,6 @@ def matthews(counts: ClassCounts) -> float | None:
 
 
 def _agreement(counts: ClassCounts) -> tuple[int, int, int]:
-    """Return n, the number correct, and n**2 times the agreement expected by chance."""
+    """The number of samples, n, of correct ones, and n**2 times the agreement expected by chance."""
     chance = sum(n * m for n, m in zip(counts.support, counts.predicted, strict=True))
     return counts.num_samples, sum(counts.correct), chance

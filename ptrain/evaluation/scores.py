@@ -25,7 +25,7 @@ INTERVAL_METHODS = {
 def summarise(
     confusion: ArrayLike, class_names: Sequence[str], *, loss: float | None = None, absent: Absent = "exclude"
 ) -> dict[str, Any]:
-    """Return every score of a confusion matrix as plain data that is ready for JSON: no NaN, None for undefined.
+    """Every score of a confusion matrix as plain data that is ready for JSON: no NaN, None for undefined.
 
     confusion: (classes, classes) counts, rows the reference, columns the prediction. loss: mean over the samples.
     absent: what 0/0 counts as, see docs/metrics.md, which also gives the formula and source of each score. Values are
@@ -36,13 +36,7 @@ def summarise(
     names = _check_names(class_names, len(counts.support))
     if absent not in ("exclude", "zero"):
         raise DataError(f"absent classes {absent}: expected exclude or zero")
-    per_class = {
-        "precision": ratios.precision(counts),
-        "recall": ratios.recall(counts),
-        "f1": ratios.f1(counts),
-        "specificity": ratios.specificity(counts),
-        "iou": ratios.iou(counts),
-    }
+    per_class = {of.__name__: of(counts) for of in ratios.PER_CLASS}
     notes = _notes(counts, names, absent)
     if loss is not None and not math.isfinite(loss):
         notes.append("the loss is not finite: left out")
@@ -86,7 +80,7 @@ def summarise(
 
 
 def number(value: Value) -> float | None:
-    """Return an exact value as the nearest float, None for None."""
+    """An exact value as the nearest float, None for None."""
     return None if value is None else value.numerator / value.denominator
 
 

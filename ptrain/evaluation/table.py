@@ -7,15 +7,38 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ptrain.console import Console
 from ptrain.errors import RunDirectoryError
 from ptrain.evaluation.intervals import Z95
 from ptrain.files import write_file
 
 UNDEFINED = "–"  # noqa: RUF001, an en dash: what a person expects in a table
+SCORES: tuple[tuple[str, str, int], ...] = (
+    ("overall accuracy (OA)", "overall_accuracy", 1),
+    ("average accuracy (AA)", "average_accuracy", 1),
+    ("kappa", "kappa", 1),
+    ("Matthews correlation", "matthews", 1),
+    ("macro precision", "macro.precision", 1),
+    ("macro recall", "macro.recall", 1),
+    ("macro F1 (mean of F1s)", "macro.f1", 1),
+    ("macro F1 (F1 of the means)", "macro.f1_of_means", 1),
+    ("weighted F1", "weighted.f1", 0),
+    ("loss", "loss", -1),
+    ("log loss", "probabilities.log_loss", -1),
+    ("Brier score", "probabilities.brier", -1),
+    ("expected calibration error", "probabilities.expected_calibration_error", -1),
+    ("top-k accuracy", "probabilities.top_k", 0),
+    ("ROC AUC (macro, one vs rest)", "ranking.macro.roc_auc", 1),
+    ("average precision (macro)", "ranking.macro.average_precision", 1),
+)
+"""Name of every score of a split, its path in evaluation.json, and whether more (1) or less (-1) is better.
+
+0: runs are not compared by it.
+"""
 METRICS = ("precision", "recall", "f1", "specificity", "iou")
 
 
-class Table(NamedTuple):
+class TextTable(NamedTuple):
     """Plain text, cell by cell."""
 
     title: str
@@ -24,34 +47,46 @@ class Table(NamedTuple):
     notes: list[str]
 
 
-def evaluation_tables(summary: Mapping[str, Any]) -> list[Table]:
-    """Return the table of the classes and the table of the totals of a summary, with 4 decimals.
+def evaluation_tables(summary: Mapping[str, Any]) -> list[TextTable]:
+    """The table of the classes and the table of the totals of a summary, with 4 decimals.
 
     The summary is what ``summarise`` returns. Undefined values are an en dash, explained in the notes.
     """
     classes = [
-        [row["class"], str(row["support"]), *(_shown(row[metric]) for metric in ("precision", "recall", "f1"))]
+        [row["class"], str(row["support"]), *(score(row[metric]) for metric in ("precision", "recall", "f1"))]
         for row in summary["per_class"]
     ]
-    totals = [[name, _shown(value), _range(interval)] for name, value, interval in total_scores(summary)]
+    totals = [[name, score(value), _range(interval)] for name, value, interval in total_scores(summary)]
     notes = list(summary["notes"])
     if any(UNDEFINED in row for row in [*classes, *totals]):
         notes.append(f"{UNDEFINED} undefined (0/0)")
     tables = [
-        Table("Classes", ["class", "support", "precision (UA)", "recall (CA)", "F1"], classes, []),
-        Table(f"Totals over {summary['num_samples']:,} samples", ["score", "value", "95 % interval"], totals, notes),
+        TextTable("Classes", ["class", "support", "precision (UA)", "recall (CA)", "F1"], classes, []),
+        TextTable(
+            f"Totals over {summary['num_samples']:,} samples", ["score", "value", "95 % interval"], totals, notes
+        ),
     ]
     if summary.get("area_weighted"):
         tables.append(_area_table(summary["area_weighted"]))
     return tables
 
 
-def _area_table(weighted: Mapping[str, Any]) -> Table:
-    """Return the area-weighted accuracies and the estimated areas, each with half the width of its interval."""
+def show(console: Console, summary: Mapping[str, Any]) -> None:
+    """Print the tables of a summary."""
+    for table in evaluation_tables(summary):
+        console.say()
+        console.table(table.columns, table.rows, table.title)
+        for note in table.notes:
+            console.say(note)
+    console.say()
+
+
+def _area_table(weighted: Mapping[str, Any]) -> TextTable:
+    """The area-weighted accuracies and the estimated areas, each with half the width of its interval."""
 
     def with_error(row: Mapping[str, Any], name: str) -> str:
         error = row[f"{name}_standard_error"]
-        return _shown(row[name]) + ("" if row[name] is None or error is None else f" ± {Z95 * error:.4f}")
+        return score(row[name]) + ("" if row[name] is None or error is None else f" ± {Z95 * error:.4f}")
 
     def area(row: Mapping[str, Any]) -> str:
         error = row["area_standard_error"]
@@ -64,54 +99,46 @@ def _area_table(weighted: Mapping[str, Any]) -> Table:
     ]
     columns = ["class", "mapped area", "estimated area", "user's accuracy", "producer's accuracy"]
     title = f"Weighted by area: overall accuracy {with_error(weighted, 'overall_accuracy')}"
-    return Table(title, columns, rows, ["± half of the 95 % interval (Olofsson et al. 2014)"])
+    return TextTable(title, columns, rows, ["± half of the 95 % interval (Olofsson et al. 2014)"])
 
 
 def total_scores(summary: Mapping[str, Any]) -> list[tuple[str, float | None, list[float] | None]]:
-    """Return name, value and 95 % interval of every score of the whole split."""
-    macro, weighted, intervals = summary["macro"], summary["weighted"], summary["intervals"]
-    probabilities = summary.get("probabilities")
-    rows: list[tuple[str, float | None, list[float] | None]] = [
-        ("overall accuracy (OA)", summary["overall_accuracy"], intervals["overall_accuracy"]),
-        ("average accuracy (AA)", summary["average_accuracy"], intervals["average_accuracy"]),
-        ("kappa", summary["kappa"], intervals["kappa"]),
-        ("Matthews correlation", summary["matthews"], intervals["matthews"]),
-        ("macro precision", macro["precision"], intervals["macro"]["precision"]),
-        ("macro recall", macro["recall"], intervals["macro"]["recall"]),
-        ("macro F1 (mean of F1s)", macro["f1"], intervals["macro"]["f1"]),
-        ("macro F1 (F1 of the means)", macro["f1_of_means"], intervals["macro"]["f1_of_means"]),
-        ("weighted F1", weighted["f1"], None),
-    ]
-    if summary["loss"] is not None:
-        rows.append(("loss", summary["loss"], None))
-    if probabilities is not None:
-        rows.append(("log loss", probabilities["log_loss"], None))
-        rows.append(("Brier score", probabilities["brier"], None))
-        rows.append(("expected calibration error", probabilities["expected_calibration_error"], None))
-        rows.extend((f"top-{k} accuracy", value, None) for k, value in probabilities["top_k"].items())
-    if summary.get("ranking"):
-        rows.append(("ROC AUC (macro, one vs rest)", summary["ranking"]["macro"]["roc_auc"], None))
-        rows.append(("average precision (macro)", summary["ranking"]["macro"]["average_precision"], None))
+    """Name, value and 95 % interval of every score of the whole split. What was not computed is left out."""
+    rows: list[tuple[str, float | None, list[float] | None]] = []
+    for name, path, _ in SCORES:
+        value = find(summary, path)
+        if path == "probabilities.top_k":
+            rows += [(f"top-{k} accuracy", share, None) for k, share in (value or {}).items()]
+        elif value is not None or (path != "loss" and find(summary, path.rpartition(".")[0]) is not None):
+            rows.append((name, value, find(summary["intervals"], path)))
     return rows
 
 
-def _shown(value: float | None) -> str:
+def find(content: Any, path: str) -> Any:
+    """What lies at a path such as macro.f1; None where there is nothing. The empty path is the content itself."""
+    for key in path.split(".") if path else ():
+        content = content.get(key) if isinstance(content, Mapping) else None
+    return content
+
+
+def score(value: float | None) -> str:
+    """A score as people read it, with four decimals."""
     return UNDEFINED if value is None else f"{round(value, 4) + 0.0:.4f}"  # + 0.0: no minus before a zero
 
 
 def _range(interval: list[float] | None) -> str:
-    return "" if interval is None else f"{_shown(interval[0])} to {_shown(interval[1])}"
+    return "" if interval is None else f"{score(interval[0])} to {score(interval[1])}"
 
 
 def confusion_csv(summary: Mapping[str, Any]) -> str:
-    """Return the counts as CSV: class names as header row and column, rows the reference."""
+    """The counts as CSV: class names as header row and column, rows the reference."""
     names = summary["class_names"]
     rows = [[name, *counts] for name, counts in zip(names, summary["confusion"], strict=True)]
     return _csv([["reference/prediction", *names], *rows])
 
 
 def per_class_csv(summary: Mapping[str, Any]) -> str:
-    """Return a line a class with counts, ratios at full precision and interval bounds; undefined values are empty."""
+    """A line a class with counts, ratios at full precision and interval bounds; undefined values are empty."""
     counts = ("support", "predicted", "tp", "fp", "fn", "tn")
     header = ["class", *counts, *METRICS, *(f"{metric}_{side}" for metric in METRICS for side in ("low", "high"))]
     rows = []
@@ -122,7 +149,7 @@ def per_class_csv(summary: Mapping[str, Any]) -> str:
 
 
 def to_json(summary: Mapping[str, Any]) -> str:
-    """Return JSON with a line a key, and a line a class in lists, so that large matrices stay readable and small."""
+    """JSON with a line a key, and a line a class in lists, so that large matrices stay readable and small."""
 
     def compact(value: Any) -> str:
         return json.dumps(value, allow_nan=False, ensure_ascii=False)

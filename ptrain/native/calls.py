@@ -106,23 +106,11 @@ def weight_gradient(
     inputs, outputs = inputs or range(width), grad.shape[2]
     assert tuple(out.shape) == (shards - sum(merges), len(inputs), outputs)
     assert finite is None or len(out) == 1
-    return STRUCTS["gradient"](
-        input=source[:, :, inputs.start :],
-        input_stride=_stride(source),
-        width=width,
-        grad=grad,
-        grad_stride=_stride(grad),
-        shards=shards,
-        rows=rows,
-        inputs=len(inputs),
-        outputs=outputs,
-        merges=np.array(merges, dtype=np.int64),
-        out=out,
-        node_stride=out.stride(0),
-        divisor=0.0 if finite is None else 1.0,
-        by_inverse=1,
-        finite=finite,
-    )
+    size = {"shards": shards, "rows": rows, "width": width, "inputs": len(inputs), "outputs": outputs}
+    strides = {"input_stride": _stride(source), "grad_stride": _stride(grad), "node_stride": out.stride(0)}
+    division = {"divisor": 0.0 if finite is None else 1.0, "by_inverse": 1, "finite": finite}
+    columns, order = source[:, :, inputs.start :], np.array(merges, dtype=np.int64)
+    return STRUCTS["gradient"](input=columns, grad=grad, merges=order, out=out, **size, **strides, **division)
 
 
 def column_sums(values: torch.Tensor, merges: Sequence[int], out: torch.Tensor) -> Call:
@@ -156,21 +144,10 @@ def cross_entropy(
         assert tensor.is_contiguous()
         assert tuple(tensor.shape) == (shards, rows)
     assert (labels.dtype, epoch[0].dtype, epoch[1].dtype) == (torch.int64, torch.float64, torch.int64)
-    return STRUCTS["cross_entropy"](
-        outputs=outputs,
-        outputs_stride=_stride(outputs),
-        labels=labels,
-        weights=weights,
-        class_weights=class_weights,
-        shards=shards,
-        rows=rows,
-        n=n,
-        row_losses=row_losses,
-        grad=grad,
-        grad_stride=_stride(grad),
-        epoch_losses=epoch[0],
-        epoch_hits=epoch[1],
-    )
+    inputs = {"outputs": outputs, "labels": labels, "weights": weights, "class_weights": class_weights}
+    results = {"row_losses": row_losses, "grad": grad, "epoch_losses": epoch[0], "epoch_hits": epoch[1]}
+    strides = {"outputs_stride": _stride(outputs), "grad_stride": _stride(grad)}
+    return STRUCTS["cross_entropy"](shards=shards, rows=rows, n=n, **inputs, **results, **strides)
 
 
 def reduce(
@@ -188,7 +165,8 @@ def reduce(
     table = np.array([address(piece) for piece in pieces], dtype=np.int64)
     order = np.array(additions, dtype=np.int64).reshape(-1, 2)
     size = {"num_pieces": len(pieces), "num_additions": len(order), "start": part.start, "stop": part.stop}
-    call = STRUCTS["reduce"](pieces=table, additions=order, divisor=1.0, by_inverse=1, out=out, finite=finite, **size)
+    division = {"divisor": 1.0, "by_inverse": 1, "finite": finite}
+    call = STRUCTS["reduce"](pieces=table, additions=order, out=out, **size, **division)
     call.kept += pieces
     return call
 
@@ -218,20 +196,10 @@ def update(
     # 1 - beta in double, rounded to float once in the kernel
     rest = {f"one_minus_{name}": 1.0 - numbers[name] for name in ("beta1", "beta2")}
     each_step = {"factor": 1.0, "rate": 0.0, "decay_rate": 0.0, "second_scale": 1.0}
-    return STRUCTS["update"](
-        flags=flags,
-        num_flags=0 if flags is None else flags.size,
-        kind=kernels.OPTIMIZERS.index(optimizer),
-        count=parameters.numel(),
-        parameters=parameters,
-        gradient=gradient,
-        decay=decay,
-        first=first,
-        second=second,
-        **numbers,
-        **rest,
-        **each_step,
-    )
+    vectors = {"parameters": parameters, "gradient": gradient, "decay": decay, "first": first, "second": second}
+    size = {"count": parameters.numel(), "num_flags": 0 if flags is None else flags.size}
+    kind = kernels.OPTIMIZERS.index(optimizer)
+    return STRUCTS["update"](kind=kind, flags=flags, **size, **vectors, **numbers, **rest, **each_step)
 
 
 def set_update(call: Call, factor: float, rate: float, decay_rate: float, second_scale: float) -> None:
@@ -259,29 +227,12 @@ def gather(
     assert features.dtype in (np.uint8, np.float32)
     assert labels.dtype.kind in "iu"
     assert labels.flags.c_contiguous
-    per_feature = any(tensor is not None and tensor.dim() == 1 for tensor in (offset, scale))
-    offset, scale = (
-        tensor if tensor is None or not per_feature else tensor.expand(width).contiguous() for tensor in (offset, scale)
-    )
-    return STRUCTS["gather"](
-        features=features,
-        item=features.itemsize,
-        width=width,
-        labels=labels,
-        label_item=labels.itemsize,
-        indices=None,
-        count=0,
-        ahead=0,
-        shards=shards,
-        rows=rows,
-        offset=offset,
-        scale=scale,
-        per_feature=per_feature,
-        out=out,
-        out_stride=_stride(out),
-        labels_out=labels_out,
-        weights_out=weights_out,
-    )
+    offset, scale = (None if one is None else one.expand(width).contiguous() for one in (offset, scale))
+    size = {"shards": shards, "rows": rows, "width": width, "item": features.itemsize, "label_item": labels.itemsize}
+    each_step = {"indices": None, "count": 0, "ahead": 0}
+    stored = {"features": features, "labels": labels, "offset": offset, "scale": scale}
+    results = {"out": out, "out_stride": _stride(out), "labels_out": labels_out, "weights_out": weights_out}
+    return STRUCTS["gather"](**size, **stored, **each_step, **results)
 
 
 def set_indices(call: Call, indices: NDArray[np.int64], count: int, ahead: int = 0, start: int | None = None) -> None:
@@ -298,7 +249,7 @@ def set_indices(call: Call, indices: NDArray[np.int64], count: int, ahead: int =
 def barrier(words: torch.Tensor, size: int, spins: int, given_up: NDArray[np.int32] | None = None) -> Call:
     """Make the call that waits until ``size`` processes or threads have made it on the same memory.
 
-    words: BARRIER_WORDS of 4 bytes, zeros at first. ``spins``: how often to look before sleeping. The call raises
+    words: BARRIER_WORDS of 4 bytes, zeros at first. ``spins``: how many looks before it sleeps. The call raises
     GivenUpError once ``given_up``, one int32, is not 0.
     """
     return STRUCTS["barrier"](words=words, size=size, spins=spins, given_up=given_up)

@@ -50,13 +50,12 @@
     FIELD(double, one_minus_beta2) FIELD(double, second_scale) FIELD(double, epsilon)
 
 /* features: (N, width) of item bytes, 1 for uint8 and 4 for float32; labels: (N,) whole numbers from 0 on of label_item
- * bytes. indices: count of them, and behind them ahead more, of the rows that are taken next. */
+ * bytes. offset, scale: (width,) or null. indices: count of them, and behind them ahead more, of the rows that are taken next. */
 #define GATHER_FIELDS(FIELD)                                                                                           \
     FIELD(const void *, features) FIELD(long, item) FIELD(long, width) FIELD(const void *, labels)                     \
     FIELD(long, label_item) FIELD(const int64_t *, indices) FIELD(long, count) FIELD(long, ahead)                      \
     FIELD(long, shards) FIELD(long, rows) FIELD(const float *, offset) FIELD(const float *, scale)                     \
-    FIELD(long, per_feature) FIELD(float *, out) FIELD(long, out_stride) FIELD(int64_t *, labels_out)                  \
-    FIELD(float *, weights_out)
+    FIELD(float *, out) FIELD(long, out_stride) FIELD(int64_t *, labels_out) FIELD(float *, weights_out)
 
 /* Waits for size processes or threads. words[0] counts arrivals, words[16] the rounds. given_up: null, or a word that is not 0
  * once a thread of this process will not come any more. */

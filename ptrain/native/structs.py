@@ -25,8 +25,8 @@ FIELDS = {
     "reduce": "*pieces num_pieces *additions num_additions start stop .divisor by_inverse *out *finite",
     "update": "*flags num_flags kind count *parameters *gradient *decay *first *second .factor .rate .decay_rate "
     ".momentum .beta1 .one_minus_beta1 .beta2 .one_minus_beta2 .second_scale .epsilon",
-    "gather": "*features item width *labels label_item *indices count ahead shards rows *offset *scale per_feature "
-    "*out out_stride *labels_out *weights_out",
+    "gather": "*features item width *labels label_item *indices count ahead shards rows *offset *scale *out "
+    "out_stride *labels_out *weights_out",
     "barrier": "*words size spins *given_up",
 }
 """Arguments of every kernel, in the order of their numbers. ``*``: an address; ``.``: a double; else a whole number."""

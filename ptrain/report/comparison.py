@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ptrain.evaluation.mcnemar import holm, mcnemar
+from ptrain.evaluation.table import SCORES, find, score
 from ptrain.files import write_file
 from ptrain.report.page import drawn, render
-from ptrain.report.plots import Curve, Plot, curves_plot
+from ptrain.report.plots import Plot, curves_of, curves_plot
 from ptrain.report.records import RunRecord, read_predictions
-from ptrain.report.words import number, score, shown
+from ptrain.report.words import number, shown
 
 SIGNIFICANT = 0.05
 
 
-class Row(NamedTuple):
+class Measure(NamedTuple):
     """One score of all runs."""
 
     name: str
@@ -48,58 +49,33 @@ def write_comparison(runs: Sequence[RunRecord], path: Path) -> None:
 
 
 def run_names(runs: Sequence[RunRecord]) -> list[str]:
-    """Return the names of the run directories, with their folders where two have the same name."""
+    """The names of the run directories, with their folders where two have the same name."""
     names = [run.name for run in runs]
     return [str(run.path) if names.count(name) > 1 else name for name, run in zip(names, runs, strict=True)]
 
 
 def same_data(runs: Sequence[RunRecord]) -> bool:
-    """Return whether all runs that were evaluated were evaluated on the same samples, as far as the files tell."""
+    """Whether all runs that were evaluated were evaluated on the same samples, as far as the files tell."""
     keys = ("data_sha256", "split", "num_samples")
     found = [run.evaluation for run in runs if run.evaluation is not None]
     supports = {tuple(row["support"] for row in one["per_class"]) for one in found}
     return len({tuple(one.get(key) for key in keys) for one in found}) == 1 and len(supports) == 1
 
 
-def score_rows(runs: Sequence[RunRecord], *, mark: bool) -> list[Row]:
-    """Return the scores of all runs; ``mark``: say which is best, where they differ."""
+def score_rows(runs: Sequence[RunRecord], *, mark: bool) -> list[Measure]:
+    """The scores of all runs; ``mark``: say which is best, where they differ."""
     rows = []
-    for name, path, sign in _SCORES:
-        values = [_find(run.evaluation, path) for run in runs]
-        if any(value is not None for value in values):
-            rows.append(Row(name, [score(value) for value in values], _best(values, sign) if mark else _none(runs)))
+    for name, path, sign in SCORES:
+        values = [find(run.evaluation, path) for run in runs]
+        if sign and any(value is not None for value in values):
+            rows.append(Measure(name, [score(value) for value in values], _best(values, sign) if mark else _none(runs)))
     for name, measured in (
         ("training time (s)", [run.seconds or None for run in runs]),
         ("samples per second", [run.samples_per_second for run in runs]),
     ):
         if any(value is not None for value in measured):
-            rows.append(Row(name, [number(value) for value in measured], _none(runs)))
+            rows.append(Measure(name, [number(value) for value in measured], _none(runs)))
     return rows
-
-
-_SCORES: tuple[tuple[str, str, int], ...] = (
-    ("overall accuracy (OA)", "overall_accuracy", 1),
-    ("average accuracy (AA)", "average_accuracy", 1),
-    ("macro precision", "macro.precision", 1),
-    ("macro recall", "macro.recall", 1),
-    ("macro F1 (mean of F1s)", "macro.f1", 1),
-    ("macro F1 (F1 of the means)", "macro.f1_of_means", 1),
-    ("kappa", "kappa", 1),
-    ("Matthews correlation", "matthews", 1),
-    ("ROC AUC (macro, one vs rest)", "ranking.macro.roc_auc", 1),
-    ("average precision (macro)", "ranking.macro.average_precision", 1),
-    ("loss", "loss", -1),
-    ("log loss", "probabilities.log_loss", -1),
-    ("Brier score", "probabilities.brier", -1),
-    ("expected calibration error", "probabilities.expected_calibration_error", -1),
-)
-"""Name, place in evaluation.json, and whether more (1) or less (-1) is better."""
-
-
-def _find(content: Any, path: str) -> float | None:
-    for key in path.split("."):
-        content = content.get(key) if isinstance(content, dict) else None
-    return None if content is None else float(content)
 
 
 def _best(values: Sequence[float | None], sign: int) -> list[bool]:
@@ -114,7 +90,7 @@ def _none(runs: Sequence[RunRecord]) -> list[bool]:
 
 
 def differences(runs: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
-    """Return the settings, ranks and devices in which the runs differ, with the value of each run."""
+    """The settings, ranks and devices in which the runs differ, with the value of each run."""
     flat: list[dict[str, str]] = []
     for run in runs:
         sections = [section for name, section in run.config.items() if name != "run"]
@@ -138,18 +114,14 @@ def _plots(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Plot]:
         ("train_accuracy", "Training accuracy"),
         ("validation_accuracy", "Validation accuracy"),
     ):
-        curves = []
-        for name, run in zip(names, runs, strict=True):
-            values = [record.get(key) for record in run.metrics]
-            if any(value is not None for value in values):
-                curves.append(Curve(name=name, epochs=[record["epoch"] for record in run.metrics], values=values))
+        curves = curves_of(zip(names, (run.metrics for run in runs), strict=True), key)
         if curves:
             plots.append(curves_plot(key, title, curves, percent=key.endswith("accuracy")))
     return plots
 
 
 def mcnemar_tests(runs: Sequence[RunRecord], names: Sequence[str]) -> list[dict[str, Any]]:
-    """Return McNemar's test of every pair of runs whose predictions of the same samples were kept."""
+    """McNemar's test of every pair of runs whose predictions of the same samples were kept."""
     predictions = [read_predictions(run.path) for run in runs]
     tests: list[dict[str, Any]] = []
     for first, second in itertools.combinations(range(len(runs)), 2):

@@ -47,7 +47,7 @@ class HeatMap:
 
 
 def heat_maps(counts: Sequence[Sequence[int]], class_names: Sequence[str]) -> list[HeatMap]:
-    """Return the matrix as counts, and as shares of each row; rows are the reference."""
+    """The matrix as counts, and as shares of each row; rows are the reference."""
     hints = []
     for row, reference in zip(counts, class_names, strict=True):
         total = max(sum(row), 1)
@@ -89,7 +89,7 @@ def heat_maps(counts: Sequence[Sequence[int]], class_names: Sequence[str]) -> li
 
 
 def _percent(share: float, unit: str = " %") -> str:
-    """Return a share in per cent with three figures at most, and never 100 or 0 for what is not quite that."""
+    """A share in per cent with three figures at most, and never 100 or 0 for what is not quite that."""
     value = 100 * share
     if 0 < value < 0.1:
         return f"<0.1{unit}"

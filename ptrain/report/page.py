@@ -15,19 +15,19 @@ from matplotlib.image import imsave
 
 from ptrain import __version__
 from ptrain import config as configuration
-from ptrain.evaluation.table import evaluation_tables, total_scores
+from ptrain.evaluation.table import evaluation_tables, score, total_scores
 from ptrain.files import write_file
 from ptrain.report.heatmap import MAX_SVG_CLASSES, heat_maps
 from ptrain.report.plots import Plot, confusion_plots, heat_colour, reliability_plot, run_plots, to_png, to_svg
 from ptrain.report.records import RunRecord
-from ptrain.report.words import duration, number, percent, score, shown
+from ptrain.report.words import duration, number, percent, shown
 
 MAX_CONFUSIONS = 8
 """Confusions in the list of the most frequent ones."""
 
 
 def render(template: str, **values: Any) -> str:
-    """Return a page made from a template of this package; values are escaped."""
+    """A page made from a template of this package; values are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("ptrain.report"),
         autoescape=True,
@@ -47,7 +47,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def drawn(plots: Iterable[Plot]) -> list[dict[str, Any]]:
-    """Return what the templates need to show plots."""
+    """What the templates need to show plots."""
     return [
         {
             "name": plot.name,
@@ -75,7 +75,7 @@ def write_report(run: RunRecord, path: Path) -> None:
 
 
 def all_plots(run: RunRecord) -> list[Plot]:
-    """Return every plot for which the run has the values."""
+    """Every plot for which the run has the values."""
     plots = run_plots(run.metrics)
     if run.evaluation is not None:
         probabilities = run.evaluation.get("probabilities")
@@ -86,7 +86,7 @@ def all_plots(run: RunRecord) -> list[Plot]:
 
 
 def page_of(run: RunRecord, plots: Sequence[Plot]) -> str:
-    """Return the HTML of a run; ``plots`` are those of ``all_plots``."""
+    """The HTML of a run; ``plots`` are those of ``all_plots``."""
     evaluation = run.evaluation
     matrices = [plot for plot in plots if plot.name.startswith("confusion")]
     many = evaluation is not None and len(evaluation["class_names"]) > MAX_SVG_CLASSES
@@ -109,7 +109,7 @@ def page_of(run: RunRecord, plots: Sequence[Plot]) -> str:
 
 
 def _facts(run: RunRecord) -> list[tuple[str, str, str]]:
-    """Return name, value and remark of what one wants to know first."""
+    """Name, value and remark of what one wants to know first."""
     facts = []
     evaluation = run.evaluation
     if evaluation is not None:
@@ -132,7 +132,7 @@ def _facts(run: RunRecord) -> list[tuple[str, str, str]]:
 
 
 def settings_of(run: RunRecord) -> list[tuple[str, list[tuple[str, str, bool]]]]:
-    """Return the sections of the configuration: key, value, and whether it is not the default."""
+    """The sections of the configuration: key, value, and whether it is not the default."""
     defaults = configuration.to_dict(configuration.Config())
     sections = []
     for section, content in run.config.items():
@@ -153,8 +153,9 @@ def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
             continue
         if key == "command":
             text = shlex.join(map(str, value))
-        elif key == "hosts":
-            text = ", ".join(f"{host} ({count})" if count > 1 else host for host, count in Counter(value).items())
+        elif key == "processes":
+            hosts = Counter(process["host"] for process in value)
+            text = ", ".join(f"{host} ({count})" if count > 1 else host for host, count in hosts.items())
         else:
             text = str(value)
         rows.append((key.replace("_", " "), text))
@@ -167,12 +168,12 @@ def _hashes(run: RunRecord) -> dict[str, str | None]:
 
 
 def data_uri(png: bytes) -> str:
-    """Return a PNG file as an address that holds it."""
+    """A PNG file as an address that holds it."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def _confusions(run: RunRecord) -> list[dict[str, Any]]:
-    """Return the most frequent confusions, each with its misclassified samples as far as they were kept."""
+    """The most frequent confusions, each with its misclassified samples as far as they were kept."""
     evaluation = run.evaluation or {}
     names, matrix = evaluation["class_names"], evaluation["confusion"]
     pairs = [(count, i, j) for i, row in enumerate(matrix) for j, count in enumerate(row) if i != j and count]
@@ -185,9 +186,9 @@ def _confusions(run: RunRecord) -> list[dict[str, Any]]:
             {
                 "position": sample["position"],
                 "confidence": f"{100 * sample['confidence']:.0f} %",
-                "image": None if pixels is None or place >= len(pixels) else _image(pixels[place]),
+                "image": None if pixels is None or index >= len(pixels) else _image(pixels[index]),
             }
-            for place, sample in enumerate(samples)
+            for index, sample in enumerate(samples)
         ]
     rows = []
     for count, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2]))[:MAX_CONFUSIONS]:
@@ -204,7 +205,7 @@ def _confusions(run: RunRecord) -> list[dict[str, Any]]:
 
 
 def _image(pixels: Any) -> str:
-    """Return one sample as the address of a PNG: (height, width) grey or (height, width, 3)."""
+    """One sample as the address of a PNG: (height, width) grey or (height, width, 3)."""
     file = io.BytesIO()
     imsave(file, pixels, cmap="gray", vmin=0, vmax=255, format="png")
     return data_uri(file.getvalue())

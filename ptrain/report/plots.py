@@ -5,7 +5,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,26 +96,30 @@ def _describe(title: str, curves: Sequence[Curve], percent: bool) -> str:
     return f"{title}: {'; '.join(parts)}."
 
 
+def curves_of(runs: Iterable[tuple[str, Sequence[Mapping[str, Any]]]], key: str) -> list[Curve]:
+    """The curve of ``key`` for each name and its records, where any of them has a value."""
+    curves = [
+        Curve(name=name, epochs=[one["epoch"] for one in records], values=[one.get(key) for one in records])
+        for name, records in runs
+    ]
+    return [curve for curve in curves if any(value is not None for value in curve.values)]
+
+
 def run_plots(metrics: Sequence[Mapping[str, Any]]) -> list[Plot]:
-    """Return the plots of loss, accuracy, learning rate, throughput and time over the epochs of one run."""
-
-    def curve(key: str, name: str) -> list[Curve]:
-        values = [record.get(key) for record in metrics]
-        if not any(value is not None for value in values):
-            return []
-        return [Curve(name=name, epochs=[record["epoch"] for record in metrics], values=values)]
-
+    """The plots of loss, accuracy, learning rate, throughput and time over the epochs of one run."""
     if not metrics:
         return []
     plots = []
     for key in ("loss", "accuracy"):
-        both = [*curve(f"train_{key}", "training"), *curve(f"validation_{key}", "validation")]
+        both = curves_of([("training", metrics)], f"train_{key}")
+        both += curves_of([("validation", metrics)], f"validation_{key}")
         plots.append(curves_plot(key, key.capitalize(), both, percent=key == "accuracy"))
-    rates = curve("learning_rate", "learning rate")
-    plots.append(curves_plot("learning_rate", "Learning rate", rates, small=True))
-    speeds = curve("samples_per_second", "throughput")
-    plots.append(curves_plot("throughput", "Samples per second", speeds, small=True))
-    plots.append(curves_plot("seconds", "Seconds per epoch", curve("seconds", "time"), small=True))
+    for name, title, key, label in (
+        ("learning_rate", "Learning rate", "learning_rate", "learning rate"),
+        ("throughput", "Samples per second", "samples_per_second", "throughput"),
+        ("seconds", "Seconds per epoch", "seconds", "time"),
+    ):
+        plots.append(curves_plot(name, title, curves_of([(label, metrics)], key), small=True))
     return plots
 
 
@@ -175,10 +179,10 @@ def _heat_map(name: str, title: str, matrix: Any, class_names: Sequence[str], pa
         figure.colorbar(image, ax=axes, shrink=0.8)
         axes.set(xlabel="predicted", ylabel="reference", title=title)
         step = 1 if num_classes <= 100 else -(-num_classes // 50)
-        places = range(0, num_classes, step)
-        labels = [short(class_names[place]) for place in places]
-        axes.set_xticks(places, labels, rotation=90 if max(map(len, labels)) > 3 else 0)
-        axes.set_yticks(places, labels)
+        positions = range(0, num_classes, step)
+        labels = [short(class_names[position]) for position in positions]
+        axes.set_xticks(positions, labels, rotation=90 if max(map(len, labels)) > 3 else 0)
+        axes.set_yticks(positions, labels)
         if num_classes <= 20:
             _write_cells(axes, matrix, norm, pattern)
         _lay_out(figure)
@@ -201,12 +205,12 @@ def _write_cells(axes: Axes, matrix: Any, norm: PowerNorm, pattern: str) -> None
 
 
 def short(name: str, length: int = 18) -> str:
-    """Return a name cut to a length that an axis has room for."""
+    """A name cut to a length that an axis has room for."""
     return name if len(name) <= length else name[: length - 1] + "…"
 
 
 def heat_colour(share: float) -> str:
-    """Return the colour of a share from 0 to 1 of the largest value, as #rrggbb, on the scale of the square root."""
+    """The colour of a share from 0 to 1 of the largest value, as #rrggbb, on the scale of the square root."""
     return _colours()[round(255 * math.sqrt(max(0.0, min(1.0, share))))]
 
 
@@ -218,14 +222,14 @@ def _colours() -> list[str]:
 
 @functools.cache
 def text_colour(background: str) -> str:
-    """Return black or white, whichever has the higher contrast on a colour (luminance after WCAG 2.2)."""
+    """Black or white, whichever has the higher contrast on a colour (luminance after WCAG 2.2)."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(background)]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "#000000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#ffffff"
 
 
 def to_png(plot: Plot) -> bytes:
-    """Return the figure as a PNG file."""
+    """The figure as a PNG file."""
     file = io.BytesIO()
     plot.figure.dpi = _STYLE["figure.dpi"]  # drawing an SVG leaves another
     with rc_context(_STYLE), warnings.catch_warnings():
@@ -236,7 +240,7 @@ def to_png(plot: Plot) -> bytes:
 
 
 def to_svg(plot: Plot) -> str:
-    """Return the figure as an SVG element for the page: it takes the width of its place, and its text stays text."""
+    """The figure as an SVG element for the page: it takes the width that there is, and its text stays text."""
     text = io.StringIO()
     metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     # The salt makes the names of clip paths the same every time, and different in every figure of the page.

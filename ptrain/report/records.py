@@ -73,7 +73,7 @@ def read_run(path: Path) -> RunRecord:
 
 
 def read_predictions(path: Path) -> NDArray[np.void] | None:
-    """Return label and prediction of each sample of the test split, or None where they were not kept.
+    """Label and prediction of each sample of the test split, or None where they were not kept.
 
     Raises:
         RunDirectoryError: the file is damaged.
@@ -106,7 +106,7 @@ def _array(path: Path) -> Any:
 
 
 def _metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the records; a line that a killed run left unfinished is left out."""
+    """The records; a line that a killed run left unfinished is left out."""
     records: dict[int, dict[str, Any]] = {}
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     for line in lines:

@@ -25,14 +25,14 @@ _STYLE: dict[Any, Any] = {
 
 
 def stride_of(height: int, width: int) -> int:
-    """Return which of the pixels are shown: every ``stride``-th row and column."""
+    """Which of the pixels are shown: every ``stride``-th row and column."""
     return max(1, math.ceil(max(height, width) / LONGEST))
 
 
 def paint(
     values: NDArray[np.integer[Any]], classes: Sequence[int], colors: Sequence[tuple[int, int, int]]
 ) -> NDArray[np.uint8]:
-    """Return class values as colours, light grey where there is no class.
+    """Class values as colours, light grey where there is no class.
 
     values: (h, w), at most max(classes). Result: (h, w, 3).
     """
@@ -43,7 +43,7 @@ def paint(
 
 
 def composite(pixels: NDArray[np.generic], bands: Sequence[int], missing: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Return three bands as red, green and blue, each stretched between its 2nd and 98th percentile. (h, w, 3)."""
+    """Three bands as red, green and blue, each stretched between its 2nd and 98th percentile. (h, w, 3)."""
     image = np.full((*pixels.shape[:2], 3), 255, np.uint8)
     for channel, band in enumerate(bands):
         values = pixels[:, :, band].astype(np.float64)
@@ -62,7 +62,7 @@ def draw(
     shares: Sequence[float] | None = None,
     unclassified: str | None = None,
 ) -> bytes:
-    """Return a PNG with images side by side and the legend of the classes on the right.
+    """A PNG with images side by side and the legend of the classes on the right.
 
     panels: title and image (h, w, 3) each. shares: of each class, shown in the legend. unclassified: what light grey
     stands for, where it occurs.

@@ -6,7 +6,7 @@ from ptrain.evaluation.table import UNDEFINED
 
 
 def number(value: Any) -> str:
-    """Return a number for people: whole ones with separators, others with four figures."""
+    """A number for people: whole ones with separators, others with four figures."""
     if value is None:
         return UNDEFINED
     if isinstance(value, int):
@@ -14,18 +14,13 @@ def number(value: Any) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def score(value: float | None) -> str:
-    """Return a score with four decimals."""
-    return UNDEFINED if value is None else f"{round(value, 4) + 0.0:.4f}"
-
-
 def percent(value: float | None) -> str:
-    """Return a share of 1 in per cent with two decimals."""
+    """A share of 1 in per cent with two decimals."""
     return UNDEFINED if value is None else f"{100 * value:.2f} %"
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as 0.42 s, 12 s, 3 min 20 s or 2 h 5 min."""
+    """Seconds as 0.42 s, 12 s, 3 min 20 s or 2 h 5 min."""
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -34,7 +29,7 @@ def duration(seconds: float) -> str:
 
 
 def shown(value: Any) -> str:
-    """Return a value of the configuration as on the command line."""
+    """A value of the configuration as on the command line."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return " ".join(map(str, value)) or "none" if isinstance(value, (list, tuple)) else str(value)

@@ -69,12 +69,13 @@ def read(path: Path) -> Checkpoint:
 
 
 def paths(folder: Path) -> list[Path]:
-    """Return the checkpoints in ``folder``, newest first."""
+    """The checkpoints in ``folder``, newest first."""
     return sorted(folder.glob("step-*"), reverse=True)
 
 
 def newest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
-    """Return the newest checkpoint that verifies; each damaged one on the way is named in a warning."""
+    """The newest checkpoint that verifies; each damaged one on the way is named in a warning."""
+    # A checkpoint is renamed when it is whole, but what was written can rot, or a copy of the run can be incomplete.
     for path in paths(folder):
         try:
             return read(path)

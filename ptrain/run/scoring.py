@@ -1,17 +1,60 @@
-"""Evaluation of a split by all ranks: exact counts, summed over ranks, the same on any number of them."""
+"""Evaluation of a split by all ranks: exact counts, the same on any number of them, and what is kept of the samples."""
 
+import io
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ptrain.data.loader import EvaluationLoader, Normalization
 from ptrain.data.plan import owned_shards
-from ptrain.data.samples import Split
-from ptrain.evaluation.mergeable import EvaluationCounts, count_samples, merge
+from ptrain.data.samples import DataSet, Split
+from ptrain.evaluation.mergeable import EvaluationCounts, count_samples, merge, summarise_counts
+from ptrain.evaluation.ranking import add_ranking, leave_out_ranking
+from ptrain.evaluation.ratios import Absent
+from ptrain.evaluation.table import write_contents, write_files
 from ptrain.models.inference import CHUNK_ROWS, ChunkResult, Inference
+from ptrain.run.images import to_pixels
 from ptrain.run.session import Session
+
+MAX_SCORES = 2**25
+"""Samples times classes up to which rank 0 gathers all scores, for ROC AUC and average precision: 256 MiB."""
+MAX_PREDICTIONS = 10**7
+"""Samples up to which predictions.npy is written: at most 80 MB."""
+NUM_PAIRS, NUM_EXAMPLES = 8, 8
+"""Confusions of which misclassified samples are kept, and samples of each."""
+PREDICTIONS, MISCLASSIFIED, PIXELS = "predictions.npy", "misclassified.json", "misclassified.npy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """An evaluation as it is written into a folder. Whole on rank 0 only."""
+
+    summary: dict[str, Any]
+    predictions: NDArray[np.void] | None
+    """(samples,) label, prediction and confidence, in the order of the split; None above MAX_PREDICTIONS."""
+    misclassified: dict[str, Any] | None
+    """Samples of the worst confusions, each with its position in the split."""
+    pixels: NDArray[np.uint8] | None
+    """The same samples as images, where they are images."""
+
+    def write(self, folder: Path) -> None:
+        """Write all files into a folder that exists; what an earlier evaluation left there is replaced or removed.
+
+        Raises RunDirectoryError where the folder cannot be written.
+        """
+        write_files(self.summary, folder)
+        misclassified = None if self.misclassified is None else json.dumps(self.misclassified) + "\n"
+        contents = {PREDICTIONS: _npy(self.predictions), PIXELS: _npy(self.pixels), MISCLASSIFIED: misclassified}
+        write_contents(contents, folder)
 
 
 def owned_chunks(session: Session, split: Split) -> range:
-    """Return the chunks of ``split`` that this rank computes."""
+    """The chunks of ``split`` that this rank computes: chunks are cut alike for any number of ranks."""
     num_chunks = -(-split.size // CHUNK_ROWS)
     return owned_shards(num_chunks, session.comm.info.size, session.comm.info.rank)
 
@@ -24,7 +67,7 @@ def score(
     class_names: Sequence[str],
     also: Callable[[ChunkResult], None] | None = None,
 ) -> EvaluationCounts:
-    """Return the counts over the whole split, on every rank; ``also`` sees each result of this rank, from all threads.
+    """Count the whole split, on every rank alike; ``also`` sees each result of this rank, from all threads.
 
     Raises RuntimeError where a sample was counted twice or never, which is a defect.
     """
@@ -47,8 +90,97 @@ def score(
         return EvaluationLoader(split, CHUNK_ROWS, normalization, session.device)
 
     inference.run(owned_chunks(session, split), loader, count)
-    everybody = session.comm.all_gather_object([part.to_json() for part in ([merge(parts)] if parts else [])])
-    counts = merge([EvaluationCounts.from_json(part) for rank in everybody for part in rank])
+    # Merged once before they travel; a rank without a chunk has nothing to send.
+    everybody = session.comm.all_gather_object([merge(parts)] if parts else [])
+    counts = merge([part for rank in everybody for part in rank])
     if (counted := int(counts.confusion.sum())) != split.size:
         raise RuntimeError(f"{counted} samples counted in a split of {split.size}: expected each of them once")
     return counts
+
+
+def evaluate_split(
+    session: Session,
+    inference: Inference,
+    dataset: DataSet,
+    split: Split,
+    normalization: Normalization,
+    class_names: Sequence[str],
+    absent: Absent = "exclude",
+) -> Evaluation:
+    """Evaluate a split on all ranks. Every rank calls it; the result is the same bits on any number of them."""
+    num_scores = split.size * len(class_names)
+    results: dict[int, tuple[NDArray[Any], ...]] = {}
+    label_type = np.min_scalar_type(len(class_names) - 1)
+
+    def keep(result: ChunkResult) -> None:
+        scores = result.probabilities.numpy()
+        rows = np.empty(len(scores), _row_type(label_type))
+        rows["label"], rows["prediction"] = result.labels.numpy(), result.predictions.numpy()
+        rows["confidence"] = scores.max(axis=1)
+        results[result.chunk] = (rows, scores) if num_scores <= MAX_SCORES else (rows,)
+
+    keeps = split.size <= MAX_PREDICTIONS
+    counts = score(session, inference, split, normalization, class_names, keep if keeps else None)
+    summary = summarise_counts(counts, class_names, absent=absent)
+    gathered = session.comm.gather_object(results) if keeps else None
+    rows = None
+    if gathered is not None and session.is_root:
+        together = {chunk: values for rank in gathered for chunk, values in rank.items()}
+        # By chunk, not by rank or by which thread was first: the order of the split on any number of ranks.
+        columns = list(zip(*(together[chunk] for chunk in sorted(together)), strict=True))
+        rows = np.concatenate(columns[0])
+        if len(columns) == 2:
+            add_ranking(summary, rows["label"], np.concatenate(columns[1]))
+    if num_scores > MAX_SCORES or not keeps:
+        leave_out_ranking(summary, f"{split.size:,} samples x {len(class_names)} classes", MAX_SCORES)
+    misclassified, pixels = (None, None) if rows is None else _worst(rows, dataset, split, class_names)
+    return Evaluation(summary=summary, predictions=rows, misclassified=misclassified, pixels=pixels)
+
+
+def _row_type(label_type: np.dtype[Any]) -> np.dtype[np.void]:
+    little = label_type.newbyteorder("<")  # the file is read on any machine
+    return np.dtype([("label", little), ("prediction", little), ("confidence", "<f4")])
+
+
+def _worst(
+    rows: NDArray[np.void], dataset: DataSet, split: Split, class_names: Sequence[str]
+) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
+    """Choose the most frequent confusions and of each the samples that the network was most sure of.
+
+    Ties go to the lower class and the earlier sample, so that the choice is the same on any number of ranks.
+    """
+    wrong = np.flatnonzero(rows["label"] != rows["prediction"])
+    pairs = rows["label"][wrong].astype(np.int64) * len(class_names) + rows["prediction"][wrong]
+    found, frequency = np.unique(pairs, return_counts=True)
+    groups: list[dict[str, Any]] = []
+    chosen: list[NDArray[np.int64]] = []
+    for index in np.lexsort((found, -frequency))[:NUM_PAIRS]:
+        reference, predicted = divmod(int(found[index]), len(class_names))
+        positions = wrong[pairs == found[index]]
+        positions = positions[np.lexsort((positions, -rows["confidence"][positions]))][:NUM_EXAMPLES]
+        chosen.append(positions)
+        groups.append(
+            {
+                "reference": class_names[reference],
+                "predicted": class_names[predicted],
+                "count": int(frequency[index]),
+                "samples": [
+                    {"position": int(position), "confidence": round(float(rows["confidence"][position]), 6)}
+                    for position in positions
+                ],
+            }
+        )
+    pixels = None
+    if chosen:
+        indices = split.indices(np.concatenate(chosen).astype(np.int64))
+        features = np.asarray(split.samples.features[indices])
+        pixels = to_pixels(features, dataset.image_shape, dataset.feature_range)
+    return {"groups": groups}, pixels
+
+
+def _npy(array: NDArray[Any] | None) -> bytes | None:
+    if array is None:
+        return None
+    file = io.BytesIO()
+    np.save(file, array, allow_pickle=False)
+    return file.getvalue()

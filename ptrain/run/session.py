@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
-    """One rank's place in the job."""
+    """What one rank works with: its communicator, its console, its device."""
 
     comm: Communicator
     console: Console
@@ -48,6 +48,7 @@ class Session:
         Raises:
             InputError: of the class of the first rank that failed; the message names the rank unless all failed.
         """
+        # Nothing may be raised before the gathering below: the other ranks would wait there for ever.
         failure: InputError | None = None
         result: T | None = None
         try:
@@ -97,6 +98,7 @@ def open_session(run: RunConfig, *, quiet: bool = False, environ: Mapping[str, s
     try:
         yield session
     except PtrainError as error:
+        # To close is collective as well. After an error of one rank alone the launcher ends the others.
         if error.agreed:
             comm.close()
         raise
@@ -104,7 +106,7 @@ def open_session(run: RunConfig, *, quiet: bool = False, environ: Mapping[str, s
 
 
 def pick_device(name: str, info: RankInfo) -> torch.device:
-    """Return the device of a rank: with CUDA the GPU of its local rank.
+    """The device of a rank: with CUDA the GPU of its local rank.
 
     Raises:
         LaunchError: cuda was asked for and there is no GPU, or more ranks on this host than GPUs.
@@ -129,7 +131,7 @@ def pick_device(name: str, info: RankInfo) -> torch.device:
 
 
 def default_threads(info: RankInfo, environ: Mapping[str, str]) -> int:
-    """Return the threads of a rank: Slurm's cores a task, or this host's usable cores shared out over its ranks."""
+    """The threads of a rank: Slurm's cores a task, or this host's usable cores shared out over its ranks."""
     per_task = environ.get("SLURM_CPUS_PER_TASK", "")
     if info.launcher == "slurm" and per_task.isdecimal():
         return max(1, int(per_task))

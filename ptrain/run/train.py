@@ -9,16 +9,16 @@ from typing import Any
 from ptrain.config import Config
 from ptrain.console import Console
 from ptrain.errors import EXIT_DONE
+from ptrain.evaluation.table import show
 from ptrain.models.inference import Inference
 from ptrain.models.mlp import parameters_sha256
 from ptrain.run import directory as files
-from ptrain.run.details import evaluate_split
 from ptrain.run.job import Job, checkpoints_of, prepare, start_state, training_step
 from ptrain.run.live import live_log
 from ptrain.run.loop import Loop
+from ptrain.run.scoring import evaluate_split
 from ptrain.run.session import open_session
 from ptrain.run.signals import stop_on_signals
-from ptrain.run.tables import show
 from ptrain.steps.state import State
 
 REPORT_SECONDS = 120.0

@@ -33,7 +33,7 @@ class Trained:
 
 
 def load_trained(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) -> Trained:
-    """Return the network of a run: ``last`` is its model or, before it is finished, its newest checkpoint.
+    """The network of a run: ``last`` is its model or, before it is finished, its newest checkpoint.
 
     ``best`` is the checkpoint with the lowest validation loss; a name such as step-00000469 is that checkpoint.
 
@@ -71,7 +71,7 @@ def load_trained(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) ->
     )
 
 
-def _find(folder: Path, name: str, warn: Callable[[str], None]) -> Any:
+def _find(folder: Path, name: str, warn: Callable[[str], None]) -> checkpoints.Checkpoint:
     if name == "last":
         found = checkpoints.newest(folder, warn)
         if found is None:

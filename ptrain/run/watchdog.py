@@ -1,4 +1,4 @@
-"""Names the rank that hangs: a thread a rank that looks whether the work still moves."""
+"""Names the rank that hangs: a thread of every rank that sees whether the work still moves."""
 
 import json
 import os
@@ -22,7 +22,7 @@ TIMES_LONGEST = 100.0
 
 
 def default_limit(longest: float) -> float:
-    """Return the seconds without a sign of progress after which a rank counts as hanging."""
+    """Seconds without a sign of progress after which a rank counts as hanging."""
     return max(LEAST_SECONDS, TIMES_LONGEST * longest)
 
 
@@ -61,8 +61,10 @@ class Watchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._thread.start()
 
-    def beat(self, doing: str, waits: bool) -> None:
+    def heartbeat(self, doing: str, waits: bool) -> None:
         """Say what this rank does from now on; ``waits`` where it cannot go on without the other ranks."""
+        # No lock, as it is called several times a step: the watching thread may meet a mixture of old and new fields,
+        # which moves one limit by one stretch of work at most.
         now = time.monotonic()
         self._longest = max(self._longest, now - self._since)
         self._doing, self._waits, self._since = doing, waits, now
@@ -92,16 +94,18 @@ class Watchdog:
             write_file(self.folder / f"rank-{self.rank}.json", json.dumps(report))
         except OSError as error:
             _print(f"ptrain: warning: {self.folder} cannot be written ({error.strerror}): ranks are not compared")
+        # Ranks started to wait at different moments: each gives the others time to say that they wait as well.
         time.sleep(pause)
         reports = self._reports()
         if self.rank == min([self.rank, *reports]):
             _print(accusation(reports, self.processes, doing, limit))
+        # The message above all stacks, and every rank's stack out before the first death ends the job.
         time.sleep(pause / 2)
         frame = sys._current_frames().get(self._main)
         stack = "".join(traceback.format_stack(frame)) if frame is not None else "it has ended\n"
-        place = self.processes[self.rank]
-        _print(f"rank {self.rank} on {place['host']} (pid {place['pid']}), {doing}, stack of its main thread:\n{stack}")
+        _print(f"{_named(self.rank, self.processes)}, {doing}, stack of its main thread:\n{stack}")
         time.sleep(pause / 2)
+        # Not sys.exit: the main thread hangs in a library and would never see it.
         self._leave(EXIT_DEFECT)
 
     def _reports(self) -> dict[int, dict[str, Any]]:
@@ -111,7 +115,7 @@ class Watchdog:
                 content = json.loads(path.read_text())
                 found[int(content["rank"])] = content
             except (OSError, ValueError, KeyError):
-                continue
+                continue  # a rank whose report cannot be read counts as silent
         return found
 
 
@@ -119,10 +123,10 @@ class Watchdog:
 def watching(
     folder: Path, rank: int, processes: Sequence[Mapping[str, Any]], limit: float | None
 ) -> Iterator[Callable[[str, bool], None]]:
-    """Run a watchdog during the block and yield what it wants to be told, ``Watchdog.beat``."""
+    """Run a watchdog during the block and yield what it wants to be told, ``Watchdog.heartbeat``."""
     watchdog = Watchdog(folder, rank, processes, limit)
     try:
-        yield watchdog.beat
+        yield watchdog.heartbeat
     finally:
         watchdog.close()
 
@@ -130,17 +134,17 @@ def watching(
 def accusation(
     reports: Mapping[int, Mapping[str, Any]], processes: Sequence[Mapping[str, Any]], doing: str, limit: float
 ) -> str:
-    """Return the message that names the ranks that did not arrive: silent ones, and those that wait for nobody."""
+    """Name the ranks that did not arrive: silent ones, and those that wait for nobody."""
     silent = [rank for rank in range(len(processes)) if rank not in reports]
     busy = [rank for rank, report in sorted(reports.items()) if not report["waits"]]
-    named = [f"{_place(rank, processes)} gives no sign of life" for rank in silent]
-    named += [f"{_place(rank, processes)} is still {reports[rank]['doing']}" for rank in busy]
+    named = [f"{_named(rank, processes)} gives no sign of life" for rank in silent]
+    named += [f"{_named(rank, processes)} is still {reports[rank]['doing']}" for rank in busy]
     if not named:
         named = ["all ranks wait for each other: a message was lost, or the network is down"]
     return f"ptrain: error: no progress for {limit:.3g} s, {doing}: {'; '.join(named)} (see --step-timeout)"
 
 
-def _place(rank: int, processes: Sequence[Mapping[str, Any]]) -> str:
+def _named(rank: int, processes: Sequence[Mapping[str, Any]]) -> str:
     return f"rank {rank} on {processes[rank]['host']} (pid {processes[rank]['pid']})"
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from ptrain.errors import ConfigError, DataError, LaunchError
 from ptrain.slurm import queue as slurm_queue
-from ptrain.slurm.request import Request
+from ptrain.slurm.request import JobRequest
 from ptrain.slurm.site import Site
 
 
-def software(site: Site, request: Request) -> str:
+def software(site: Site, request: JobRequest) -> str:
     """Say what the job will run; raises LaunchError where it is not here."""
     modules = (*site.software.modules, *request.modules)
     if modules:

@@ -3,7 +3,7 @@
 import re
 
 from ptrain.errors import ConfigError
-from ptrain.slurm.request import Request, Training, log_name, ranks_per_node, requeue
+from ptrain.slurm.request import JobRequest, TrainCommand, log_name, ranks_per_node, requeue
 from ptrain.slurm.site import Site
 from ptrain.slurm.words import directive_path, directive_value
 
@@ -22,8 +22,8 @@ _OWN = {
 """Options of sbatch that have a flag of ours, which checks them."""
 
 
-def directives(site: Site, request: Request, training: Training) -> list[str]:
-    """Return the options of sbatch in the order of the script."""
+def directives(site: Site, request: JobRequest, training: TrainCommand) -> list[str]:
+    """The options of sbatch in the order of the script."""
     ranks = ranks_per_node(site, request)
     chosen = {
         "job-name": request.job_name,
@@ -56,7 +56,7 @@ def directives(site: Site, request: Request, training: Training) -> list[str]:
 
 
 def directive_key(name: str) -> str:
-    """Return the name of an option of sbatch; raises ConfigError where it cannot be one or is the job's own."""
+    """The name of an option of sbatch; raises ConfigError where it cannot be one or is the job's own."""
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name, re.ASCII):
         raise ConfigError(
             f"--sbatch {name!r}: expected an option of sbatch without its dashes, such as reservation=NAME"
@@ -66,7 +66,7 @@ def directive_key(name: str) -> str:
     return name
 
 
-def _cpus_per_rank(site: Site, request: Request) -> int:
+def _cpus_per_rank(site: Site, request: JobRequest) -> int:
     if request.cpus_per_rank is not None:
         return positive("--cpus-per-rank", request.cpus_per_rank)
     if site.node.cpus is not None:
@@ -85,7 +85,7 @@ def _time(text: str) -> str:
 
 
 def _array(text: str | None, combinations: int) -> str:
-    """Return the value of --array: all combinations, or those asked for; ``%2`` alone limits how many run at once."""
+    """The value of --array: all combinations, or those asked for; ``%2`` alone limits how many run at once."""
     if text is None:
         return f"0-{combinations - 1}" if combinations else ""
     match = _ARRAY.fullmatch(text)
@@ -101,7 +101,7 @@ def _array(text: str | None, combinations: int) -> str:
 
 
 def positive(flag: str, number: int) -> int:
-    """Return a number; raises ConfigError that names its flag where it is below 1."""
+    """A number; raises ConfigError that names its flag where it is below 1."""
     if number < 1:
         raise ConfigError(f"{flag} {number}: expected 1 or more")
     return number

@@ -63,13 +63,13 @@ def test(script: str) -> str:
 
 
 def partitions() -> list[str]:
-    """Return the names of the partitions, or nothing where Slurm does not say."""
+    """The names of the partitions, or nothing where Slurm does not say."""
     code, out, _ = call(["sinfo", "--noheader", "--format=%R"])
     return sorted(set(out.split())) if code == 0 else []
 
 
 def accounts(user: str) -> list[str]:
-    """Return the accounts of a user, or nothing where this cluster keeps no accounts."""
+    """The accounts of a user, or nothing where this cluster keeps no accounts."""
     if shutil.which("sacctmgr") is None:
         return []
     command = ["sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}", "format=account"]
@@ -78,7 +78,7 @@ def accounts(user: str) -> list[str]:
 
 
 def entries(jobs: Sequence[str]) -> list[Entry]:
-    """Return what Slurm still knows about jobs, each task of an array by itself; ended ones leave after minutes."""
+    """What Slurm still knows about jobs, each task of an array by itself; ended ones leave after minutes."""
     found = []
     for job in jobs:
         code, out, _ = call(["scontrol", "--oneliner", "show", "job", job])
@@ -110,7 +110,7 @@ def cancel(jobs: Sequence[str]) -> None:
 
 
 def reason_in(text: str) -> str:
-    """Return what Slurm's programs say, on one line, without their own names."""
+    """What Slurm's programs say, on one line, without their own names."""
     lines = [
         re.sub(r"^(sbatch|scancel|srun|scontrol)\b:?( error:)?\s*", "", line).strip() for line in text.splitlines()
     ]

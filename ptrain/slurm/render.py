@@ -7,7 +7,7 @@ from typing import Any
 from ptrain.errors import ConfigError
 from ptrain.slurm import site as slurm_site
 from ptrain.slurm.directives import directives, positive
-from ptrain.slurm.request import Request, Training, ranks_per_node, requeue
+from ptrain.slurm.request import JobRequest, TrainCommand, ranks_per_node, requeue
 from ptrain.slurm.site import Site
 from ptrain.slurm.words import directive_value, expandable, grouped, one_line, words
 
@@ -18,11 +18,11 @@ _REFUSED = {
 }
 
 
-def render(site: Site, request: Request, training: Training, command: Sequence[str]) -> str:
-    """Return the text of the job script.
+def render(site: Site, request: JobRequest, training: TrainCommand, command: Sequence[str]) -> str:
+    """The text of the job script.
 
     ``command`` is the command line that asked for it, for a comment. Nothing is read but the template. Raises
-    ConfigError for a request that does not fit the site, and for text that could leave its place in the script.
+    ConfigError for a request that does not fit the site, and for text that could end its line or word there.
     """
     import jinja2
 
@@ -41,8 +41,8 @@ def render(site: Site, request: Request, training: Training, command: Sequence[s
     return text
 
 
-def _context(site: Site, request: Request, training: Training, command: Sequence[str]) -> dict[str, Any]:
-    """Return what the template may use: numbers, our own texts, and words that are quoted already."""
+def _context(site: Site, request: JobRequest, training: TrainCommand, command: Sequence[str]) -> dict[str, Any]:
+    """What the template may use: numbers, our own texts, and words that are quoted already."""
     for word in (*command, *training.argv):
         one_line("the argument", word)
     _refuse_flags(training.argv)
@@ -90,7 +90,7 @@ def _context(site: Site, request: Request, training: Training, command: Sequence
 
 
 def without_run_dir(argv: Sequence[str]) -> list[str]:
-    """Return flags of ptrain train without ``--run-dir DIR``, which the job sets."""
+    """Flags of ptrain train without ``--run-dir DIR``, which the job sets."""
     kept: list[str] = []
     tokens = iter(argv)
     for token in tokens:
@@ -106,7 +106,7 @@ def _activate(venv: str) -> str:
     return words(path if "/" in venv else f"./{path}")
 
 
-def _srun(site: Site, request: Request) -> str:
+def _srun(site: Site, request: JobRequest) -> str:
     options = list(site.launch.options)
     if ranks_per_node(site, request) == site.node.ranks:
         options += site.launch.whole_node_options
@@ -121,7 +121,7 @@ def _mpirun(site: Site, ranks: int) -> str:
 
 
 def _rank_environment(site: Site) -> str:
-    """Return a program for ``bash -c`` that sets a rank's variables and becomes the command behind it."""
+    """A program for ``bash -c`` that sets a rank's variables and becomes the command behind it."""
     if not site.rank_environment:
         return ""
     exports = " ".join(f"{key}={expandable(key, value)}" for key, value in site.rank_environment.items())

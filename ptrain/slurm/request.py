@@ -7,7 +7,7 @@ from ptrain.slurm.sweep import Combination
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class JobRequest:
     """What a person asks for; None leaves it to the site."""
 
     nodes: int = 1
@@ -31,7 +31,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class TrainCommand:
     """What the ranks run."""
 
     argv: tuple[str, ...]
@@ -45,16 +45,16 @@ class Training:
     """Of a sweep: one a task of the array."""
 
 
-def ranks_per_node(site: Site, request: Request) -> int:
-    """Return the number of ranks a node."""
+def ranks_per_node(site: Site, request: JobRequest) -> int:
+    """The number of ranks a node."""
     return site.node.ranks if request.ranks_per_node is None else request.ranks_per_node
 
 
-def log_name(training: Training) -> str:
-    """Return the name of the log in the run directory; %a is Slurm's number of the array task."""
+def log_name(training: TrainCommand) -> str:
+    """The name of the log in the run directory; %a is Slurm's number of the array task."""
     return "slurm-%a.log" if training.combinations else "slurm.log"
 
 
-def requeue(site: Site, request: Request) -> str:
-    """Return how the job goes on after its time limit: requeue, successor or off."""
+def requeue(site: Site, request: JobRequest) -> str:
+    """How the job goes on after its time limit: requeue, successor or off."""
     return request.requeue or site.job.requeue

@@ -81,7 +81,7 @@ class Network:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class JobSettings:
     """What happens around a job."""
 
     time: Line = "01:00:00"
@@ -109,7 +109,7 @@ class Site:
     launch: Launch = field(default_factory=Launch)
     software: Software = field(default_factory=Software)
     network: Network = field(default_factory=Network)
-    job: Job = field(default_factory=Job)
+    job: JobSettings = field(default_factory=JobSettings)
     environment: dict[str, Line] = field(default_factory=dict)
     """Variables of the job; $NAME is expanded when the job runs."""
     rank_environment: dict[str, Line] = field(default_factory=dict)
@@ -123,18 +123,18 @@ class Site:
 
 @functools.cache
 def files() -> Traversable:
-    """Return the folder of templates and sites: ``slurm/`` of the repository, or its copy in the wheel."""
+    """The folder of templates and sites: ``slurm/`` of the repository, or its copy in the wheel."""
     return resources.files("ptrain") / "slurm_files"
 
 
 def names() -> list[str]:
-    """Return the names of the sites that come with ptrain, the general ones first."""
+    """The names of the sites that come with ptrain, the general ones first."""
     found = [Path(entry.name).stem for entry in (files() / "sites").iterdir() if entry.name.endswith(".toml")]
     return sorted(found, key=lambda name: (not name.startswith("generic"), name))
 
 
 def load(name: str) -> Site:
-    """Return a site by the name of its profile, or by the path of a TOML file.
+    """A site by the name of its profile, or by the path of a TOML file.
 
     Raises ConfigError for an unknown name, an unreadable file, and a key or value that does not belong there.
     """

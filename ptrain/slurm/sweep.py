@@ -25,7 +25,7 @@ class Combination:
 
 
 def combinations(sweeps: Sequence[str]) -> tuple[Combination, ...]:
-    """Return every combination of sweeps such as ``lr=0.1,0.01`` and ``hidden=128,256x128`` (x joins a list).
+    """Every combination of sweeps such as ``lr=0.1,0.01`` and ``hidden=128,256x128`` (x joins a list).
 
     Raises ConfigError where a sweep is not written like this, twice for one flag, or where there are too many.
     """

@@ -11,7 +11,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.,:/@+=-]*", re.ASCII)
 
 
 def one_line(what: str, text: str) -> str:
-    """Return ``text`` unless it has a control character, which could begin a line of its own in the script.
+    """``text`` unless it has a control character, which could begin a line of its own in the script.
 
     Raises ConfigError that names ``what``.
     """
@@ -21,7 +21,7 @@ def one_line(what: str, text: str) -> str:
 
 
 def directive_value(what: str, text: str) -> str:
-    """Return ``text`` as the value of an option of sbatch: names, numbers and lists of them, without quotes.
+    """``text`` as the value of an option of sbatch: names, numbers and lists of them, without quotes.
 
     Raises ConfigError that names ``what``.
     """
@@ -33,7 +33,7 @@ def directive_value(what: str, text: str) -> str:
 
 
 def directive_path(what: str, folder: str, name: str) -> str:
-    """Return the path of a file for --output, in sbatch's own quotes where it needs them; ``name`` is ours.
+    """The path of a file for --output, in sbatch's own quotes where it needs them; ``name`` is ours.
 
     Raises ConfigError for what sbatch would replace: ``%j`` and the like, and backslashes.
     """
@@ -45,13 +45,13 @@ def directive_path(what: str, folder: str, name: str) -> str:
 
 
 def words(*parts: str) -> str:
-    """Return the parts as words of a shell command, each quoted where it must be."""
+    """The parts as words of a shell command, each quoted where it must be."""
     # A comma needs no quotes, but people and shellcheck take one in an array for a slip.
     return " ".join(f"'{part}'" if shlex.quote(part) == part and "," in part else shlex.quote(part) for part in parts)
 
 
 def expandable(what: str, text: str) -> str:
-    """Return a text of a site's file as one word in which only ``$NAME`` is expanded.
+    """A text of a site's file as one word in which only ``$NAME`` is expanded.
 
     Raises ConfigError for control characters.
     """
@@ -69,7 +69,7 @@ def expandable(what: str, text: str) -> str:
 
 
 def grouped(argv: list[str]) -> list[str]:
-    """Return the quoted words of a command line, one flag with its values an entry."""
+    """The quoted words of a command line, one flag with its values an entry."""
     groups: list[list[str]] = []
     for word in argv:
         if word.startswith("--") or not groups:
@@ -79,7 +79,7 @@ def grouped(argv: list[str]) -> list[str]:
 
 
 def _inside(text: str) -> str:
-    """Return text for inside double quotes, where nothing of it is expanded."""
+    """Text for inside double quotes, where nothing of it is expanded."""
     return re.sub(r'([\\"$`])', r"\\\1", text)
 
 

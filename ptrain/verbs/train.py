@@ -9,13 +9,13 @@ from ptrain.config import Config, default_run_dir
 from ptrain.config.flags import Given
 from ptrain.config.training import GROUPS, TrainOptions, configure
 from ptrain.verbs import base
-from ptrain.verbs.base import Call, Verb
+from ptrain.verbs.base import Command, Verb
 
 
-def check(given: Given) -> Call:
+def check(given: Given) -> Command:
     """Every rank trains. A file's number of ranks is for a machine without a launcher."""
     config, resume = configure(given)
-    return Call(
+    return Command(
         work="run.train:train",
         arguments=(config, resume, given.of(TrainOptions).force_resume),
         ranks=given.flat().get("ranks"),

@@ -24,27 +24,21 @@ def test_small_integer_types_do_not_overflow() -> None:
     assert confusion_matrix(labels, labels, 200)[199, 199] == 3
 
 
-def test_padding_is_neither_counted_nor_looked_at() -> None:
-    counted = confusion_matrix([0, 1, -1], [1, 1, 77], 2, valid=[True, True, False])
-    assert counted.tolist() == [[0, 1], [0, 1]]
-
-
 @pytest.mark.parametrize(
-    ("labels", "predictions", "valid", "message"),
+    ("labels", "predictions", "message"),
     [
-        ([0, 1], [0], None, "2 labels and 1 predictions"),
-        ([0, 3], [0, 1], None, "labels: class 3 in row 1: expected 0 to 1"),
-        ([0, 1], [0, -1], None, "predictions: class -1 in row 1"),
-        ([0, 0, 5], [0, 0, 0], [False, True, True], "class 5 in row 2"),
-        ([0.5, 1.0], [0, 1], None, "labels of type float64"),
-        ([[0], [1]], [0, 1], None, r"labels of shape \(2, 1\)"),
-        ([0, 1], [0, 1], [1, 0], "expected booleans"),
-        ([True, False], [0, 1], None, "labels of type bool"),
+        ([0, 1], [0], "2 labels and 1 predictions"),
+        ([0, 3], [0, 1], "labels: class 3 in row 1: expected 0 to 1"),
+        ([0, 1], [0, -1], "predictions: class -1 in row 1"),
+        ([0, 0, 5], [0, 0, 0], "class 5 in row 2"),
+        ([0.5, 1.0], [0, 1], "labels of type float64"),
+        ([[0], [1]], [0, 1], r"labels of shape \(2, 1\)"),
+        ([True, False], [0, 1], "labels of type bool"),
     ],
 )
-def test_bad_input(labels: list[int], predictions: list[int], valid: list[bool] | None, message: str) -> None:
+def test_bad_input(labels: list[int], predictions: list[int], message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
-        confusion_matrix(labels, predictions, 2, valid=valid)
+        confusion_matrix(labels, predictions, 2)
     assert "\n" not in str(caught.value)
 
 

@@ -1,5 +1,7 @@
 import itertools
 import json
+import pickle
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -51,9 +53,10 @@ def test_any_cut_and_any_order_give_the_same_bits(cuts: list[int], random: Any) 
     bounds = [0, *sorted(cuts), 300]
     parts = [counted(slice(a, b)) for a, b in itertools.pairwise(bounds)]
     random.shuffle(parts)
-    travelled = [EvaluationCounts.from_json(json.loads(json.dumps(part.to_json()))) for part in parts]
-    whole = counted(slice(None))
-    assert merge(travelled).to_json() == whole.to_json()
+    travelled: list[EvaluationCounts] = pickle.loads(pickle.dumps(parts))  # noqa: S301, as between ranks
+    merged, whole = merge(travelled), counted(slice(None))
+    assert np.array_equal(merged.confusion, whole.confusion)
+    assert replace(merged, confusion=whole.confusion) == whole
     assert summarise_counts(merge(parts), NAMES) == summarise_counts(whole, NAMES)
 
 
@@ -91,24 +94,6 @@ def test_probability_zero_counts_as_the_rounding_unit() -> None:
     scores = np.array([[1.0, 0.0]])
     summary = summarise_counts(count_samples([1], [0], 2, probabilities=scores), ["a", "b"])
     assert summary["probabilities"]["log_loss"] == pytest.approx(metrics.log_loss([1], scores, labels=[0, 1]))
-
-
-def test_padding_is_left_out_everywhere() -> None:
-    labels, scores, losses = data(4)
-    valid = np.array([True, True, False, True])
-    padded = (scores.copy(), losses.copy(), labels.copy())
-    padded[0][2], padded[1][2], padded[2][2] = np.nan, np.nan, -1
-    kept = count_samples(
-        labels[valid], scores[valid].argmax(axis=1), 6, losses=losses[valid], probabilities=scores[valid]
-    )
-    predictions = scores.argmax(axis=1)
-    whole = count_samples(padded[2], predictions, 6, losses=padded[1], probabilities=padded[0], valid=valid)
-    assert whole.to_json() == kept.to_json()
-
-
-def test_sums_of_chunks() -> None:
-    counts = count_samples([0, 1, 1], [0, 1, 0], 2, chunk_losses=[1.5, 0.75])
-    assert summarise_counts(counts, ["a", "b"])["loss"] == 0.75
 
 
 def test_an_infinite_loss_is_told() -> None:
@@ -150,9 +135,3 @@ def test_parts_of_different_kinds() -> None:
     fine, coarse = (count_samples([0], [0], 2, probabilities=scores, num_bins=bins) for bins in (15, 5))
     with pytest.raises(DataError, match="with 15 bins"):
         merge([fine, coarse])
-
-
-@pytest.mark.parametrize("content", [{}, {"confusion": [[1]], "loss": "1/0", "num_infinite": 0, "probabilities": None}])
-def test_json_that_is_not_counts(content: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match="expected what to_json wrote"):
-        EvaluationCounts.from_json(content)

@@ -38,7 +38,7 @@ def make_run(
         "backend": "single",
         "device": "cpu",
         "world_size": 2,
-        "hosts": ["node1", "node1"],
+        "processes": [{"host": "node1", "pid": 1}, {"host": "node1", "pid": 2}],
         "slurm_job_id": None,
         "started": "2026-01-31T12:00:00+0000",
         **{f"{name}_sha256": f"{number}" * 64 for number, name in enumerate(("parameters", "data", "config"))},

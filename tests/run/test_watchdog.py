@@ -42,7 +42,7 @@ def test_progress_keeps_the_watchdog_quiet_and_a_stop_wakes_it(tmp_path: Path) -
     codes: list[int] = []
     watchdog = Watchdog(tmp_path / "hang", 0, PROCESSES[:1], 0.4, leave=codes.append)  # type: ignore[arg-type]
     for step in range(30):
-        watchdog.beat(f"computing step {step}", False)
+        watchdog.heartbeat(f"computing step {step}", False)
         time.sleep(0.02)
     assert codes == []
     deadline = time.monotonic() + 10

@@ -35,7 +35,7 @@ def env(tmp_path: Path) -> dict[str, str]:
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
     script = tmp_path / "scripts" / "fetch-fashion-mnist"
     script.write_text(script.read_text().replace("INSTALLED=/usr/share/", "INSTALLED=/nowhere/"))
-    package = fashion_mnist.find(fashion_mnist.places(os.environ))
+    package = fashion_mnist.find(fashion_mnist.folders(os.environ))
     assert package is not None, "the tests need the data: scripts/fetch-fashion-mnist"
     return {
         "PATH": str(programs),

@@ -15,7 +15,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from ptrain import cli
 from ptrain.config import RunConfig
 from ptrain.errors import DataError
-from ptrain.run import details
+from ptrain.run import scoring
 from ptrain.verbs.evaluate import EvaluateOptions, of_files, of_run
 from ptrain.verbs.predict import PredictOptions, samples
 from tests.ranks import ROOT, run_group, run_ranks
@@ -71,8 +71,6 @@ def test_every_sample_of_a_split_counts_once(trained: Path, tmp_path: Path, spli
 def test_a_sample_that_is_counted_twice_is_a_defect(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ptrain.run import scoring
-
     monkeypatch.setattr(scoring, "owned_chunks", lambda session, split: range(1))  # the second chunk is forgotten
     with pytest.raises(RuntimeError, match="256 samples counted in a split of 359"):
         evaluate(trained, out=tmp_path)
@@ -113,7 +111,7 @@ def test_misclassified_samples_are_the_most_confident_ones_of_the_worst_confusio
 def test_too_many_scores_to_gather_are_left_out_with_the_reason(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(details, "MAX_SCORES", 3000)
+    monkeypatch.setattr(scoring, "MAX_SCORES", 3000)
     assert evaluate(trained, out=tmp_path / "a") == 0
     note = (
         "ROC AUC and average precision are left out: 359 samples x 10 classes are too many scores to gather "
@@ -123,7 +121,7 @@ def test_too_many_scores_to_gather_are_left_out_with_the_reason(
     summary = summary_of(tmp_path / "a")
     assert (summary["ranking"], summary["notes"]) == (None, [note])
     assert (tmp_path / "a" / "predictions.npy").exists()
-    monkeypatch.setattr(details, "MAX_PREDICTIONS", 300)
+    monkeypatch.setattr(scoring, "MAX_PREDICTIONS", 300)
     assert evaluate(trained, out=tmp_path / "a") == 0
     assert not (tmp_path / "a" / "predictions.npy").exists()  # that of before would belong to nothing
     assert summary_of(tmp_path / "a")["ranking"] is None

@@ -1,11 +1,11 @@
 """Writing GeoTIFFs: tiles, compression, georeference, classes; under a temporary name until they are whole."""
 
 import contextlib
-import os
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +16,31 @@ from ptrain.data.scenes import gdal
 from ptrain.data.scenes.classes import Classes
 from ptrain.data.scenes.sidecar import category_names_xml, sidecar_of
 from ptrain.errors import DataError
+from ptrain.files import discard, publish, temporary_name, write_file
 
 TILE = 256
 """Pixels on a side of a tile."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Size of an image and where it is on the ground."""
+
+    height: int
+    width: int
+    crs: str | None
+    transform: tuple[float, ...] | None
+
+
 class TiffWriter:
     """A GeoTIFF that is written from top to bottom, whole rows of tiles at a time."""
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        height: int,
-        width: int,
-        bands: int,
-        dtype: Any,
-        crs: str | None,
-        transform: tuple[float, ...] | None,
-        nodata: float | None,
-    ) -> None:
+    def __init__(self, path: Path, grid: Grid, *, bands: int, dtype: Any, nodata: float | None) -> None:
         """Create the file under a temporary name. Raises DataError where it cannot be."""
-        self.path, self.temporary = path, path.with_name(f".{path.name}.{os.getpid()}.tmp.tif")
+        self.path, self.temporary = path, temporary_name(path)
         self._rasterio = gdal.load_rasterio()
         self._sums: list[tuple[range, int]] = []
-        place = {} if transform is None else {"transform": self._rasterio.Affine(*transform)}
+        transform = {} if grid.transform is None else {"transform": self._rasterio.Affine(*grid.transform)}
         try:
             # GDAL's own words for a folder that is missing or read-only say nothing about the folder
             self.temporary.touch()
@@ -55,11 +55,11 @@ class TiffWriter:
                 self.temporary,
                 "w",
                 driver="GTiff",
-                height=height,
-                width=width,
+                height=grid.height,
+                width=grid.width,
                 count=bands,
                 dtype=np.dtype(dtype).name,
-                crs=crs,
+                crs=grid.crs,
                 nodata=nodata,
                 tiled=True,
                 blockxsize=TILE,
@@ -67,7 +67,7 @@ class TiffWriter:
                 compress="deflate",
                 predictor=2 if bands > 1 and np.dtype(dtype).kind in "iu" else 1,
                 bigtiff="if_safer",
-                **place,
+                **transform,
             )
 
     def describe(self, classes: Classes) -> None:
@@ -103,16 +103,14 @@ class TiffWriter:
                         stored = written.read(window=((rows.start, rows.stop), (0, written.width)))
                         if _crc(stored) != crc:
                             raise OSError("other pixels are read back than were written")
-            with self.temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            self.temporary.replace(self.path)
+            publish(self.temporary, self.path)
 
     def close(self) -> None:
         """Remove what was not finished."""
         with contextlib.suppress(Exception):
             self._file.close()
-        self.temporary.unlink(missing_ok=True)
-        sidecar_of(self.temporary).unlink(missing_ok=True)
+        discard(self.temporary)
+        discard(sidecar_of(self.temporary))
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -129,16 +127,12 @@ def _crc(image: NDArray[np.generic]) -> int:
     return zlib.crc32(np.ascontiguousarray(image).reshape(-1).view(np.uint8).data)
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """Write a file under a temporary name and give it its name. Raises DataError where it cannot be written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def write_beside(path: Path, content: bytes) -> None:
+    """Write a file that belongs to an image. Raises DataError where it cannot be written."""
     try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        write_file(path, content)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}); free space or choose another place") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_category_names(path: Path, classes: Classes) -> None:
@@ -146,4 +140,4 @@ def write_category_names(path: Path, classes: Classes) -> None:
     names = [""] * (max(classes.values) + 1)
     for value, name in zip(classes.values, classes.names, strict=True):
         names[value] = name
-    write_file(sidecar_of(path), category_names_xml(names))
+    write_beside(sidecar_of(path), category_names_xml(names))

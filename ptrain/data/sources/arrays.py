@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.samples import check_feature_type, whole_numbers
-from ptrain.data.store.stream import Block, Stream
+from ptrain.data.samples import check_counts, check_features, check_labels, whole_numbers
+from ptrain.data.store.stream import Block, Pieces, Stream
 from ptrain.errors import DataError
 
 Rows = Callable[[int, int], NDArray[np.generic]]
@@ -87,7 +87,7 @@ def to_stream(
     )
 
 
-def _pieces(arrays: Arrays) -> tuple[tuple[int, Callable[[], Iterator[Block]]], ...]:
+def _pieces(arrays: Arrays) -> Pieces:
     """The rows in at most _PIECES pieces, each of whole reads."""
     total, step = arrays.features.shape[0], _step(arrays.features)
     rows = step * -(-total // (step * _PIECES))
@@ -104,35 +104,21 @@ def _step(features: Array) -> int:
 
 
 def _check(features: Array, labels: Array | None) -> None:
-    check_feature_type(np.empty(0, features.dtype), features.origin)
-    if len(features.shape) < 2:
-        raise DataError(
-            f"{features.origin}: features of shape {features.shape}: expected one row a sample, such as (1000, 64); "
-            "reshape them, and see that features and labels are not swapped"
-        )
-    if math.prod(features.shape) == 0:
-        width = math.prod(features.shape[1:])
-        raise DataError(
-            f"{features.origin}: {features.shape[0]} samples of {width} features: expected at least 1 of each"
-        )
+    check_features(features.shape, features.dtype, features.origin)
+    width = math.prod(features.shape[1:])
+    if labels is not None:
+        check_labels(labels.shape, labels.origin)
+        if labels.dtype.kind not in "biufUS":
+            raise DataError(
+                f"{labels.origin}: labels are {labels.dtype}: expected whole numbers or text of fixed length"
+            )
+    origin = features.origin if labels is None else labels.origin
+    count = features.shape[0] if labels is None else labels.shape[0]
+    check_counts(features.shape[0], width, count, features.origin, origin)
     if features.row_bytes > READ_BYTES:
         raise DataError(
             f"{features.origin}: a sample of shape {features.shape[1:]} takes {features.row_bytes} bytes: expected at "
             f"most {READ_BYTES}; see that the samples are the first dimension"
-        )
-    if labels is None:
-        return
-    if len(labels.shape) not in (1, 2) or labels.shape[1:] not in ((), (1,)):
-        raise DataError(
-            f"{labels.origin}: labels of shape {labels.shape}: expected one class number a sample; "
-            "turn one-hot rows into numbers with argmax"
-        )
-    if labels.dtype.kind not in "biufUS":
-        raise DataError(f"{labels.origin}: labels are {labels.dtype}: expected whole numbers or text of fixed length")
-    if labels.shape[0] != features.shape[0]:
-        raise DataError(
-            f"{features.origin}: {features.shape[0]} rows of features but {labels.shape[0]} labels in "
-            f"{labels.origin}: expected one label a row; check that the two belong together"
         )
 
 
@@ -167,10 +153,10 @@ def _integers(array: Array | None, span: range, step: int) -> Iterator[NDArray[n
             values = read(start, min(start + step, span.stop))
             if values.shape[0] != min(step, span.stop - start):
                 raise DataError(f"{array.origin}: changed while it was read; expected a file at rest: try again")
-            yield whole(values.reshape(len(values)), array.origin, start)
+            yield _whole(values.reshape(len(values)), array.origin, start)
 
 
-def whole(values: NDArray[np.generic], origin: str, start: int = 0) -> NDArray[np.generic]:
+def _whole(values: NDArray[np.generic], origin: str, start: int = 0) -> NDArray[np.generic]:
     """Return labels as integers or text; raises DataError for a number that is not whole, naming its sample."""
     if values.dtype.kind == "b":
         return values.astype(np.uint8)

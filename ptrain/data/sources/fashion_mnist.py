@@ -15,35 +15,22 @@ from ptrain.data.store.stream import Request
 from ptrain.errors import DataError
 
 CLASS_NAMES = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
 _SYSTEM = Path("/usr/share/datasets/fashion-mnist")
 _FIX = "run scripts/fetch-fashion-mnist, or install Debian's package dataset-fashion-mnist"
 
 
-def open_fashion_mnist(rest: str, _: Request) -> Source:
-    """Fashion-MNIST, which has no parameters."""
+def open_fashion_mnist(rest: str = "", _: Request | None = None, environ: Mapping[str, str] = os.environ) -> Source:
+    """Fashion-MNIST from the first folder that has it; otherwise torchvision downloads it into the cache."""
     refuse_parameters("fashion-mnist", rest)
-    return load()
-
-
-def load(environ: Mapping[str, str] = os.environ) -> Source:
-    """Return Fashion-MNIST from the first folder that has it; otherwise torchvision downloads it into the cache."""
-    folder = find(places(environ))
+    folder = find(folders(environ))
     if folder is None:
         folder = cache_folder(environ) / "FashionMNIST" / "raw"
         reason = download("FashionMNIST", cache_folder(environ))
         if reason is not None:
-            looked = ", ".join(str(place) for place in places(environ))
+            looked = ", ".join(map(str, folders(environ)))
             raise DataError(f"fashion-mnist: not in {looked}, and {reason}: {_FIX}")
     return idx.read_folder(
         folder,
@@ -53,8 +40,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Source:
     )
 
 
-def places(environ: Mapping[str, str]) -> list[Path]:
-    """Return the folders that are looked into: PTRAIN_DATA, the cache, Debian's package, torchvision's layout."""
+def folders(environ: Mapping[str, str]) -> list[Path]:
+    """The folders that may have it: PTRAIN_DATA, the cache, Debian's package, torchvision's layout."""
     roots = [Path(environ["PTRAIN_DATA"])] if environ.get("PTRAIN_DATA") else []
     roots.append(cache_folder(environ))
     own = [root / "fashion-mnist" for root in roots]
@@ -63,11 +50,11 @@ def places(environ: Mapping[str, str]) -> list[Path]:
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Return where downloaded data are kept: ptrain/data in the user's cache folder."""
+    """Where downloaded data are kept: ptrain/data in the user's cache folder."""
     cache = environ.get("XDG_CACHE_HOME")
     return (Path(cache) if cache else Path.home() / ".cache") / "ptrain" / "data"
 
 
-def find(folders: list[Path]) -> Path | None:
-    """Return the first of these folders that holds all four files."""
-    return next((folder for folder in folders if folder.is_dir() and len(idx.find_files(folder)) == 4), None)
+def find(candidates: list[Path]) -> Path | None:
+    """The first of these folders that holds all four files."""
+    return next((folder for folder in candidates if folder.is_dir() and len(idx.find_files(folder)) == 4), None)

@@ -44,21 +44,20 @@ def read_folder(
 ) -> Source:
     """Return the samples of a folder of IDX files under a name of their own."""
     found = find_files(folder)
-    for what in ("images", "labels"):
+    for what, dimensions in (("images", 3), ("labels", 1)):
         if ("train", what) not in found:
             raise DataError(
-                f"{folder}: no training {what}; expected a file such as train-{what}-idx{3 if what == 'images' else 1}"
-                "-ubyte or the same with .gz: check the folder and its file names"
+                f"{folder}: no training {what}; expected a file such as train-{what}-idx{dimensions}-ubyte or the same "
+                "with .gz: check the folder and its file names"
             )
         if ("test", what) not in found and len(found) == 3:
             raise DataError(
-                f"{folder}: test split without {what}; expected a file such as t10k-{what}-idx"
-                f"{3 if what == 'images' else 1}-ubyte[.gz]: add it, or remove the other file of the pair"
+                f"{folder}: test split without {what}; expected a file such as t10k-{what}-idx{dimensions}-ubyte[.gz]: "
+                "add it, or remove the other file of the pair"
             )
     train, image_shape = _pair(found["train", "images"], found["train", "labels"])
-    test: Samples | None = None
-    if ("test", "images") in found:
-        test, _ = _pair(found["test", "images"], found["test", "labels"])
+    has_test = ("test", "images") in found
+    test = _pair(found["test", "images"], found["test", "labels"])[0] if has_test else None
     return Source(
         name=name,
         description=description,

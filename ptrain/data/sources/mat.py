@@ -121,13 +121,6 @@ def open_array(path: Path, name: str) -> Turnable:
     return Turnable(origin=origin, shape=shape, dtype=stored.dtype, **how)
 
 
-def read(path: Path, name: str) -> NDArray[np.generic]:
-    """Return a whole variable with its dimensions in MATLAB's order, such as a cube of (rows, columns, bands)."""
-    array = open_array(path, name)
-    with array.open() as rows:
-        return rows(0, array.shape[0])
-
-
 def is_hdf5(path: Path) -> bool:
     """Return whether this is a file of version 7.3: HDF5 after 512 bytes of MATLAB's own, or from its start."""
     with reading(path, KIND), path.open("rb") as stream:

@@ -8,7 +8,6 @@ here and not by scipy, whose reader runs past its buffers on damaged files. Sour
 import math
 import struct
 import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -48,8 +47,8 @@ class Variable:
     """MATLAB's class, such as double or struct."""
     stored: np.dtype[Any] = field(default_factory=lambda: np.dtype("f8"))
     """Type of the values in the file, which may be narrower than the class."""
-    place: int = 0
-    """Offset of the values, in the file or in what the element unpacks to."""
+    offset: int = 0
+    """Of the values, in the file or in what the element unpacks to."""
     packed: tuple[int, int] | None = None
     """Offset and size of the zlib stream."""
 
@@ -58,30 +57,26 @@ def variables(path: Path, stream: BinaryIO, size: int) -> dict[str, Variable]:
     """Return the variables of a file by name, from their headers. Raises DataError where it is damaged."""
     order = _byte_order(path, stream.read(_HEADER))
     found: dict[str, Variable] = {}
-    place = _HEADER
-    while place < size:
+    offset = _HEADER
+    while offset < size:
         if len(found) >= _MOST_VARIABLES:
             raise DataError(f"{path}: more than {_MOST_VARIABLES} variables; expected fewer: save what is needed")
-        stream.seek(place)
-        kind, length = struct.unpack(f"{order}II", _exactly(path, stream.read, 8))
-        start = place + 8
+        stream.seek(offset)
+        kind, length = struct.unpack(f"{order}II", _Part(path, stream, 8, False).read(8))
+        start = offset + 8
         if length > size - start:
             raise DataError(
-                f"{path}: an element of {length} bytes at byte {place} of {size}; expected a whole file: it is "
+                f"{path}: an element of {length} bytes at byte {offset} of {size}; expected a whole file: it is "
                 "truncated or damaged, save or fetch it again"
             )
-        if kind == _COMPRESSED:
-            unpack = _Unpacker(path, stream, length)
-            inner, _ = struct.unpack(f"{order}II", _exactly(path, unpack.read, 8))
-            variable = _matrix(path, unpack, order, (start, length)) if inner == _MATRIX else None
-        elif kind == _MATRIX:
-            variable = _matrix(path, _Raw(stream, start + length), order, None)
-        else:
-            variable = None
-        if variable is None:
-            raise DataError(f"{path}: an element of type {kind} at byte {place}; expected a matrix: it is damaged")
+        part = _Part(path, stream, length, kind == _COMPRESSED)
+        packed = (start, length) if kind == _COMPRESSED else None
+        inner = struct.unpack(f"{order}II", part.read(8))[0] if packed else kind
+        if inner != _MATRIX:
+            raise DataError(f"{path}: an element of type {kind} at byte {offset}; expected a matrix: it is damaged")
+        variable = _matrix(path, part, order, packed)
         found[variable.name] = variable
-        place = start + length
+        offset = start + length
     return found
 
 
@@ -92,48 +87,64 @@ def values(path: Path, variable: Variable, stream: BinaryIO) -> NDArray[np.gener
     """
     count = math.prod(variable.shape)
     if variable.packed is None:
-        return np.memmap(stream, variable.stored, "r", variable.place, variable.shape, "F")
+        return np.memmap(stream, variable.stored, "r", variable.offset, variable.shape, "F")
     start, length = variable.packed
     stream.seek(start)
-    unpack = _Unpacker(path, stream, length)
-    _exactly(path, unpack.read, variable.place)
-    content = _exactly(path, unpack.read, count * variable.stored.itemsize)
+    part = _Part(path, stream, length, True)
+    part.read(variable.offset)
+    content = part.read(count * variable.stored.itemsize)
     return np.frombuffer(content, variable.stored).reshape(variable.shape, order="F")
 
 
-class _Raw:
-    """Reads a part of a file, with its offset in the file."""
+class _Part:
+    """Reads an element of a file, or what a zlib stream there unpacks to, no further than it is asked for.
 
-    def __init__(self, stream: BinaryIO, stop: int) -> None:
-        self.stream, self.stop = stream, stop
+    ``offset`` is how far it is: in the file, or in what was unpacked.
+    """
 
-    @property
-    def place(self) -> int:
-        return self.stream.tell()
-
-    def read(self, count: int) -> bytes:
-        return self.stream.read(max(0, min(count, self.stop - self.place)))
-
-
-class _Unpacker:
-    """Reads what a zlib stream in a file unpacks to, no further than it is asked for."""
-
-    def __init__(self, path: Path, stream: BinaryIO, length: int) -> None:
+    def __init__(self, path: Path, stream: BinaryIO, length: int, packed: bool) -> None:
         self.path, self.stream, self.left = path, stream, length
-        self.zlib, self.place, self.packed = zlib.decompressobj(), 0, b""
+        self.zlib, self.rest = zlib.decompressobj() if packed else None, b""
+        self.offset = 0 if packed else stream.tell()
 
     def read(self, count: int) -> bytes:
-        content = bytearray()
-        while len(content) < count and not self.zlib.eof:
-            if not self.packed:
-                self.packed = self.stream.read(min(_CHUNK, self.left))
-                self.left -= len(self.packed)
-                if not self.packed:
-                    break
-            content += self.zlib.decompress(self.packed, min(count - len(content), _CHUNK))
-            self.packed = self.zlib.unconsumed_tail
-        self.place += len(content)
+        """Read so many bytes; raises DataError where they are not there."""
+        content = bytearray() if self.zlib else bytearray(self._raw(count))
+        while self.zlib and len(content) < count and not self.zlib.eof:
+            self.rest = self.rest or self._raw(_CHUNK)
+            if not self.rest:
+                break
+            content += self.zlib.decompress(self.rest, min(count - len(content), _CHUNK))
+            self.rest = self.zlib.unconsumed_tail
+        if len(content) < count:
+            raise DataError(
+                f"{self.path}: ends too early; expected a .mat file: it is truncated, save or fetch it again"
+            )
+        self.offset += len(content)
         return bytes(content)
+
+    def _raw(self, count: int) -> bytes:
+        content = self.stream.read(min(count, self.left))
+        self.left -= len(content)
+        return content
+
+    def tag(self, order: str) -> tuple[int, int, bool]:
+        """Type and size of the next element, and whether its content, of up to 4 bytes, is inside the tag."""
+        first = struct.unpack(f"{order}I", self.read(4))[0]
+        if first >> 16:
+            return first & 0xFFFF, first >> 16, True
+        return first, struct.unpack(f"{order}I", self.read(4))[0], False
+
+    def element(self, order: str, kind: int, most: int) -> bytes:
+        """The content of the next element, which is of this type and of at most so many bytes."""
+        code, size, small = self.tag(order)
+        if code != kind or size > (4 if small else most):
+            raise DataError(
+                f"{self.path}: an element of type {code} with {size} bytes; expected type {kind}: it is damaged"
+            )
+        content = self.read(size)
+        self.read((-size) % (4 if small else 8))  # elements start at multiples of 8 bytes
+        return content
 
 
 def _byte_order(path: Path, header: bytes) -> str:
@@ -146,56 +157,25 @@ def _byte_order(path: Path, header: bytes) -> str:
     return order
 
 
-def _matrix(path: Path, source: _Raw | _Unpacker, order: str, packed: tuple[int, int] | None) -> Variable:
-    """Return the variable whose flags, dimensions and name come next."""
-    flags, class_number = _flags(path, source, order)
-    dimensions = np.frombuffer(_element(path, source, order, 5, 4 * _MOST_DIMENSIONS), f"{order}i4")
-    name = _element(path, source, order, 1, _NAME + 1).decode("latin-1").rstrip("\0")
+def _matrix(path: Path, part: _Part, order: str, packed: tuple[int, int] | None) -> Variable:
+    """The variable whose flags, dimensions and name come next."""
+    flags = struct.unpack(f"{order}I", part.element(order, 6, 8)[:4].ljust(4, b"\0"))[0]
+    dimensions = np.frombuffer(part.element(order, 5, 4 * _MOST_DIMENSIONS), f"{order}i4")
+    name = part.element(order, 1, _NAME + 1).decode("latin-1").rstrip("\0")
     shape = tuple(map(int, dimensions))
-    kind = "logical" if flags & _LOGICAL else _KINDS.get(class_number, f"number {class_number}")
-    kind = "complex" if flags & _COMPLEX and kind in NUMBERS else kind
+    kind = "logical" if flags >> 8 & _LOGICAL else _KINDS.get(flags & 0xFF, f"number {flags & 0xFF}")
+    kind = "complex" if flags >> 8 & _COMPLEX and kind in NUMBERS else kind
     if len(shape) < 2 or any(side < 0 for side in shape) or not name.isprintable():
         raise DataError(f"{path}: a variable of shape {shape}; expected two or more dimensions: the file is damaged")
     if kind not in NUMBERS or math.prod(shape) == 0:
         return Variable(name=name, shape=shape, kind=kind)
-    code, size, _ = _tag(path, source, order)
+    code, size, _ = part.tag(order)
     stored = np.dtype(order + _VALUES[code]) if code in _VALUES else None
     if stored is None or size != math.prod(shape) * stored.itemsize:
         raise DataError(
-            f"{path}:{name}: {size} bytes of values of type {code}; expected a number for each place of shape {shape}: "
-            "the file is damaged, save it again"
+            f"{path}:{name}: {size} bytes of values of type {code}; expected a number for each element of shape "
+            f"{shape}: the file is damaged, save it again"
         )
-    if isinstance(source, _Raw) and source.place + size > source.stop:
+    if packed is None and size > part.left:
         raise DataError(f"{path}:{name}: ends inside its values; expected {size} bytes: save or fetch the file again")
-    return Variable(name=name, shape=shape, kind=kind, stored=stored, place=source.place, packed=packed)
-
-
-def _flags(path: Path, source: _Raw | _Unpacker, order: str) -> tuple[int, int]:
-    content = _element(path, source, order, 6, 8)
-    word = struct.unpack(f"{order}I", content[:4].ljust(4, b"\0"))[0]
-    return word >> 8 & 0xFF, word & 0xFF
-
-
-def _tag(path: Path, source: _Raw | _Unpacker, order: str) -> tuple[int, int, bool]:
-    """Return type and size of the next element, and whether its content, of up to 4 bytes, is inside the tag."""
-    first = struct.unpack(f"{order}I", _exactly(path, source.read, 4))[0]
-    if first >> 16:
-        return first & 0xFFFF, first >> 16, True
-    return first, struct.unpack(f"{order}I", _exactly(path, source.read, 4))[0], False
-
-
-def _element(path: Path, source: _Raw | _Unpacker, order: str, kind: int, most: int) -> bytes:
-    """Return the content of the next element, which is of this type and of at most so many bytes."""
-    code, size, small = _tag(path, source, order)
-    if code != kind or size > (4 if small else most):
-        raise DataError(f"{path}: an element of type {code} with {size} bytes; expected type {kind}: it is damaged")
-    content = _exactly(path, source.read, size)
-    _exactly(path, source.read, (-size) % (4 if small else 8))
-    return content
-
-
-def _exactly(path: Path, read: Callable[[int], bytes], count: int) -> bytes:
-    content = read(count)
-    if len(content) < count:
-        raise DataError(f"{path}: ends too early; expected a .mat file: it is truncated, save or fetch it again")
-    return content
+    return Variable(name=name, shape=shape, kind=kind, stored=stored, offset=part.offset, packed=packed)

@@ -18,37 +18,25 @@ _CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.float64)
 _GRID = 2**16
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Parameter:
-    """A parameter of a synthetic set: its default and the smallest value allowed."""
+    """A parameter of a synthetic set."""
 
     default: float | None
     smallest: float
     whole: bool = True
 
 
-_SEED = Parameter(default=0, smallest=0)
-_LOGIC = {
-    "samples": Parameter(default=None, smallest=4),
-    "noise": Parameter(default=0.0, smallest=0.0, whole=False),
-    "seed": _SEED,
-}
+_SEED = Parameter(0, 0)
+_LOGIC = {"samples": Parameter(None, 4), "noise": Parameter(0.0, 0.0, whole=False), "seed": _SEED}
+_CLOUDS = {"samples": Parameter(1000, 2)}
 PARAMETERS: dict[str, dict[str, Parameter]] = {
     "or": _LOGIC,
     "xor": _LOGIC,
-    "spirals": {
-        "samples": Parameter(default=1000, smallest=2),
-        "classes": Parameter(default=2, smallest=2),
-        "noise": Parameter(default=0.05, smallest=0.0, whole=False),
-        "seed": _SEED,
-    },
-    "blobs": {
-        "samples": Parameter(default=1000, smallest=2),
-        "classes": Parameter(default=3, smallest=2),
-        "features": Parameter(default=2, smallest=1),
-        "noise": Parameter(default=1.0, smallest=0.0, whole=False),
-        "seed": _SEED,
-    },
+    "spirals": _CLOUDS | {"classes": Parameter(2, 2), "noise": Parameter(0.05, 0.0, whole=False), "seed": _SEED},
+    "blobs": _CLOUDS
+    | {"classes": Parameter(3, 2), "features": Parameter(2, 1)}
+    | {"noise": Parameter(1.0, 0.0, whole=False), "seed": _SEED},
 }
 """Parameters of each synthetic set, by name."""
 

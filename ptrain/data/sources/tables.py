@@ -6,7 +6,8 @@ where lines are longer than 16 KiB) and 8 MiB of features.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ptrain.data.sources.table_text import open_text
 from ptrain.data.sources.table_values import Values, number_of
 from ptrain.data.store import cache
 from ptrain.data.store.rows import smallest_type
-from ptrain.data.store.stream import Block, Request, Stream
+from ptrain.data.store.stream import Block, Pieces, Request, Stream
 from ptrain.errors import DataError
 
 _BLOCK_BYTES = 8 * 2**20
@@ -53,35 +54,23 @@ def _open(kind: str, spec: str, request: Request) -> Stream:
         _need_columns(table, schema, labelled=request.labelled)
     # other files may hold what the type of the training data does not; the network computes in float32 anyway
     dtype = np.dtype(schema["type"] if request.schema is None else "<f4")
-    names = feature_names(schema)
-    labelled = request.labelled
+    reader = _Reader(table, schema, dtype, request.labelled)
     complete = schema["missing"] != "drop" or (request.schema is None and not schema["dropped"])
     return Stream(
         name=f"{table.kind}:{table.path}",
         description=f"table {table.path.name}: {len(schema['columns'])} columns, target {schema['target']['name']}",
         files=(table.path,),
-        options={"schema": schema, "labelled": labelled, "applied": request.schema is not None, "version": _VERSION},
+        options={"schema": schema, "labelled": request.labelled, "applied": request.schema is not None}
+        | {"version": _VERSION},
         dtype=dtype,
-        num_features=len(names),
-        feature_names=names,
+        num_features=len(feature_names(schema)),
+        feature_names=feature_names(schema),
         class_names=class_names(schema),
         schema=schema,
         num_samples=rows if complete else None,
-        train=lambda: _blocks(table, schema, dtype, labelled, None),
-        pieces=_pieces(table, schema, dtype, labelled) if complete else None,
+        train=reader.blocks,
+        pieces=reader.pieces() if complete else None,
     )
-
-
-def _pieces(table: Table, schema: Mapping[str, Any], dtype: np.dtype[Any], labelled: bool) -> Any:
-    """Return the pieces of a file that can be read in parts, where no row is left out."""
-    if table.pieces is None:
-        return None
-    starts = np.cumsum([0, *(rows for rows, _ in table.pieces)]).tolist()
-
-    def piece(number: int) -> Any:
-        return lambda: _blocks(table, schema, dtype, labelled, (number, starts[number]))
-
-    return tuple((rows, piece(number)) for number, (rows, _) in enumerate(table.pieces))
 
 
 def _infer(table: Table, config: DataConfig) -> tuple[dict[str, Any], int]:
@@ -159,62 +148,81 @@ def _need_columns(table: Table, schema: Mapping[str, Any], *, labelled: bool) ->
         )
 
 
-def _blocks(
-    table: Table, schema: Mapping[str, Any], dtype: np.dtype[Any], labelled: bool, piece: tuple[int, int] | None
-) -> Iterator[Block]:
-    """Yield features, class numbers and groups as the schema says."""
-    target = schema["target"]["name"] if labelled else None
-    group = schema["group"] if labelled and schema["group"] in table.columns else None
-    names = [column["name"] for column in schema["columns"]]
-    read = list(dict.fromkeys(name for name in [*names, target, group] if name is not None))
-    width = len(feature_names(schema))
-    rows = max(1, _BLOCK_BYTES // max(1, width * max(dtype.itemsize, 8)))
-    start = 0 if piece is None else piece[1]
-    numbers = {column["name"] for column in schema["columns"] if column["kind"] == "number"} - {target, group}
-    own = None if piece is None or table.pieces is None else table.pieces[piece[0]][1]
-    for whole in table.batches(read, numbers) if own is None else own(read):
-        for first in range(0, whole.num_rows, rows):
-            batch = whole.slice(first, rows)
-            block = _block(table, schema, dtype, batch, start, (target, group))
-            start += batch.num_rows
-            if len(block[0]):
-                yield block
+@dataclass(frozen=True)
+class _Reader:
+    """Reads a table as its schema says."""
 
+    table: Table
+    schema: Mapping[str, Any]
+    dtype: np.dtype[Any]
+    labelled: bool
 
-def _block(
-    table: Table, schema: Mapping[str, Any], dtype: np.dtype[Any], batch: Any, start: int, names: tuple[str | None, ...]
-) -> Block:
-    """Features, class numbers and groups of a batch; ``names`` are target and group, None where not asked for."""
-    target, group = names
-    features = np.zeros((batch.num_rows, len(feature_names(schema))), dtype)
-    lost = np.zeros(batch.num_rows, dtype=np.bool_)
-    drops_rows = schema["missing"] == "drop" and target is not None
-    first = 0
-    for column in schema["columns"]:
-        block = Values(table, column["name"], start, batch.column(column["name"]))
-        values, without = _feature(block, column)
-        stop = first + values.shape[1]
-        if without.any():
-            if schema["missing"] != "mean" and not drops_rows:
-                row = int(np.argmax(without))
-                raise DataError(f"{block.at(row)}: no value; expected one in every row: complete the file")
-            if schema["missing"] == "mean":
-                values = values.astype(np.float32)
-                values[without] = math.nan if schema["fill"] is None else schema["fill"][first:stop]
+    def pieces(self) -> Pieces | None:
+        """The parts of the file that can be read on their own, as it has no rows that are left out."""
+        if self.table.pieces is None:
+            return None
+        starts = np.cumsum([0, *(rows for rows, _ in self.table.pieces)]).tolist()
+        return tuple(
+            (rows, partial(self.blocks, read, start))
+            for (rows, read), start in zip(self.table.pieces, starts, strict=False)
+        )
+
+    def blocks(self, read: Callable[[Sequence[str]], Iterator[Any]] | None = None, start: int = 0) -> Iterator[Block]:
+        """Yield features, class numbers and groups, of the whole table or of the piece that ``read`` yields."""
+        schema = self.schema
+        target = schema["target"]["name"] if self.labelled else None
+        group = schema["group"] if self.labelled and schema["group"] in self.table.columns else None
+        names = [column["name"] for column in schema["columns"]]
+        used = list(dict.fromkeys(name for name in [*names, target, group] if name is not None))
+        numbers = {column["name"] for column in schema["columns"] if column["kind"] == "number"} - {target, group}
+        rows = max(1, _BLOCK_BYTES // max(1, len(feature_names(schema)) * max(self.dtype.itemsize, 8)))
+        for whole in self.table.batches(used, numbers) if read is None else read(used):
+            for first in range(0, whole.num_rows, rows):
+                batch = whole.slice(first, rows)
+                block = self._block(batch, start, target, group)
+                start += batch.num_rows
+                if len(block[0]):
+                    yield block
+
+    def _block(self, batch: Any, start: int, target: str | None, group: str | None) -> Block:
+        def column_of(name: str) -> Values:
+            return Values(self.table, name, start, batch.column(name))
+
+        drops_rows = self.schema["missing"] == "drop" and target is not None
+        features, lost = self._features(column_of, batch.num_rows, drops_rows)
+        labels = np.zeros(batch.num_rows, dtype=np.int64)
+        if target is not None:
+            labels, without = _labels(column_of(target), self.schema["target"])
+            if without.any() and not drops_rows:
+                column_of(target).refuse_missing(int(np.argmax(without)), True)
             lost |= without
-        features[:, first:stop] = values
-        first = stop
-    labels = np.zeros(batch.num_rows, dtype=np.int64)
-    if target is not None:
-        block = Values(table, target, start, batch.column(target))
-        labels, without = _labels(block, schema["target"])
-        if without.any() and not drops_rows:
-            block.refuse_missing(int(np.argmax(without)), True)
-        lost |= without
-    groups = None if group is None else _groups(Values(table, group, start, batch.column(group)))
-    if not drops_rows:
-        return features, labels, groups
-    return features[~lost], labels[~lost], None if groups is None else groups[~lost]
+        groups = None if group is None else _groups(column_of(group))
+        if not drops_rows:
+            return features, labels, groups
+        return features[~lost], labels[~lost], None if groups is None else groups[~lost]
+
+    def _features(
+        self, column_of: Callable[[str], Values], rows: int, drops_rows: bool
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """All features (rows, F), and which rows lack one."""
+        missing, fill = self.schema["missing"], self.schema["fill"]
+        features = np.zeros((rows, len(feature_names(self.schema))), self.dtype)
+        lost, first = np.zeros(rows, dtype=np.bool_), 0
+        for column in self.schema["columns"]:
+            block = column_of(column["name"])
+            values, without = _feature(block, column)
+            stop = first + values.shape[1]
+            if without.any():
+                if missing != "mean" and not drops_rows:
+                    row = int(np.argmax(without))
+                    raise DataError(f"{block.at(row)}: no value; expected one in every row: complete the file")
+                if missing == "mean":
+                    values = values.astype(np.float32)
+                    values[without] = math.nan if fill is None else fill[first:stop]
+                lost |= without
+            features[:, first:stop] = values
+            first = stop
+        return features, lost
 
 
 def _feature(block: Values, column: Mapping[str, Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:

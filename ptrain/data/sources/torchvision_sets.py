@@ -70,16 +70,10 @@ SETS: dict[str, Set] = {
 """The classes of torchvision.datasets whose images all have one size."""
 
 
-def open_torchvision(name: str, _: Request) -> Source:
-    """A data set that was fetched."""
-    return load(name)
-
-
-def load(name: str, environ: Mapping[str, str] = os.environ) -> Source:
-    """Return a data set that was fetched; raises DataError with the command that fetches it where it is missing."""
-    dataset, variant = parse(name)
-    label = _label(dataset, variant)
-    folders = [_converted(root, label) for root in roots(environ)]
+def open_torchvision(name: str, _: Request | None = None, environ: Mapping[str, str] = os.environ) -> Source:
+    """A data set that was fetched; raises DataError with the command that fetches it where it is missing."""
+    label = _label(*parse(name))
+    folders = [root / "converted" / label for root in roots(environ)]
     found = next((folder for folder in folders if converted.is_converted(folder)), None)
     if found is None:
         looked = ", ".join(map(str, folders))
@@ -102,20 +96,17 @@ def fetch(
     torchvision holds a split in memory: 180 MB for CIFAR-10, 1.4 GB for STL-10. Raises DataError where it fails.
     """
     dataset, variant = parse(name)
-    root = roots(environ)[0]
-    folder = _converted(root, _label(dataset, variant))
-    if converted.is_converted(folder):
-        return folder
+    root, label = roots(environ)[0], _label(dataset, variant)
 
     def make(folder: Path, alone: bool) -> None:
         if alone:  # the lock's holder; without locks each has its own name
             shutil.rmtree(convert.partial_of(folder), ignore_errors=True)
-        say(f"fetching {_label(dataset, variant)} into {root / dataset}")
+        say(f"fetching {label} into {root / dataset}")
         stream = _stream(_datasets(name), dataset, variant, _raw(root, dataset))
         say("converting")
         convert.convert(stream, folder, report, alone=alone)
 
-    return cache.made("converted", _label(dataset, variant), make, folder=root)
+    return cache.made("converted", label, make, folder=root)
 
 
 def parse(name: str) -> tuple[str, str]:
@@ -141,10 +132,6 @@ def roots(environ: Mapping[str, str]) -> list[Path]:
 
 def _label(dataset: str, variant: str) -> str:
     return f"{dataset}:{variant}" if variant else dataset
-
-
-def _converted(root: Path, label: str) -> Path:
-    return root / "converted" / label
 
 
 def _raw(root: Path, dataset: str) -> Path:

@@ -217,13 +217,13 @@ def _json(path: Path) -> dict[str, Any]:
 def _files(folder: Path) -> Iterator[Path]:
     """Yield the regular files below a folder in a fixed order; raises DataError for anything else in it."""
     count = 0
-    for where, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
             count += 1
             if count > _MOST_FILES:
                 raise DataError(f"{folder}: more than {_MOST_FILES} files; expected fewer: write it with larger chunks")
-            path = Path(where, name)
+            path = Path(parent, name)
             with reading(path, "a chunk of Zarr"):
                 regular = stat.S_ISREG(path.stat().st_mode)
             if not regular:

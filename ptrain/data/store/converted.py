@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ptrain.data.samples import About, Samples, Source, make_samples
+from ptrain.data.samples import About, Samples, Source, make_samples, row_ranges
 from ptrain.data.store import cache, npy
 from ptrain.data.store.cache import stamp
 from ptrain.data.store.convert import DESCRIPTION, VERSION, Report, convert, stream_key
@@ -34,9 +34,9 @@ def cached(stream: Stream, watch: Watch | None = None) -> Source:
     """
     key, _ = stream_key(stream)
 
-    def make(place: Path, alone: bool) -> None:
+    def make(folder: Path, alone: bool) -> None:
         with contextlib.nullcontext() if watch is None else watch(stream) as report:
-            convert(stream, place, report, alone=alone)
+            convert(stream, folder, report, alone=alone)
 
     source = load(cache.made("converted", key, make))
     # the cache knows contents: the same ones may lie under another name now
@@ -53,9 +53,9 @@ def stream_of(source: Source) -> Stream:
     """Return the samples of a source that is no stream as one, to convert them."""
 
     def blocks(samples: Samples) -> Iterator[Block]:
-        rows = max(1, _BLOCK_BYTES // (samples.features.shape[1] * samples.features.itemsize))
-        for start in range(0, len(samples), rows):
-            part = slice(start, start + rows)
+        row_bytes = samples.features.shape[1] * samples.features.itemsize
+        for rows in row_ranges(range(len(samples)), row_bytes, _BLOCK_BYTES):
+            part = slice(rows.start, rows.stop)
             groups = None if samples.groups is None else samples.groups[part]
             yield samples.features[part], samples.labels[part], groups
 

@@ -15,6 +15,8 @@ Block = tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic] | No
 """features (n, F), labels (n,) integers or str (dtype U), groups (n,) integers or str, or None: n is at most a few
 thousand rows / some MiB."""
 
+Pieces = tuple[tuple[int, Callable[[], Iterator[Block]]], ...]
+"""Rows of each piece, and what reads them."""
 _BLOCK_BYTES = 4 * 2**20
 _BLOCK_ROWS = 1024
 
@@ -38,8 +40,8 @@ class Stream(About):
     train: Callable[[], Iterator[Block]]
     test: Callable[[], Iterator[Block]] | None = None
     """The source's own test split."""
-    pieces: tuple[tuple[int, Callable[[], Iterator[Block]]], ...] | None = None
-    """The rows of ``train`` in pieces, with the number of rows of each, that ranks can read independently."""
+    pieces: Pieces | None = None
+    """The rows of ``train`` in pieces, where ranks can read these independently."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,11 +4,11 @@ from dataclasses import dataclass, fields
 from typing import Annotated
 
 from ptrain.config import SECTIONS, build
-from ptrain.config.flags import SWITCH, Flag, Given, Group
+from ptrain.config.flags import SWITCH, Flag, FlagGroup, Given
 from ptrain.config.training import with_file
 from ptrain.config.values import require
 from ptrain.errors import ConfigError
-from ptrain.verbs.base import ACTION, Action, Call, Verb, actions_text, choose
+from ptrain.verbs.base import ACTION, Action, Command, Verb, actions_text, choose
 
 NOT_FOR_BENCH = (
     *("epochs", "early_stopping", "run_dir", "ranks", "report", "log", "keep", "checkpoint_every", "max_steps"),
@@ -64,7 +64,7 @@ ACTIONS = {
 }
 
 
-def check(given: Given) -> Call:
+def check(given: Given) -> Command:
     """Leave the ranks to scaling, and to comm where it tries every backend: they start jobs themselves."""
     options = given.of(BenchOptions)
     name, numbers = options.action, options.ranks
@@ -81,7 +81,7 @@ def check(given: Given) -> Call:
         "comm": None if config.run.backend == "auto" else ranks or 2,
         "scaling": None,
     }[name]
-    return Call(
+    return Command(
         work=action.work,
         arguments=(config, options),
         ranks=None if name == "scaling" else ranks,
@@ -98,9 +98,9 @@ VERB = Verb(
   ptrain bench scaling --ranks 1 2 4 --batch-size 1024
 """,
     groups=(
-        Group(of=BenchOptions, texts={"action": actions_text(ACTIONS)}),
+        FlagGroup(of=BenchOptions, texts={"action": actions_text(ACTIONS)}),
         *(
-            Group(
+            FlagGroup(
                 of=section,
                 names=[field.name for field in fields(section) if field.name not in NOT_FOR_BENCH],
                 heading=f"[{name}] as for ptrain train",

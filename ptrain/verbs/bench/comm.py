@@ -17,7 +17,7 @@ import torch
 from ptrain import config as configuration
 from ptrain.comm.table import SEVERAL
 from ptrain.config import Config
-from ptrain.console import Console, Progress
+from ptrain.console import Console, ProgressLine
 from ptrain.data.plan import owned_shards
 from ptrain.data.sources.load import load
 from ptrain.errors import EXIT_DONE, ConfigError, LaunchError
@@ -132,7 +132,12 @@ def measure(session: Session, config: Config, options: BenchOptions) -> dict[str
 
 
 def _sizes(
-    session: Session, plans: Mapping[str, Plan], kind: str, reduction: str, options: BenchOptions, progress: Progress
+    session: Session,
+    plans: Mapping[str, Plan],
+    kind: str,
+    reduction: str,
+    options: BenchOptions,
+    progress: ProgressLine,
 ) -> list[dict[str, Any]] | str:
     """The time of an exchange of each length, or why there is no shared memory."""
     workers = Workers(1)

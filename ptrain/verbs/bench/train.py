@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ptrain.config import Config
-from ptrain.console import Console, Progress
+from ptrain.console import Console, ProgressLine
 from ptrain.errors import EXIT_DONE
 from ptrain.run.job import Job, load_job, start_state, training_step
 from ptrain.run.session import open_session
@@ -42,7 +42,7 @@ def run(config: Config, options: BenchOptions) -> int:
     return EXIT_DONE
 
 
-def measure(job: Job, step: TrainingStep, steps: int, seconds: float, progress: Progress) -> dict[str, Any]:
+def measure(job: Job, step: TrainingStep, steps: int, seconds: float, progress: ProgressLine) -> dict[str, Any]:
     """Return the measurements: first of the steps as they are, then of their parts. ``step`` is of no use afterwards.
 
     steps, seconds: each of the two measurements ends with whichever comes first.

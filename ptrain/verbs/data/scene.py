@@ -9,7 +9,7 @@ from ptrain.config import DataConfig, RunConfig
 from ptrain.console import Console
 from ptrain.data.scenes.classes import Classes
 from ptrain.data.scenes.generate import NODATA, ROWS, Scene
-from ptrain.data.scenes.writing import TILE, TiffWriter, write_category_names, write_file
+from ptrain.data.scenes.writing import TILE, Grid, TiffWriter, write_beside, write_category_names
 from ptrain.errors import EXIT_DONE, DataError
 from ptrain.verbs.data import DataOptions
 
@@ -49,7 +49,7 @@ def _write(scene: Scene, folder: Path, console: Console) -> None:
     from ptrain.report import scene_picture  # loads matplotlib, which a wrong number should not wait for
 
     legend = Classes(values=tuple(range(1, scene.classes + 1)), names=scene.names, colors=scene.colors)
-    shape: dict[str, Any] = {"height": scene.height, "width": scene.width, "crs": CRS, "transform": TRANSFORM}
+    grid = Grid(height=scene.height, width=scene.width, crs=CRS, transform=TRANSFORM)
     writers: list[TiffWriter] = []
     stride = scene_picture.stride_of(scene.height, scene.width)
     rgb = [int(np.argmin(np.abs(scene.wavelengths - centre))) for centre in (850, 650, 450)]
@@ -57,7 +57,7 @@ def _write(scene: Scene, folder: Path, console: Console) -> None:
     try:
         for name, bands, dtype in (("scene", scene.bands, "uint16"), ("reference", 1, "uint8"), ("unseen", 1, "uint8")):
             path = folder / f"{name}.tif"
-            writers.append(TiffWriter(path, bands=bands, dtype=dtype, nodata=NODATA, **shape))
+            writers.append(TiffWriter(path, grid, bands=bands, dtype=dtype, nodata=NODATA))
         writers[0].name_bands([f"{wavelength:.0f} nm" for wavelength in scene.wavelengths])
         for writer in writers[1:]:
             writer.describe(legend)
@@ -85,4 +85,4 @@ def _write(scene: Scene, folder: Path, console: Console) -> None:
     title = f"scene ({', '.join(f'{scene.wavelengths[band]:.0f}' for band in rgb)} nm)"
     panels = [(title, image), ("reference", painted)]
     picture = scene_picture.draw(panels, legend.names, legend.colors, unclassified="no class")
-    write_file(folder / "scene.png", picture)
+    write_beside(folder / "scene.png", picture)

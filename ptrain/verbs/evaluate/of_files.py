@@ -11,9 +11,8 @@ from ptrain.evaluation.area import add_areas
 from ptrain.evaluation.files import read_areas, read_judged
 from ptrain.evaluation.mergeable import count_samples, summarise_counts
 from ptrain.evaluation.ranking import add_ranking
-from ptrain.evaluation.table import write_files
+from ptrain.evaluation.table import show, write_files
 from ptrain.launch.env import detect
-from ptrain.run.tables import show
 from ptrain.verbs.evaluate import EvaluateOptions
 
 

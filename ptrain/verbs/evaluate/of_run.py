@@ -9,10 +9,10 @@ from ptrain.data.samples import DataSet, Split
 from ptrain.errors import EXIT_DONE, DataError, RunDirectoryError
 from ptrain.evaluation.area import add_areas
 from ptrain.evaluation.files import read_areas
+from ptrain.evaluation.table import show
 from ptrain.models.inference import Inference
-from ptrain.run.details import Evaluation, evaluate_split
+from ptrain.run.scoring import Evaluation, evaluate_split
 from ptrain.run.session import Session, load_data, open_session
-from ptrain.run.tables import show
 from ptrain.run.trained import Trained, load_trained
 from ptrain.verbs.evaluate import EvaluateOptions
 

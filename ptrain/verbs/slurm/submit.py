@@ -21,7 +21,7 @@ from ptrain.slurm import render as slurm
 from ptrain.slurm import site as slurm_site
 from ptrain.slurm import sweep as slurm_sweep
 from ptrain.slurm.directives import directives
-from ptrain.slurm.request import Request, Training, log_name, ranks_per_node
+from ptrain.slurm.request import JobRequest, TrainCommand, log_name, ranks_per_node
 from ptrain.slurm.site import Site
 from ptrain.verbs.slurm import SlurmOptions
 from ptrain.verbs.slurm import jobs as slurm_jobs
@@ -33,11 +33,11 @@ def render(options: SlurmOptions, train_argv: Sequence[str]) -> int:
     return EXIT_DONE
 
 
-def _script(site: Site, request: Request, training: Training) -> str:
+def _script(site: Site, request: JobRequest, training: TrainCommand) -> str:
     return slurm.render(site, request, training, ["ptrain", *sys.argv[1:]])
 
 
-def plan(options: SlurmOptions, train_argv: Sequence[str], *, fresh: bool) -> tuple[Site, Request, Training]:
+def plan(options: SlurmOptions, train_argv: Sequence[str], *, fresh: bool) -> tuple[Site, JobRequest, TrainCommand]:
     """The site, the request and the training that the flags describe.
 
     ``fresh``: without --run-dir the job gets a run directory with the time in its name.
@@ -53,7 +53,7 @@ def plan(options: SlurmOptions, train_argv: Sequence[str], *, fresh: bool) -> tu
             raise ConfigError("--sweep run-dir or config: expected a flag that changes the training, such as lr")
         shards.append(configuration_of([*train_argv, *combination.flags]).train.shards)
     stamp = f"-{time.strftime('%Y%m%d-%H%M%S')}" if fresh else ""
-    training = Training(
+    training = TrainCommand(
         argv=tuple(train_argv),
         run_dir=settings.run.run_dir or f"runs/{request.job_name}{stamp}",
         shards=min(shards),
@@ -65,7 +65,7 @@ def plan(options: SlurmOptions, train_argv: Sequence[str], *, fresh: bool) -> tu
     return site, request, training
 
 
-def _request(options: SlurmOptions) -> tuple[Site, Request]:
+def _request(options: SlurmOptions) -> tuple[Site, JobRequest]:
     if options.site is None:
         raise ConfigError(f"--site is missing: expected one of {', '.join(slurm_site.names())}, or FILE.toml")
     site = slurm_site.load(options.site)
@@ -79,9 +79,9 @@ def _request(options: SlurmOptions) -> tuple[Site, Request]:
     if options.venv is not None and options.image is not None:
         raise ConfigError("--venv with --image: expected one of the two")
     # The flags are named as the request's fields; only these four are not taken over as they are.
-    values: dict[str, Any] = {field.name: getattr(options, field.name, None) for field in fields(Request)}
+    values: dict[str, Any] = {field.name: getattr(options, field.name, None) for field in fields(JobRequest)}
     values |= {"venv": _home(options.venv), "image": _home(options.image), "modules": options.module}
-    return site, Request(**values | {"directives": tuple(extra.items())})
+    return site, JobRequest(**values | {"directives": tuple(extra.items())})
 
 
 def submit(options: SlurmOptions, train_argv: Sequence[str]) -> int:

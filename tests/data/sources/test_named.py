@@ -69,7 +69,7 @@ def test_fashion_mnist_is_the_real_one() -> None:
 
 def small_fashion(folder: Path) -> Path:
     """Write the four files with 20 and 10 samples of the real data set."""
-    real = fashion_mnist.find(fashion_mnist.places({})) or Path()
+    real = fashion_mnist.find(fashion_mnist.folders({})) or Path()
     folder.mkdir(parents=True)
     for path in idx.find_files(real).values():
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
@@ -95,7 +95,7 @@ def test_fashion_mnist_is_found_in_each_place_in_order(tmp_path: Path, monkeypat
         tmp_path / "given/fashion-mnist",
     ):
         shutil.copytree(original, place)
-        source = fashion_mnist.load(environ)
+        source = fashion_mnist.open_fashion_mnist(environ=environ)
         assert source.test is not None
         assert Path(source.train.origin).parent.resolve() == place
         assert (len(source.train), len(source.test)) == (20, 10)
@@ -116,7 +116,9 @@ def test_where_nothing_has_fashion_mnist_the_message_says_what_to_do(
     monkeypatch.setitem(sys.modules, "torchvision", None)
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
     with pytest.raises(DataError) as caught:
-        fashion_mnist.load({"PTRAIN_DATA": str(tmp_path / "given"), "XDG_CACHE_HOME": str(tmp_path / "cache")})
+        fashion_mnist.open_fashion_mnist(
+            environ={"PTRAIN_DATA": str(tmp_path / "given"), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+        )
     message = str(caught.value)
     assert "\n" not in message
     assert str(tmp_path / "given/fashion-mnist") in message

@@ -39,7 +39,7 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def read(data: Path, name: str, split: str) -> np.ndarray:
-    source = torchvision_sets.load(name, {"PTRAIN_DATA": str(data)})
+    source = torchvision_sets.open_torchvision(name, None, {"PTRAIN_DATA": str(data)})
     samples = source.train if split == "train" else source.test
     assert samples is not None
     expected = labels(split) + 1 if name == "EMNIST:letters" else labels(split)
@@ -61,7 +61,7 @@ def test_what_torchvision_gives_is_what_is_read_later(fetched: Path, split: str)
 
 
 def test_sets_without_a_test_split(fetched: Path) -> None:
-    source = torchvision_sets.load("EuroSAT", {"PTRAIN_DATA": str(fetched)})
+    source = torchvision_sets.open_torchvision("EuroSAT", None, {"PTRAIN_DATA": str(fetched)})
     assert source.test is None  # and its images are in folders, by class
     np.testing.assert_array_equal(source.train.labels, np.sort(labels("train")))
     np.testing.assert_array_equal(source.train.features[0], images("train", 64, 64, 3)[0].reshape(-1))
@@ -69,10 +69,12 @@ def test_sets_without_a_test_split(fetched: Path) -> None:
 
 
 def test_names_of_classes_and_range(fetched: Path) -> None:
-    source = torchvision_sets.load("cifar10", {"PTRAIN_DATA": str(fetched)})
+    source = torchvision_sets.open_torchvision("cifar10", None, {"PTRAIN_DATA": str(fetched)})
     assert source.class_names == tuple(f"class {number}" for number in range(10))
     assert (source.name, source.feature_range) == ("torchvision:CIFAR10", (0, 255))
-    assert torchvision_sets.load("SVHN", {"PTRAIN_DATA": str(fetched)}).class_names == tuple("0123456789")
+    assert torchvision_sets.open_torchvision("SVHN", None, {"PTRAIN_DATA": str(fetched)}).class_names == tuple(
+        "0123456789"
+    )
 
 
 def test_training_needs_neither_torchvision_nor_network(fetched: Path, tmp_path: Path) -> None:
@@ -127,7 +129,7 @@ def test_a_download_that_fails_or_was_cut_off_is_one_line_and_starts_again(tmp_p
     assert "torchvision:CIFAR10: torchvision could not fetch it (RuntimeError: File not found or corrupted.)" in cifar
     assert "torchvision:USPS: torchvision could not fetch it (RuntimeError: File not found or corrupted.)" in usps
     assert [line for line in done.stdout.splitlines() if line.isdigit()] == ["2", "4", "0"]
-    assert len(torchvision_sets.load("USPS", {"PTRAIN_DATA": str(data)}).train) == 20
+    assert len(torchvision_sets.open_torchvision("USPS", None, {"PTRAIN_DATA": str(data)}).train) == 20
 
 
 def test_a_missing_set_names_the_command_that_fetches_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ptrain.report.images import MAX_SIDE, to_pixels
+from ptrain.run.images import MAX_SIDE, to_pixels
 
 
 def test_grey_images_reach_from_black_to_white() -> None:

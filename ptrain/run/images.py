@@ -12,7 +12,7 @@ MAX_SIDE = 96
 def to_pixels(
     features: NDArray[np.generic], image_shape: tuple[int, ...] | None, feature_range: tuple[float, float] | None
 ) -> NDArray[np.uint8] | None:
-    """Return grey (samples, height, width) or colour (samples, height, width, 3) pixels; None where it is no image.
+    """Grey (samples, height, width) or colour (samples, height, width, 3) pixels; None where it is no image.
 
     features: (samples, F). image_shape: (height, width), or with 1 or 3 channels last or first. feature_range: the
     values of black and white; without it uint8 features are 0 to 255, and others reach from their least to their
