@@ -12,6 +12,8 @@ from tests import environment
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+# Asked to end, pytest ends what the test at hand has started, as after Ctrl-C.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 # Before any module of tests is imported. A worker of pytest-xdist inherits what the process above it has made.
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ

@@ -30,7 +30,7 @@ def set_up() -> Path:
     """
     from ptrain.data.sources import fashion_mnist
 
-    found = fashion_mnist.find(fashion_mnist.places(os.environ))
+    found = fashion_mnist.find(fashion_mnist.folders(os.environ))
     for name in list(os.environ):
         if name not in KEPT and not name.startswith(KEPT_PREFIXES):
             del os.environ[name]

@@ -81,10 +81,6 @@ class Given:
         """The dataclass with what was given for it. Raises ConfigError for a value that does not fit."""
         return build(kind, self.values.get(kind, {}))
 
-    def flat(self) -> dict[str, Any]:
-        """All values by field name, whatever their dataclass."""
-        return {name: value for part in self.values.values() for name, value in part.items()}
-
 
 class Parser(argparse.ArgumentParser):
     """A parser that raises ConfigError where argparse would print its usage and exit."""
@@ -96,7 +92,7 @@ class Parser(argparse.ArgumentParser):
             description=description,
             epilog=f"examples:\n{examples}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
+            allow_abbrev=False,  # an abbreviation would mean something else once there is another flag
         )
         self.groups: list[FlagGroup] = []
 
@@ -129,6 +125,7 @@ class Parser(argparse.ArgumentParser):
         """
         tokens = [_spelled(token) for token in argv]
         self._refuse_unknown(tokens)
+        # Intermixed: words of one positional argument may stand before and behind flags.
         namespace, extra = self.parse_known_intermixed_args(tokens)
         if extra:
             raise ConfigError(f"unexpected argument {extra[0]}; see {self.prog} --help")

@@ -3,7 +3,7 @@
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ptrain.errors import LaunchError
 
@@ -84,15 +84,7 @@ SLURM = Launcher(
     local_rank=("SLURM_LOCALID",),
     job_id=("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEPID", "SLURM_RESTART_COUNT"),
 )
-BY_HAND = Launcher(
-    name="torchrun",
-    marks=("RANK", "WORLD_SIZE"),
-    rank=TORCHRUN.rank,
-    size=TORCHRUN.size,
-    local_rank=TORCHRUN.local_rank,
-    local_size=TORCHRUN.local_size,
-    job_id=("MASTER_ADDR", "MASTER_PORT"),
-)
+BY_HAND = replace(TORCHRUN, marks=("RANK", "WORLD_SIZE"), job_id=("MASTER_ADDR", "MASTER_PORT"))
 LAUNCHERS = (TORCHRUN, HOROVOD, OPENMPI, PMI, SLURM, BY_HAND)
 """In order of precedence: the innermost launcher first, since mpirun and torchrun run inside Slurm, never around it.
 RANK and WORLD_SIZE without torchrun come last, since job scripts export them for other programs."""

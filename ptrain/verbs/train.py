@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from ptrain.config import Config, default_run_dir
+from ptrain.config import Config, RunConfig, default_run_dir
 from ptrain.config.flags import Given
 from ptrain.config.training import GROUPS, TrainOptions, configure
 from ptrain.verbs import base
@@ -18,7 +18,7 @@ def check(given: Given) -> Command:
     return Command(
         work="run.train:train",
         arguments=(config, resume, given.of(TrainOptions).force_resume),
-        ranks=given.flat().get("ranks"),
+        ranks=given.values.get(RunConfig, {}).get("ranks"),
         ranks_to_start=config.run.ranks,
         start=partial(_start_supervised, config) if config.run.restarts else base.start,
     )

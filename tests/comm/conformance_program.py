@@ -1,7 +1,6 @@
 """What every rank of the conformance suite does: call each method of each backend, write what came back as JSON.
 
-Arguments: backends, one after the other in the same world; folder for the results; ``close`` or ``abort``: how to leave
-the last of them.
+Arguments: backends, one after the other in one world; folder for the results; ``close`` or ``abort``: how to leave.
 """
 
 import hashlib
@@ -92,21 +91,22 @@ def main() -> None:
     """Run the body on every backend and leave."""
     backends, folder, leaving = sys.argv[1:]
     torch.set_num_threads(1)
-    last = backends.split(",")[-1]
+    comms = []
     for backend in backends.split(","):
         lines: list[str] = []
         comm = create(backend, detect(os.environ), torch.device("cpu"), lines.append)
+        comms.append(comm)
         seen = body(comm) | {"said": lines}
-        rank = comm.info.rank
-        (Path(folder) / f"{backend}-{rank}.json").write_text(json.dumps(seen))
-        if backend != last or leaving == "close":
+        (Path(folder) / f"{backend}-{comm.info.rank}.json").write_text(json.dumps(seen))
+    if leaving == "close":
+        for comm in reversed(comms):  # MPI last: Horovod runs on the MPI that it ends
             comm.close()
-            continue
-        comm.barrier()
-        if rank == comm.info.size - 1:
-            print(f"rank {rank} leaves", flush=True)
-            comm.abort(3)
-        time.sleep(600)
+        return
+    comm.barrier()
+    if comm.info.rank == comm.info.size - 1:
+        print(f"rank {comm.info.rank} leaves", flush=True)
+        comm.abort(3)
+    time.sleep(600)
 
 
 if __name__ == "__main__":

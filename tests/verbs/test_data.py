@@ -173,14 +173,14 @@ def test_ranks_share_a_conversion_and_a_killed_one_goes_on(tmp_path: Path) -> No
     environment = {"PTRAIN_CACHE": str(tmp_path / "cache")}
     first = subprocess.Popen(command, env=clean_environment(environment), stdout=subprocess.DEVNULL)
     begun = time.monotonic()
-    while len(list(convert.partial_of(out).glob("piece-*.done"))) < 3:
+    while len(list(convert.partial_of(out).glob("piece-*.json"))) < 3:
         assert time.monotonic() - begun < 60
         assert first.poll() is None
         time.sleep(0.001)
     kill_tree(first.pid)
     first.wait(10)
     assert not out.exists()
-    kept = {path.name: path.stat().st_mtime_ns for path in convert.partial_of(out).glob("piece-*.done")}
+    kept = {path.name: path.stat().st_mtime_ns for path in convert.partial_of(out).glob("piece-*.json")}
     assert kept
     done = run_ranks(command, 2, env=environment)
     assert (done.returncode, done.stderr) == (0, "")

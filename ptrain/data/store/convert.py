@@ -156,7 +156,7 @@ def _spans(stream: Stream) -> list[_Span]:
         return [_Span("progress.json", stream.train)]
     starts = np.cumsum([0, *(rows for rows, _ in stream.pieces)]).tolist()
     return [
-        _Span(f"progress-{number}.json", blocks, starts[number], rows)
+        _Span(f"piece-{number}.json", blocks, starts[number], rows)
         for number, (rows, blocks) in enumerate(stream.pieces)
     ]
 

@@ -72,8 +72,7 @@ def check(given: Given) -> Command:
     if name != "scaling" and len(numbers) > 1:
         told = " ".join(map(str, numbers))
         raise ConfigError(f"--ranks {told} for bench {name}: expected one number; bench scaling takes several")
-    flags = {key: value for kind in SECTIONS.values() for key, value in given.values.get(kind, {}).items()}
-    values = {key: value for key, value in with_file(options.config, flags).items() if key not in NOT_FOR_BENCH}
+    values = {key: value for key, value in with_file(options.config, given).items() if key not in NOT_FOR_BENCH}
     config, *_ = [build(values | {"ranks": ranks}) for ranks in numbers or [None]]
     ranks = config.run.ranks
     to_start = {
