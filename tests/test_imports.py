@@ -127,8 +127,7 @@ def test_imports_point_one_way(module: str) -> None:
 def test_no_files_import_each_other_in_a_circle() -> None:
     """All imports count: in functions and under TYPE_CHECKING, and of a submodule those of its packages."""
     needs = {
-        module: {one for name in imports_of(path) for one in run_by(name, module)}
-        for module, path in SOURCES.items()
+        module: {one for name in imports_of(path) for one in run_by(name, module)} for module, path in SOURCES.items()
     }
     while needs:
         free = {module for module, wanted in needs.items() if not wanted & (needs.keys() - {module})}

@@ -40,7 +40,7 @@ def _names(path: Path, group: str) -> list[str] | None:
 
 
 def open_array(path: Path, name: str) -> Array:
-    """Return a data set of a file, checked, to be read by rows."""
+    """A data set of a file, checked, to be read by rows."""
     origin = f"{path}:/{name}"
     with opened(path) as file, decoding(origin, KIND):
         dataset = resolve(file, name, str(path))
@@ -82,7 +82,7 @@ def _rows(path: Path, name: str, origin: str) -> Iterator[Rows]:
 
 
 def resolve(file: Any, name: str, origin: str) -> Any:
-    """Return the object of a name, link by link; raises DataError at a link that leaves the file."""
+    """The object of a name, link by link; raises DataError at a link that leaves the file."""
     h5py = need_package("h5py", origin)
     node, steps, links = file, [step for step in name.split("/") if step], 0
     while steps:
@@ -113,13 +113,13 @@ def _has_link(node: Any, name: str) -> bool:
 
 
 def is_plain(group: Any, name: str) -> bool:
-    """Return whether a name is an object of this file, not a link to another name or file."""
+    """Whether a name is an object of this file, not a link to another name or file."""
     h5py = need_package("h5py", name)
     return isinstance(group.get(name, getlink=True), h5py.HardLink)
 
 
 def list_names(group: Any) -> list[str]:
-    """Return the names in a group, the first ten thousand; none for a data set."""
+    """The names in a group, the first ten thousand; none for a data set."""
     if not hasattr(group, "keys"):
         return []
     return [name for name, _ in zip(group.keys(), range(_NAMES), strict=False)]
@@ -168,6 +168,7 @@ def _check_chunks(dataset: Any, origin: str) -> None:
             f"{origin}: chunks of {size} bytes, each of which is unpacked whole; expected at most {READ_BYTES}: "
             "write it with smaller chunks (h5repack -l)"
         )
+    # libraries of unknown filters would be looked for and loaded by HDF5 itself
     created = dataset.id.get_create_plist()
     for number in range(created.get_nfilters()):
         code, _, _, filter_name = created.get_filter(number)

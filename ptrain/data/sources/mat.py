@@ -83,7 +83,7 @@ def _vector(labels: Array) -> Array:
 
 
 def variables(path: Path) -> dict[str, Variable]:
-    """Return the variables of a file by name, from its headers alone."""
+    """The variables of a file by name, from its headers alone."""
     size = need_content(path, KIND)
     if is_hdf5(path):
         with hdf5.opened(path) as file, decoding(str(path), KIND):
@@ -122,7 +122,7 @@ def open_array(path: Path, name: str) -> Turnable:
 
 
 def is_hdf5(path: Path) -> bool:
-    """Return whether this is a file of version 7.3: HDF5 after 512 bytes of MATLAB's own, or from its start."""
+    """Whether this is a file of version 7.3: HDF5 after 512 bytes of MATLAB's own, or from its start."""
     with reading(path, KIND), path.open("rb") as stream:
         start = stream.read(520)
     return start[:8] == _HDF5 or start[512:] == _HDF5
