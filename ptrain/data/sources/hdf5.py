@@ -5,7 +5,7 @@ read other files or run through the heap of a file that may be damaged.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -46,7 +46,7 @@ def open_array(path: Path, name: str) -> Array:
         dataset = resolve(file, name, str(path))
         check_dataset(dataset, origin, path.stat().st_size)
         chunk = 1 if dataset.chunks is None else dataset.chunks[0]
-        how = partial(_rows, path, name, origin)
+        how = partial(rows_of, path, name, origin, _plain)
         return Array(origin=origin, shape=dataset.shape, dtype=dataset.dtype, open=how, chunk=chunk)
 
 
@@ -67,8 +67,13 @@ def opened(path: Path) -> Iterator[Any]:
             file.close()
 
 
+def _plain(dataset: Any, start: int, stop: int) -> NDArray[np.generic]:
+    return dataset[start:stop]  # type: ignore[no-any-return]
+
+
 @contextmanager
-def _rows(path: Path, name: str, origin: str) -> Iterator[Rows]:
+def rows_of(path: Path, name: str, origin: str, cut: Callable[[Any, int, int], NDArray[np.generic]]) -> Iterator[Rows]:
+    """Open a data set, checked, and yield what reads its samples: ``cut`` takes some of them out of it."""
     with opened(path) as file:
         with decoding(origin, KIND):
             dataset = resolve(file, name, str(path))
@@ -76,7 +81,7 @@ def _rows(path: Path, name: str, origin: str) -> Iterator[Rows]:
 
         def read(start: int, stop: int) -> NDArray[np.generic]:
             with decoding(f"{origin}, samples {start} to {stop - 1}", KIND):
-                return dataset[start:stop]  # type: ignore[no-any-return]
+                return cut(dataset, start, stop)
 
         yield read
 

@@ -116,7 +116,7 @@ def open_array(path: Path, name: str) -> Turnable:
     stored = hdf5.open_array(path, name)
     with hdf5.opened(path) as file, decoding(origin, KIND):
         chunks = hdf5.resolve(file, name, str(path)).chunks or (1,)
-    first, last = (partial(_rows_73, path, name, turned) for turned in (False, True))
+    first, last = (partial(hdf5.rows_of, path, name, origin, cut) for cut in (_along_first, _along_last))
     how: dict[str, Any] = {"open": first, "chunk": chunks[-1], "open_last": last, "chunk_last": chunks[0]}
     return Turnable(origin=origin, shape=shape, dtype=stored.dtype, **how)
 
@@ -164,19 +164,10 @@ def _rows(path: Path, variable: Variable, last: bool) -> Iterator[Rows]:
     yield lambda start, stop: values[start:stop].astype(dtype)
 
 
-@contextmanager
-def _rows_73(path: Path, name: str, last: bool) -> Iterator[Rows]:
-    """Read samples along MATLAB's first or last dimension, which is HDF5's last or first."""
-    origin = f"{path}:{name}"
-    with hdf5.opened(path) as file:
-        with decoding(origin, KIND):
-            dataset = hdf5.resolve(file, name, str(path))
-            hdf5.check_dataset(dataset, origin, path.stat().st_size)
+def _along_first(dataset: Any, start: int, stop: int) -> NDArray[np.generic]:
+    """Samples along MATLAB's first dimension, which is HDF5's last: dimensions are stored in reverse."""
+    return dataset[..., start:stop].T  # type: ignore[no-any-return]
 
-        def rows(start: int, stop: int) -> NDArray[np.generic]:
-            with decoding(f"{origin}, samples {start} to {stop - 1}", KIND):
-                if last:
-                    return np.moveaxis(dataset[start:stop].T, -1, 0)
-                return dataset[..., start:stop].T  # type: ignore[no-any-return]
 
-        yield rows
+def _along_last(dataset: Any, start: int, stop: int) -> NDArray[np.generic]:
+    return np.moveaxis(dataset[start:stop].T, -1, 0)
