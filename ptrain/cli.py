@@ -51,7 +51,7 @@ def _run(argv: list[str]) -> int:
     return call.run()
 
 
-def parse(argv: Sequence[str]) -> verbs.Call:
+def parse(argv: Sequence[str]) -> verbs.Command:
     """Find the verb and let it check its command line.
 
     Raises ConfigError for an unknown verb or flag, naming the nearest valid one, and whatever the verb finds wrong;

@@ -41,7 +41,7 @@ def end(error: BaseException, environ: Mapping[str, str]) -> int:
 
 
 def describe(error: BaseException, rank: int, size: int) -> tuple[int, str]:
-    """Return the exit code and the text for an error of one rank; an empty text is printed by nobody."""
+    """The exit code and the text for an error of one rank; an empty text is printed by nobody."""
     here = f"rank {rank} on {os.uname().nodename}"
     if isinstance(error, PtrainError):
         prefix = "ptrain: " if isinstance(error, StopRequested) else "ptrain: error: "
@@ -57,7 +57,7 @@ def describe(error: BaseException, rank: int, size: int) -> tuple[int, str]:
 
 
 def _who(environ: Mapping[str, str]) -> tuple[int, int]:
-    """Return rank and world size; where the launcher's variables contradict each other, that is the error to print."""
+    """Rank and world size; where the launcher's variables contradict each other, that is the error to print."""
     from ptrain.launch import env
 
     try:

@@ -1,6 +1,7 @@
 """Run a program on several ranks as real processes, with a time limit that ends all of them."""
 
 import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -41,6 +42,7 @@ def run_ranks(
     return run_group([mpirun, "-n", str(ranks), *oversubscribe(mpirun), *command], timeout=timeout, env=env)
 
 
+@functools.cache
 def oversubscribe(mpirun: str) -> list[str]:
     """Return the flags that allow more ranks than cores, which depend on the MPI."""
     version = subprocess.run([mpirun, "--version"], capture_output=True, text=True, timeout=30).stdout
@@ -54,13 +56,9 @@ def oversubscribe(mpirun: str) -> list[str]:
 
 
 def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return this environment without any launcher's variables, with one thread a rank, and ``extra``."""
-    launchers = ("OMPI_COMM", "PMIX_", "PMI_", "PRTE_", "SLURM_", "HOROVOD_", "TORCHELASTIC_", "MASTER_", "PTRAIN_")
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(launchers) and k not in names}
+    """This environment (see tests/environment.py) with what mpirun needs, and ``extra``."""
     return {
-        **kept,
-        "OMP_NUM_THREADS": "1",
+        **os.environ,
         "OMPI_ALLOW_RUN_AS_ROOT": "1",
         "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
         "OMPI_MCA_mpi_yield_when_idle": "1",
@@ -69,7 +67,7 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def run_group(
-    command: Sequence[str], *, timeout: float = 60, env: Mapping[str, str] | None = None
+    command: Sequence[str], *, timeout: float = 60, env: Mapping[str, str] | None = None, cwd: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in a session of its own and return its output; at the time limit kill the session and fail."""
     process = subprocess.Popen(
@@ -79,7 +77,7 @@ def run_group(
         stderr=subprocess.PIPE,
         text=True,
         env=clean_environment(env),
-        cwd=ROOT,
+        cwd=cwd,
         start_new_session=True,
     )
     try:

@@ -123,6 +123,7 @@ def test_the_help_of_train_shows_docstrings_defaults_sections_and_examples() -> 
         assert part in text
 
 
+@pytest.mark.alone
 def test_help_answers_fast() -> None:
     spent = []
     for _ in range(5):

@@ -151,6 +151,7 @@ def test_the_speed_of_a_continued_run_counts_only_its_own_steps() -> None:
     assert "1 steps/s, 1:20 left" in stream.getvalue()
 
 
+@pytest.mark.alone
 def test_an_update_that_is_not_due_costs_less_than_two_microseconds() -> None:
     for rank in (0, 1):
         console, _ = plain(rank)
@@ -187,6 +188,7 @@ def test_a_bar_never_destroys_the_lines_above_it_and_is_gone_at_the_end() -> Non
     assert screen(output) == expected
 
 
+@pytest.mark.alone
 def test_a_bar_is_drawn_at_most_ten_times_a_second_and_fits_the_line() -> None:
     output = in_terminal(
         "import time\nstart = time.monotonic()\nwith console.progress(10**6, 'train') as progress:\n"

@@ -43,7 +43,7 @@ class Communicator(ABC):
         return out
 
     def all_gather(self, tensor: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
-        """Return the tensors of all ranks, stacked in rank order. tensor: shape; result: (size, *shape)."""
+        """The tensors of all ranks, stacked in rank order. tensor: shape; result: (size, *shape)."""
         out = tensor.new_empty((self.info.size, *tensor.shape)) if out is None else out
         if tensor.numel():
             self._all_gather(tensor, out)
@@ -80,7 +80,7 @@ class Communicator(ABC):
         """Leave the job in good order. Every rank calls it; nothing may be called after it."""
 
     def broadcast_object(self, obj: Any, root: int = 0) -> Any:
-        """Return rank ``root``'s object on every rank. Objects are JSON-like or dataclasses, small."""
+        """Rank ``root``'s object on every rank. Objects are JSON-like or dataclasses, small."""
         is_root = self.info.rank == root
         payload = _encode(obj) if is_root else torch.empty(0, dtype=torch.uint8)
         length = int(self.broadcast_(torch.tensor(payload.numel()), root))
@@ -88,12 +88,12 @@ class Communicator(ABC):
         return _decode(self.broadcast_(received, root))
 
     def gather_object(self, obj: Any, root: int = 0) -> list[Any] | None:
-        """Return the objects of all ranks in rank order on rank ``root``, None elsewhere."""
+        """The objects of all ranks in rank order on rank ``root``, None elsewhere."""
         rows = self._gather_payloads(obj)
         return [_decode(row) for row in rows] if self.info.rank == root else None
 
     def all_gather_object(self, obj: Any) -> list[Any]:
-        """Return the objects of all ranks in rank order on every rank."""
+        """The objects of all ranks in rank order on every rank."""
         return [_decode(row) for row in self._gather_payloads(obj)]
 
     def _gather_payloads(self, obj: Any) -> list[torch.Tensor]:

@@ -36,7 +36,7 @@ def open_window(communicator: Communicator, num_bytes: int) -> tuple[torch.Tenso
 
 
 def _create(num_bytes: int) -> tuple[str, str]:
-    """Return the path of a new file of zeros, or an empty path and the reason."""
+    """The path of a new file of zeros, or an empty path and the reason."""
     path = ""
     try:
         descriptor, path = tempfile.mkstemp(prefix="ptrain-", dir=FOLDER)

@@ -52,7 +52,7 @@ SWITCH = Flag(is_switch=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class FlagGroup:
     """Flags of some fields of a dataclass."""
 
     of: type[Any]
@@ -81,10 +81,6 @@ class Given:
         """The dataclass with what was given for it. Raises ConfigError for a value that does not fit."""
         return build(kind, self.values.get(kind, {}))
 
-    def flat(self) -> dict[str, Any]:
-        """All values by field name, whatever their dataclass."""
-        return {name: value for part in self.values.values() for name, value in part.items()}
-
 
 class Parser(argparse.ArgumentParser):
     """A parser that raises ConfigError where argparse would print its usage and exit."""
@@ -96,15 +92,15 @@ class Parser(argparse.ArgumentParser):
             description=description,
             epilog=f"examples:\n{examples}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
+            allow_abbrev=False,  # an abbreviation would mean something else once there is another flag
         )
-        self.groups: list[Group] = []
+        self.groups: list[FlagGroup] = []
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse found wrong."""
         raise ConfigError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 
-    def add(self, group: Group) -> None:
+    def add(self, group: FlagGroup) -> None:
         """Add the flags of a group; those that are not given are absent from the result."""
         self.groups.append(group)
         target, types_of = self._under(group.heading), annotations(group.of)
@@ -129,6 +125,7 @@ class Parser(argparse.ArgumentParser):
         """
         tokens = [_spelled(token) for token in argv]
         self._refuse_unknown(tokens)
+        # Intermixed: words of one positional argument may stand before and behind flags.
         namespace, extra = self.parse_known_intermixed_args(tokens)
         if extra:
             raise ConfigError(f"unexpected argument {extra[0]}; see {self.prog} --help")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from ptrain.config.flags import SWITCH, Flag, Given, Group, Parser
+from ptrain.config.flags import SWITCH, Flag, FlagGroup, Given, Parser
 from ptrain.config.sections import SECTIONS, Config
 from ptrain.config.toml import build, read_toml
 from ptrain.errors import ConfigError, RunDirectoryError
@@ -29,14 +29,15 @@ class TrainOptions:
 
 
 GROUPS = (
-    Group(of=TrainOptions, heading="configuration and resume"),
-    *(Group(of=one, heading=f"[{name}] {(one.__doc__ or '').rstrip('.')}") for name, one in SECTIONS.items()),
+    FlagGroup(of=TrainOptions, heading="configuration and resume"),
+    *(FlagGroup(of=one, heading=f"[{name}] {(one.__doc__ or '').rstrip('.')}") for name, one in SECTIONS.items()),
 )
 """The flags of a training."""
 
 
-def with_file(path: str | None, flags: dict[str, Any]) -> dict[str, Any]:
-    """The values of a file, where there is one, under those of the flags."""
+def with_file(path: str | None, given: Given) -> dict[str, Any]:
+    """The values of the sections: those of a file, where there is one, under those of the flags."""
+    flags = {name: value for kind in SECTIONS.values() for name, value in given.values.get(kind, {}).items()}
     return flags if path is None else read_toml(Path(path)) | flags
 
 
@@ -46,8 +47,7 @@ def configure(given: Given) -> tuple[Config, bool]:
     Raises ConfigError for values, and RunDirectoryError where there is no run to continue.
     """
     options = given.of(TrainOptions)
-    flags = {name: value for kind in SECTIONS.values() for name, value in given.values.get(kind, {}).items()}
-    values = with_file(options.config, flags)
+    values = with_file(options.config, given)
     if options.resume is None:
         if options.force_resume:
             raise ConfigError("--force-resume without --resume: expected --resume --run-dir RUN with it")

@@ -33,13 +33,13 @@ class Rule:
 
 
 def given(name: str, value: object) -> str:
-    """Return a field and its value as on the command line."""
+    """A field and its value as on the command line."""
     shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
     return f"--{name.replace('_', '-')} {shown or repr(shown)}"
 
 
 def nearest(name: str, valid: Sequence[str]) -> str:
-    """Return a hint such as ``did you mean lr?`` or the list of valid names, for an error message."""
+    """A hint such as ``did you mean lr?`` or the list of valid names, for an error message."""
     import difflib  # here, since ptrain --help should not wait for it
 
     close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
@@ -107,7 +107,7 @@ def _is_of(name: str, value: Any, kind: Any) -> bool:
 
 
 def from_text(words: Sequence[str], annotation: Any) -> Any:
-    """Return the words of a flag as TOML would give them; what does not fit stays text, for ``convert`` to refuse.
+    """The words of a flag as TOML would give them; what does not fit stays text, for ``convert`` to refuse.
 
     ``none`` is no value where the field may be without one, and the empty list where it is a list.
     """

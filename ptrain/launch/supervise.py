@@ -12,7 +12,7 @@ FINAL = (EXIT_DONE, EXIT_INPUT, EXIT_DIVERGED, EXIT_REQUEUE, 128 + signal.SIGINT
 
 
 def newest_checkpoint(run_dir: Path) -> str:
-    """Return the name of the newest checkpoint, empty where there is none."""
+    """The name of the newest checkpoint, empty where there is none."""
     return max((path.name for path in (run_dir / "checkpoints").glob("step-*")), default="")
 
 

@@ -121,14 +121,8 @@ static float *scratch(long count)
 #define NAME(x) x##_plain
 #define LANES 1
 #define VECTOR float
-#define LOAD(p) (*(p))
-#define STORE(p, v) (*(p) = (v))
 #define SPREAD(x) (x)
 #define FMA(a, b, c) __builtin_fmaf(a, b, c)
-#define ZERO 0.0f
-#define PLUS(a, b) ((a) + (b))
-#define TIMES(a, b) ((a) * (b))
-#define OVER(a, b) ((a) / (b))
 #define BLOCK 1
 #define TRANSPOSE(from, from_stride, to, to_stride) (*(to) = *(from))
 #define PANEL_VECTORS 2
@@ -160,14 +154,8 @@ static inline void transpose(const float *from, long from_stride, float *to, lon
 #define NAME(x) x##_avx2
 #define LANES 8
 #define VECTOR __m256
-#define LOAD(p) _mm256_loadu_ps(p)
-#define STORE(p, v) _mm256_storeu_ps(p, v)
 #define SPREAD(x) _mm256_set1_ps(x)
 #define FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
-#define ZERO _mm256_setzero_ps()
-#define PLUS(a, b) _mm256_add_ps(a, b)
-#define TIMES(a, b) _mm256_mul_ps(a, b)
-#define OVER(a, b) _mm256_div_ps(a, b)
 #define BLOCK 8
 #define TRANSPOSE transpose
 #define PANEL_VECTORS 2
@@ -179,14 +167,8 @@ static inline void transpose(const float *from, long from_stride, float *to, lon
 #define NAME(x) x##_avx512
 #define LANES 16
 #define VECTOR __m512
-#define LOAD(p) _mm512_loadu_ps(p)
-#define STORE(p, v) _mm512_storeu_ps(p, v)
 #define SPREAD(x) _mm512_set1_ps(x)
 #define FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
-#define ZERO _mm512_setzero_ps()
-#define PLUS(a, b) _mm512_add_ps(a, b)
-#define TIMES(a, b) _mm512_mul_ps(a, b)
-#define OVER(a, b) _mm512_div_ps(a, b)
 #define BLOCK 8
 #define TRANSPOSE transpose
 #define PANEL_VECTORS 4
@@ -196,14 +178,8 @@ static inline void transpose(const float *from, long from_stride, float *to, lon
 #define NAME(x) x##_neon
 #define LANES 4
 #define VECTOR float32x4_t
-#define LOAD(p) vld1q_f32(p)
-#define STORE(p, v) vst1q_f32(p, v)
 #define SPREAD(x) vdupq_n_f32(x)
 #define FMA(a, b, c) vfmaq_f32(c, a, b)
-#define ZERO vdupq_n_f32(0.0f)
-#define PLUS(a, b) vaddq_f32(a, b)
-#define TIMES(a, b) vmulq_f32(a, b)
-#define OVER(a, b) vdivq_f32(a, b)
 #define BLOCK 1
 #define TRANSPOSE(from, from_stride, to, to_stride) (*(to) = *(from))
 #define PANEL_VECTORS 4

@@ -2,8 +2,8 @@
  *
  *   NAME(x)          x with the suffix of the instruction set
  *   LANES            floats of a vector
- *   VECTOR           its type, with LOAD, STORE, SPREAD (one float to all lanes), FMA(a, b, c) = a * b + c, ZERO
- *   PLUS(a, b)       their sum; TIMES and OVER the product and the quotient
+ *   VECTOR           its type, which has the operators of C, with SPREAD (one float to all lanes) and FMA(a, b, c) = a * b + c,
+ *                    rounded once
  *   TRANSPOSE(from, from_stride, to, to_stride)   transposes BLOCK x BLOCK floats; BLOCK divides the panel
  *   PANEL_VECTORS    vectors of a panel of columns: TILE_ROWS * PANEL_VECTORS accumulators stay in registers
  *
@@ -13,6 +13,12 @@
  */
 
 #define PANEL (PANEL_VECTORS * LANES)
+#define LOAD(p) (*(const NAME(unaligned) *)(p))
+#define STORE(p, v) (*(NAME(unaligned) *)(p) = (v))
+#define ZERO ((VECTOR){0})
+
+/* Rows of a matrix begin anywhere, and their floats are read as floats elsewhere. */
+typedef VECTOR NAME(unaligned) __attribute__((aligned(4), may_alias));
 
 /* What a tile goes through behind its chains: ``merges`` tiles that lie before ``sums`` are added, one after the other;
  * then, where ``scale`` is not 0, it is multiplied by it, and ``wrong`` (LANES) stays 0 as long as all is finite. */
@@ -45,13 +51,13 @@ struct NAME(ending) {
             ending.sums -= TILE_ROWS * PANEL;                                                                          \
             UNROLL for (int i = 0; i < TILE_ROWS; i++)                                                                 \
                 UNROLL for (int v = 0; v < PANEL_VECTORS; v++)                                                         \
-                    sum[i][v] = PLUS(LOAD(ending.sums + i * PANEL + v * LANES), sum[i][v]);                            \
+                    sum[i][v] = LOAD(ending.sums + i * PANEL + v * LANES) + sum[i][v];                                 \
         }                                                                                                              \
         if (ending.scale != 0.0f) {                                                                                    \
             VECTOR wrong = LOAD(ending.wrong);                                                                         \
             UNROLL for (int i = 0; i < TILE_ROWS; i++)                                                                 \
                 UNROLL for (int v = 0; v < PANEL_VECTORS; v++) {                                                       \
-                    sum[i][v] = TIMES(sum[i][v], SPREAD(ending.scale));                                                \
+                    sum[i][v] = sum[i][v] * SPREAD(ending.scale);                                                      \
                     wrong = FMA(sum[i][v], ZERO, wrong);                                                               \
                 }                                                                                                      \
             STORE(ending.wrong, wrong);                                                                                \
@@ -440,17 +446,14 @@ static const struct kernels NAME(kernels) = {
 };
 
 #undef PANEL
+#undef LOAD
+#undef STORE
+#undef ZERO
 #undef NAME
 #undef LANES
 #undef VECTOR
-#undef LOAD
-#undef STORE
 #undef SPREAD
 #undef FMA
-#undef ZERO
-#undef PLUS
-#undef TIMES
-#undef OVER
 #undef TRANSPOSE
 #undef BLOCK
 #undef PANEL_VECTORS

@@ -11,7 +11,7 @@ from ptrain.evaluation.mcnemar import holm, mcnemar
 from ptrain.evaluation.table import SCORES, find, score
 from ptrain.files import write_file
 from ptrain.report.page import drawn, render
-from ptrain.report.plots import Curve, Plot, curves_plot
+from ptrain.report.plots import Plot, curves_of, curves_plot
 from ptrain.report.records import RunRecord, read_predictions
 from ptrain.report.words import number, shown
 
@@ -114,11 +114,7 @@ def _plots(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Plot]:
         ("train_accuracy", "Training accuracy"),
         ("validation_accuracy", "Validation accuracy"),
     ):
-        curves = []
-        for name, run in zip(names, runs, strict=True):
-            values = [record.get(key) for record in run.metrics]
-            if any(value is not None for value in values):
-                curves.append(Curve(name=name, epochs=[record["epoch"] for record in run.metrics], values=values))
+        curves = curves_of(zip(names, (run.metrics for run in runs), strict=True), key)
         if curves:
             plots.append(curves_plot(key, title, curves, percent=key.endswith("accuracy")))
     return plots

@@ -5,7 +5,7 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,26 +96,30 @@ def _describe(title: str, curves: Sequence[Curve], percent: bool) -> str:
     return f"{title}: {'; '.join(parts)}."
 
 
+def curves_of(runs: Iterable[tuple[str, Sequence[Mapping[str, Any]]]], key: str) -> list[Curve]:
+    """The curve of ``key`` for each name and its records, where any of them has a value."""
+    curves = [
+        Curve(name=name, epochs=[one["epoch"] for one in records], values=[one.get(key) for one in records])
+        for name, records in runs
+    ]
+    return [curve for curve in curves if any(value is not None for value in curve.values)]
+
+
 def run_plots(metrics: Sequence[Mapping[str, Any]]) -> list[Plot]:
     """The plots of loss, accuracy, learning rate, throughput and time over the epochs of one run."""
-
-    def curve(key: str, name: str) -> list[Curve]:
-        values = [record.get(key) for record in metrics]
-        if not any(value is not None for value in values):
-            return []
-        return [Curve(name=name, epochs=[record["epoch"] for record in metrics], values=values)]
-
     if not metrics:
         return []
     plots = []
     for key in ("loss", "accuracy"):
-        both = [*curve(f"train_{key}", "training"), *curve(f"validation_{key}", "validation")]
+        both = curves_of([("training", metrics)], f"train_{key}")
+        both += curves_of([("validation", metrics)], f"validation_{key}")
         plots.append(curves_plot(key, key.capitalize(), both, percent=key == "accuracy"))
-    rates = curve("learning_rate", "learning rate")
-    plots.append(curves_plot("learning_rate", "Learning rate", rates, small=True))
-    speeds = curve("samples_per_second", "throughput")
-    plots.append(curves_plot("throughput", "Samples per second", speeds, small=True))
-    plots.append(curves_plot("seconds", "Seconds per epoch", curve("seconds", "time"), small=True))
+    for name, title, key, label in (
+        ("learning_rate", "Learning rate", "learning_rate", "learning rate"),
+        ("throughput", "Samples per second", "samples_per_second", "throughput"),
+        ("seconds", "Seconds per epoch", "seconds", "time"),
+    ):
+        plots.append(curves_plot(name, title, curves_of([(label, metrics)], key), small=True))
     return plots
 
 

@@ -75,6 +75,7 @@ def paths(folder: Path) -> list[Path]:
 
 def newest(folder: Path, warn: Callable[[str], None]) -> Checkpoint | None:
     """The newest checkpoint that verifies; each damaged one on the way is named in a warning."""
+    # A checkpoint is renamed when it is whole, but what was written can rot, or a copy of the run can be incomplete.
     for path in paths(folder):
         try:
             return read(path)

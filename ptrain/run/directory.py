@@ -6,7 +6,8 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ def environment(session: Session) -> dict[str, Any]:
 
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file of a run directory. Raises RunDirectoryError where it cannot be written."""
-    _writing(path, lambda: write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n"))
+    with _writing(path):
+        write_file(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -104,7 +106,8 @@ def keep_records(path: Path, key: str, last: int) -> None:
     """Drop the records whose ``key`` is above ``last``, which a continued run will write again."""
     if path.exists():
         lines = [line for line in path.read_text().splitlines() if _number(line, key) <= last]
-        _writing(path, lambda: write_file(path, "".join(line + "\n" for line in lines)))
+        with _writing(path):
+            write_file(path, "".join(line + "\n" for line in lines))
 
 
 def _number(line: str, key: str) -> float:
@@ -121,17 +124,15 @@ def append_record(path: Path, record: dict[str, Any]) -> None:
     Raises:
         RunDirectoryError: the disk is full or the folder cannot be written to.
     """
-
-    def append() -> None:
-        with path.open("a") as file:
-            file.write(json.dumps(record, allow_nan=False) + "\n")
-
-    _writing(path, append)
+    # Appended and not replaced, so that others can follow the file; readers drop a last line that a crash cut off.
+    with _writing(path), path.open("a") as file:
+        file.write(json.dumps(record, allow_nan=False) + "\n")
 
 
-def _writing(path: Path, task: Callable[[], None]) -> None:
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        task()
+        yield
     except OSError as error:
         raise RunDirectoryError(
             f"{path}: cannot be written ({error.strerror}); free space or make the folder writable, then continue with "
@@ -143,7 +144,8 @@ def write_model(path: Path, layout: Layout, parameters: torch.Tensor, descriptio
     """Write the parameters with everything that is needed to use them: widths, class names, normalization."""
     tensors = {name: view.cpu().clone() for name, view in layout.views(parameters).items()}
     content = save(tensors, metadata={"ptrain": json.dumps(description)})
-    _writing(path, lambda: write_file(path, content))
+    with _writing(path):
+        write_file(path, content)
 
 
 def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -48,13 +48,15 @@ class Checkpoints:
         self._written = -math.inf
 
     def gathered_sums(self, state: State) -> tuple[float, int]:
-        """The sum of losses and the number of hits of this epoch over all ranks, exactly, on every rank."""
+        """The sum of losses, rounded once, and the number of hits of this epoch over all ranks, on every rank."""
         rows = self._gathered_rows(state)
+        # fsum rounds once: the same float for any order and any number of ranks
         losses = math.fsum(rows["row_losses"].numpy().ravel().tolist())
         return losses, int(rows["row_hits"].sum())
 
     def _gathered_rows(self, state: State) -> dict[str, torch.Tensor]:
         """The losses and hits of all shards' rows, (shards, rows), in the order of the shards, on every rank."""
+        # The order of ranks is that of the shards, each rank's neighbours: so the run may go on on any number of them.
         parts = self.session.comm.all_gather_object((state.row_losses.cpu().numpy(), state.row_hits.cpu().numpy()))
         return {
             name: torch.from_numpy(np.concatenate([part[index] for part in parts]))
@@ -76,6 +78,7 @@ class Checkpoints:
                 "libraries": _libraries(),
             }
             path = checkpoint.write(self.folder, state.step, tensors, record)
+            # The new one is durable before an old one goes: there is always one to go on from.
             checkpoint.prune(self.folder, self.config.run.keep, state.progress.best_step)
             return path
 
@@ -87,7 +90,7 @@ class Checkpoints:
         """Write the checkpoint that is due at the end of an epoch: the best so far, the last, or MIN_SECONDS later."""
         every = self.config.run.checkpoint_every
         due = state.step % every == 0 if every else time.monotonic() - self._written >= MIN_SECONDS
-        # The clock of rank 0 decides for all.
+        # Saving is collective, and clocks differ: that of rank 0 decides for all.
         if improved or last or self.session.comm.broadcast_object(due):
             self.save(state)
 
@@ -97,6 +100,7 @@ class Checkpoints:
         Raises:
             RunDirectoryError: configuration, data or libraries are not those of the run, and ``force`` is off.
         """
+        # Read once and sent: on a shared file system another rank may not see the newest one yet.
         found = self.session.from_root(lambda: checkpoint.newest(self.folder, self.session.console.warn))
         if found is None:
             self.session.console.say("resume     no checkpoint yet: training starts at the beginning")
@@ -140,7 +144,7 @@ class Checkpoints:
                 f"--resume: checkpoint {found.path} does not fit this configuration ({error}); "
                 "expected the same --hidden, --optimizer, --batch-size and --shards as before"
             )
-            failure.agreed = True
+            failure.agreed = True  # every rank loads the same tensors into the same layout
             raise failure from None
         state.step = int(found.record["step"])
         state.progress = Progress(**found.record["progress"])

@@ -48,6 +48,7 @@ class Session:
         Raises:
             InputError: of the class of the first rank that failed; the message names the rank unless all failed.
         """
+        # Nothing may be raised before the gathering below: the other ranks would wait there for ever.
         failure: InputError | None = None
         result: T | None = None
         try:
@@ -97,6 +98,7 @@ def open_session(run: RunConfig, *, quiet: bool = False, environ: Mapping[str, s
     try:
         yield session
     except PtrainError as error:
+        # To close is collective as well. After an error of one rank alone the launcher ends the others.
         if error.agreed:
             comm.close()
         raise

@@ -18,6 +18,7 @@ class Signals:
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Note the request; a second Ctrl-C interrupts at once."""
+        # Only a flag: a handler runs between two instructions of the main thread, in the middle of a step.
         self._requested = True
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)

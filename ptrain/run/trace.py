@@ -18,6 +18,7 @@ class Trace:
     def record(self) -> None:
         """Append the record of the step that was just done. Every rank calls it."""
         session, layout, state = self.job.session, self.job.layout, self.state
+        # The parameters as a whole from every rank, tensor by tensor from rank 0: enough to see where two runs part.
         everybody = session.comm.all_gather_object(parameters_sha256(layout, state.parameters))
         hashes = {
             name: hashlib.sha256(view.cpu().contiguous().numpy().tobytes()).hexdigest()

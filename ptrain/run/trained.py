@@ -71,7 +71,7 @@ def load_trained(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) ->
     )
 
 
-def _find(folder: Path, name: str, warn: Callable[[str], None]) -> Any:
+def _find(folder: Path, name: str, warn: Callable[[str], None]) -> checkpoints.Checkpoint:
     if name == "last":
         found = checkpoints.newest(folder, warn)
         if found is None:

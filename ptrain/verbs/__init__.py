@@ -2,7 +2,7 @@
 
 import importlib
 
-from ptrain.verbs.base import Call as Call
+from ptrain.verbs.base import Command as Command
 from ptrain.verbs.base import Verb
 
 NAMES = ("train", "evaluate", "predict", "verify", "report", "data", "slurm", "bench", "doctor")

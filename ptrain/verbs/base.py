@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptrain.config import RunConfig, nearest
-from ptrain.config.flags import Flag, Given, Group, Parser
+from ptrain.config.flags import Flag, FlagGroup, Given, Parser
 from ptrain.errors import ConfigError, RunDirectoryError
 
 RUN_FIELDS = ("ranks", "backend", "device", "threads")
@@ -30,7 +30,7 @@ def function(work: str) -> Callable[..., Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Call:
+class Command:
     """A command line that a verb has checked: what to run, and on how many ranks."""
 
     work: str
@@ -48,9 +48,9 @@ class Call:
         return int(function(self.work)(*self.arguments))
 
 
-def on_ranks(work: str, settings: RunConfig, *arguments: Any) -> Call:
+def on_ranks(work: str, settings: RunConfig, *arguments: Any) -> Command:
     """A call that every rank of ``settings`` makes."""
-    return Call(work=work, arguments=arguments, ranks=settings.ranks, ranks_to_start=settings.ranks)
+    return Command(work=work, arguments=arguments, ranks=settings.ranks, ranks_to_start=settings.ranks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +64,8 @@ class Verb:
     usage_behind: str = ""
     """What stands behind a ``--``; empty where the verb has no use for one."""
     examples: str
-    groups: Sequence[Group]
-    check: Callable[[Given], Call]
+    groups: Sequence[FlagGroup]
+    check: Callable[[Given], Command]
     """Finds out all that can be wrong without starting anything; raises InputError."""
 
     def parser(self, name: str) -> Parser:
@@ -90,7 +90,7 @@ class Action:
     """One of the things that a verb of several does."""
 
     work: str
-    """As that of a Call."""
+    """As that of a Command."""
     does: str
     words: tuple[str, ...] = ()
     """What stands behind it."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from ptrain.config.flags import Flag, Given, Group
+from ptrain.config.flags import Flag, FlagGroup, Given
 from ptrain.errors import EXIT_DONE, RunDirectoryError
-from ptrain.verbs.base import RUN, Call, Verb, required_run
+from ptrain.verbs.base import RUN, Command, Verb, required_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +20,12 @@ class ReportOptions:
     """where to write the page (default: report.html in the run directory, comparison.html here for several)"""
 
 
-def check(given: Given) -> Call:
+def check(given: Given) -> Command:
     """One process writes the page: it starts no ranks."""
     options = given.of(ReportOptions)
     for run_dir in options.runs:
         required_run(run_dir)
-    return Call(work="verbs.report:run", arguments=(options,))
+    return Command(work="verbs.report:run", arguments=(options,))
 
 
 def run(options: ReportOptions) -> int:
@@ -68,6 +68,6 @@ VERB = Verb(
   ptrain report runs/first --out first.html
   ptrain report runs/first runs/second runs/third --out comparison.html
 """,
-    groups=(Group(of=ReportOptions),),
+    groups=(FlagGroup(of=ReportOptions),),
     check=check,
 )

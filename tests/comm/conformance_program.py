@@ -1,6 +1,6 @@
-"""What every rank of the conformance suite does: call each method, write what came back as JSON.
+"""What every rank of the conformance suite does: call each method of each backend, write what came back as JSON.
 
-Arguments: backend, folder for the results, and ``close`` or ``abort``: how to leave.
+Arguments: backends, one after the other in one world; folder for the results; ``close`` or ``abort``: how to leave.
 """
 
 import hashlib
@@ -87,20 +87,23 @@ def body(comm: Communicator) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run the body on one backend and leave."""
-    backend, folder, leaving = sys.argv[1:]
+    """Run the body on every backend and leave."""
+    backends, folder, leaving = sys.argv[1:]
     torch.set_num_threads(1)
-    lines: list[str] = []
-    comm = create(backend, detect(os.environ), torch.device("cpu"), lines.append)
-    seen = body(comm) | {"said": lines}
-    rank = comm.info.rank
-    (Path(folder) / f"rank-{rank}.json").write_text(json.dumps(seen))
+    comms = []
+    for backend in backends.split(","):
+        lines: list[str] = []
+        comm = create(backend, detect(os.environ), torch.device("cpu"), lines.append)
+        comms.append(comm)
+        seen = body(comm) | {"said": lines}
+        (Path(folder) / f"{backend}-{comm.info.rank}.json").write_text(json.dumps(seen))
     if leaving == "close":
-        comm.close()
+        for comm in reversed(comms):  # MPI last: Horovod runs on the MPI that it ends
+            comm.close()
         return
     comm.barrier()
-    if rank == comm.info.size - 1:
-        print(f"rank {rank} leaves", flush=True)
+    if comm.info.rank == comm.info.size - 1:
+        print(f"rank {comm.info.rank} leaves", flush=True)
         comm.abort(3)
     time.sleep(600)
 

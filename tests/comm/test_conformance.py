@@ -1,6 +1,7 @@
 """One body for every communicator at 1, 2 and 3 ranks; each rank writes what it saw, compared here."""
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,27 +16,52 @@ from ptrain.sums.ordered import merge_
 from tests.comm.conformance_program import DTYPES, OPS, SHARDS, leaf
 from tests.ranks import run_group, run_ranks
 
-WORLDS = [("single", 1), *((backend, ranks) for backend in ("mpi", "torch", "horovod") for ranks in (1, 2, 3))]
+SEVERAL = ("mpi", "torch", "horovod")
+WORLDS = [("single", 1), *((backend, ranks) for backend in SEVERAL for ranks in (1, 2, 3))]
+ABORTING = 2
+"""Ranks of the worlds that end with an abort."""
+Seen = list[dict[str, Any]]
+
+
+class Worlds:
+    """Runs the program once where it can serve several tests: a start of a rank takes longer than all it does."""
+
+    def __init__(self, factory: pytest.TempPathFactory) -> None:
+        self.factory = factory
+        self.ends: dict[str, subprocess.CompletedProcess[str]] = {}
+        """How the worlds ended that a backend's abort ended, and after how many seconds."""
+        self.seconds: dict[str, float] = {}
+
+    @cache  # noqa: B019 - lives as long as the session
+    def folder(self, ranks: int, backends: str, leaving: str) -> Path:
+        """The folder of what every rank saw in a world."""
+        folder = self.factory.mktemp("world")
+        command = [sys.executable, "-W", "error", "-m", "tests.comm.conformance_program"]
+        start = time.monotonic()
+        done = run_ranks([*command, backends, str(folder), leaving], ranks)
+        if leaving == "abort":
+            self.ends[backends], self.seconds[backends] = done, time.monotonic() - start
+        else:
+            assert done.returncode == 0, done.stdout + done.stderr
+        return folder
+
+    def seen(self, backend: str, ranks: int) -> Seen:
+        """What every rank of a backend saw: of 2 ranks in the world that it aborts, else with the other backends."""
+        if ranks == ABORTING:
+            folder = self.folder(ranks, backend, "abort")
+        else:
+            folder = self.folder(ranks, ",".join([*(["single"] if ranks == 1 else []), *SEVERAL]), "close")
+        return [json.loads((folder / f"{backend}-{rank}.json").read_text()) for rank in range(ranks)]
 
 
 @pytest.fixture(scope="session")
-def observed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], list[dict[str, Any]]]:
-    """Run the program once for each backend and number of ranks, and return what every rank saw."""
-
-    @cache
-    def run(backend: str, ranks: int) -> list[dict[str, Any]]:
-        folder = tmp_path_factory.mktemp(f"{backend}-{ranks}")
-        command = [sys.executable, "-W", "error", "-m", "tests.comm.conformance_program"]
-        done = run_ranks([*command, backend, str(folder), "close"], ranks, backend=backend)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(ranks)]
-
-    return run
+def worlds(tmp_path_factory: pytest.TempPathFactory) -> Worlds:
+    return Worlds(tmp_path_factory)
 
 
 @pytest.mark.parametrize(("backend", "ranks"), WORLDS)
-def test_every_method(backend: str, ranks: int, observed: Callable[[str, int], list[dict[str, Any]]]) -> None:
-    seen = observed(backend, ranks)
+def test_every_method(backend: str, ranks: int, worlds: Worlds) -> None:
+    seen = worlds.seen(backend, ranks)
     world = range(ranks)
     for rank, mine in enumerate(seen):
         assert (mine["name"], mine["info"]["rank"], mine["info"]["size"]) == (backend, rank, ranks)
@@ -61,11 +87,9 @@ def test_every_method(backend: str, ranks: int, observed: Callable[[str, int], l
 
 
 @pytest.mark.parametrize(("backend", "ranks"), WORLDS)
-def test_ordered_sum_has_the_bits_of_one_process(
-    backend: str, ranks: int, observed: Callable[[str, int], list[dict[str, Any]]]
-) -> None:
-    alone = observed("single", 1)[0]["ordered_sum"]
-    for mine in observed(backend, ranks):
+def test_ordered_sum_has_the_bits_of_one_process(backend: str, ranks: int, worlds: Worlds) -> None:
+    alone = worlds.seen("single", 1)[0]["ordered_sum"]
+    for mine in worlds.seen(backend, ranks):
         assert mine["ordered_sum"] == {shards: alone[shards] for shards in mine["ordered_sum"]}
         assert len(mine["ordered_sum"]) == len([shards for shards in SHARDS if shards >= ranks])
 
@@ -78,14 +102,13 @@ def test_the_leaves_show_the_order_of_the_sum() -> None:
     assert torch.allclose(in_turn, tree, rtol=1e-3)
 
 
-@pytest.mark.parametrize("backend", ["mpi", "torch", "horovod"])
-def test_abort_ends_every_rank_with_its_exit_code(backend: str, tmp_path: Path) -> None:
-    start = time.monotonic()
-    command = [sys.executable, "-m", "tests.comm.conformance_program", backend, str(tmp_path), "abort"]
-    done = run_ranks(command, 2, backend=backend)
+@pytest.mark.parametrize("backend", SEVERAL)
+def test_abort_ends_every_rank_with_its_exit_code(backend: str, worlds: Worlds) -> None:
+    worlds.folder(ABORTING, backend, "abort")
+    done = worlds.ends[backend]
     assert done.returncode == 3, done.stdout + done.stderr
     assert "rank 1 leaves" in done.stdout
-    assert time.monotonic() - start < 40
+    assert worlds.seconds[backend] < 40
 
 
 REFUSED = """

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.shell import ROOT, plain_machine, run
+from tests.ranks import ROOT
+from tests.scripts.shell import plain_machine, run
 
 TEXT = (ROOT / "Dockerfile").read_text()
 INSTRUCTIONS = [

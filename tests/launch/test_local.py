@@ -129,6 +129,7 @@ def test_more_ranks_than_cores_share_memory() -> None:
     assert done.stdout.splitlines() == ["True 4"] * 4
 
 
+@pytest.mark.alone
 def test_a_killed_rank_is_named_once() -> None:
     start = time.monotonic()
     done = run(OUR_RANK + "import time; rank == 1 and os.kill(os.getpid(), 9); time.sleep(60)")
@@ -138,6 +139,7 @@ def test_a_killed_rank_is_named_once() -> None:
     assert done.stderr == f"error: rank 1 on {host} was ended by signal 9 (SIGKILL), as when memory runs out\n"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_stops_the_ranks_in_good_order(number: int, start_job: Callable[..., Job]) -> None:
     job = start_job()
@@ -147,6 +149,7 @@ def test_a_signal_stops_the_ranks_in_good_order(number: int, start_job: Callable
     assert stderr.strip() == ("stopping at the next step; Ctrl-C again ends at once" if number == signal.SIGINT else "")
 
 
+@pytest.mark.alone
 def test_the_second_interrupt_ends_at_once(start_job: Callable[..., Job]) -> None:
     job = start_job("goes on")
     job.process.send_signal(signal.SIGINT)
@@ -159,6 +162,7 @@ def test_the_second_interrupt_ends_at_once(start_job: Callable[..., Job]) -> Non
     assert time.monotonic() - start < 8
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("behaviour", ["stops", "goes on"])
 def test_nobody_outlives_a_killed_launcher(behaviour: str, start_job: Callable[..., Job]) -> None:
     job = start_job(behaviour)
@@ -166,6 +170,7 @@ def test_nobody_outlives_a_killed_launcher(behaviour: str, start_job: Callable[.
     assert job.finish()[0] == -9
 
 
+@pytest.mark.alone
 def test_nobody_outlives_a_killed_mpirun(start_job: Callable[..., Job]) -> None:
     job = start_job("goes on")
     (mpirun,) = [pid for pid in descendants(job.process.pid) if pid not in job.ranks]

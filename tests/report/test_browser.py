@@ -13,6 +13,8 @@ from ptrain.report.records import read_run
 from tests.report.browser import Browser, chromium
 from tests.report.directories import make_run
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:

@@ -36,6 +36,7 @@ def test_the_default_limit_is_generous() -> None:
     assert default_limit(10.0) == 1000.0
 
 
+@pytest.mark.alone
 def test_progress_keeps_the_watchdog_quiet_and_a_stop_wakes_it(tmp_path: Path) -> None:
     codes: list[int] = []
     watchdog = Watchdog(tmp_path / "hang", 0, PROCESSES[:1], 0.4, leave=codes.append)  # type: ignore[arg-type]
@@ -92,6 +93,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("backend", ["mpi", "horovod", "torch"])
 def test_a_stopped_rank_is_named_and_every_other_rank_prints_its_stack(tmp_path: Path, backend: str) -> None:
     run_dir = tmp_path / "run"
@@ -111,6 +113,7 @@ def test_a_stopped_rank_is_named_and_every_other_rank_prints_its_stack(tmp_path:
     assert not is_running(pid)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("backend", ["mpi", "horovod", "torch"])
 def test_a_killed_rank_ends_the_job_and_is_named(tmp_path: Path, backend: str) -> None:
     run_dir = tmp_path / "run"
@@ -142,7 +145,7 @@ def test_an_exception_in_one_rank_is_printed_once(tmp_path: Path, backend: str) 
     program = tmp_path / "failing.py"
     program.write_text(FAILING)
     flags = ["train", "--backend", backend, "--hidden", "16", "--threads", "1", "--run-dir", str(tmp_path / "run")]
-    done = run_ranks([sys.executable, str(program), *flags], 3, backend=backend, timeout=60)
+    done = run_ranks([sys.executable, str(program), *flags], 2, backend=backend, timeout=120)
     assert done.returncode == 1, done.stderr
     assert done.stderr.count("ZeroDivisionError: made to fail") == 2  # the traceback's last line and the message
     assert "ptrain: error: rank 1 on " in done.stderr

@@ -1,12 +1,12 @@
 """Run a script of the project on a machine that the test makes up: chosen programs on PATH, folders of its own."""
 
-import os
 import re
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.ranks import ROOT, run_group
+
 _MPI_OR_COMPILER = re.compile(r"(.*-)?(c\+\+|g\+\+|clang\+\+|gcc|cc|mpi.*|oshrun|oshcc)(-[0-9.]+)?(\.\w+)?")
 
 
@@ -24,17 +24,5 @@ def plain_machine(folder: Path) -> Path:
 def run(
     script: Path | str, *words: str, env: Mapping[str, str] | None = None, timeout: float = 60
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script (a name in scripts/, or a path) without the variables that would change what it does."""
-    kept = {
-        k: v
-        for k, v in os.environ.items()
-        if not k.startswith(("PTRAIN_", "HOROVOD_", "CCL_")) and k not in ("CXX", "MPICXX")
-    }
-    return subprocess.run(
-        [str(ROOT / "scripts" / script), *words],
-        env={**kept, **(env or {})},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    """Run a script (a name in scripts/, or a path)."""
+    return run_group([str(ROOT / "scripts" / script), *words], env=env, timeout=timeout)

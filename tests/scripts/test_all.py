@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.shell import ROOT, run
+from tests.ranks import ROOT
+from tests.scripts.shell import run
 
 SCRIPTS = sorted(path.name for path in (ROOT / "scripts").iterdir() if path.suffix != ".sh")
 WITH_OWN_OPTIONS = sorted(set(SCRIPTS) - {"train", "test", "kill-test", "fuzz"})  # these pass them on

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ptrain.data.sources import fashion_mnist
-from tests.scripts.shell import ROOT, plain_machine, run
+from tests.ranks import ROOT
+from tests.scripts.shell import plain_machine, run
 
 FAKE_APT = """#!/usr/bin/env bash
 echo "$*" >>"$FAKE_CALLS"

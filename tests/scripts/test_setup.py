@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.shell import ROOT, plain_machine, run
+from tests.ranks import ROOT
+from tests.scripts.shell import plain_machine, run
 
 FAKE_PYTHON = """#!/usr/bin/env bash
 environment=$(dirname -- "$(dirname -- "$0")")
@@ -69,6 +70,7 @@ def tree(folder: Path) -> dict[str, int]:
     return {str(path): path.lstat().st_mtime_ns for path in folder.rglob("*")}
 
 
+@pytest.mark.alone
 def test_first_and_second_call(machine: Machine) -> None:
     done, calls = machine.setup()
     assert done.returncode == 0, done.stderr

@@ -11,6 +11,8 @@ import pytest
 
 from tests.slurm.cluster import PTRAIN, TINY, Cluster, epochs_done, evaluation, running, slurmd_of, trained_alone
 
+pytestmark = pytest.mark.alone
+
 LIMIT = 240  # seconds for a job; two cores that others use as well
 LONG = [*TINY, "--epochs", "80", "--validation", "0.1"]
 """Long enough to be met in the middle."""

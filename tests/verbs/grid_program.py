@@ -1,8 +1,11 @@
 """Trains many small configurations in one job; rank 0 prints the hash and the evaluation of each as JSON.
 
-usage: grid_program.py BACKEND THREADS CONFIGURATIONS.json FOLDER
+usage: grid_program.py WORLDS CONFIGURATIONS.json FOLDER
+
+WORLDS are backends, each with its threads a rank, such as mpi:1,horovod:2: one after the other on the same ranks.
 """
 
+import contextlib
 import dataclasses
 import json
 import sys
@@ -37,12 +40,17 @@ def train(session: Session, values: dict[str, object], run_dir: Path) -> dict[st
 
 
 def main() -> None:
-    """Run all configurations of the file."""
-    backend, threads, path, folder = sys.argv[1:]
+    """Run all configurations of the file in every world, and print a list of results a world."""
+    worlds, path, folder = sys.argv[1:]
     configurations = json.loads(Path(path).read_text())
-    with open_session(RunConfig(backend=backend), quiet=True) as opened:
-        session = dataclasses.replace(opened, threads=int(threads))
-        results = [train(session, values, Path(folder) / str(n)) for n, values in enumerate(configurations)]
+    results = []
+    with contextlib.ExitStack() as stack:  # closes MPI, the first, last: Horovod runs on the MPI that it ends
+        for world in worlds.split(","):
+            backend, threads = world.split(":")
+            opened = stack.enter_context(open_session(RunConfig(backend=backend), quiet=True))
+            session = dataclasses.replace(opened, threads=int(threads))
+            runs = Path(folder) / world
+            results.append([train(session, values, runs / str(n)) for n, values in enumerate(configurations)])
     if opened.is_root:
         print(json.dumps(results))
 

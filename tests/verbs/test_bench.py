@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ptrain.cli import main
 from ptrain.verbs.bench.comm import recommend
 from ptrain.verbs.bench.scaling import default_ranks, evaluate, verdict
 from ptrain.verbs.bench.split import PARTS, Times, slowest, split
@@ -42,16 +43,16 @@ def test_the_parts_of_a_step_add_up_to_it(extra: list[str]) -> None:
         assert parts == pytest.approx(row["step"])
 
 
-def test_it_reads_as_a_table_leaves_nothing_behind_and_takes_a_file(tmp_path: Path) -> None:
+def test_it_reads_as_a_table_leaves_nothing_behind_and_takes_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "job.toml"
     path.write_text("[train]\nbatch_size = 32\n[model]\nhidden = [8]\n[run]\nrun_dir = 'never-made'\n")
-    done = run_group(
-        [sys.executable, "-c", f"import os; os.chdir({str(tmp_path)!r}); from ptrain.cli import main; "
-         f"raise SystemExit(main(['bench', 'train', '--config', 'job.toml', *{SHORT!r}]))"],
-        timeout=180,
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
-    lines = done.stdout.splitlines()
+    monkeypatch.chdir(tmp_path)
+    assert main(["bench", "train", "--config", "job.toml", *SHORT]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    lines = out.splitlines()
     assert lines[1].startswith("digits: 64-8-10, 610 parameters, global batch 32 in 8 shards")
     assert any(line.split()[:3] == ["rank", "host", "gather"] for line in lines)
     assert lines[-1].startswith("the largest part: ")

@@ -41,7 +41,8 @@ def test_the_files_fit_together(tmp_path: Path, capsys: pytest.CaptureFixture[st
     [
         (["--classes", "1"], "--classes 1: expected a whole number from 2 to 255"),
         (["--height", "0"], "--height 0: expected a whole number from 32 to 1000000"),
-        (["--noise", "nan"], "--noise nan: expected a number from 0 to 10"),
+        (["--noise", "11"], "--noise 11.0: expected a number from 0 to 10"),
+        (["--noise", "nan"], "--noise nan: expected a number"),
     ],
 )
 def test_numbers_out_of_range(

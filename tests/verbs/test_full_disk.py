@@ -4,7 +4,11 @@ import os
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.ranks import run_group
+
+pytestmark = pytest.mark.alone
 
 UNSHARE = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
 FLAGS = '--hidden 128 128 --epochs 30 --checkpoint-every 6 --threads 1 --no-report --run-dir "$1/run"'

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.kill_test import kill_test
+
+pytestmark = pytest.mark.alone
 
 
 def test_killed_ranks_do_not_change_a_bit(tmp_path: Path) -> None:

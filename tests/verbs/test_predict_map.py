@@ -220,6 +220,7 @@ def test_an_interrupted_map_leaves_nothing(trained: Path, tmp_path: Path, number
     assert [path.name for path in tmp_path.iterdir()] == ["large.tif"]
 
 
+@pytest.mark.alone
 def test_a_full_disk(trained: Path, tmp_path: Path) -> None:
     command = f'"$0" -m ptrain predict {trained}/run {trained}/scene.tif --out "$1/map.tif" --threads 1'
     script = f'{command}; code=$?; ls -A "$1"; exit $code'

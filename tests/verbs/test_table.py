@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ptrain import cli, config, verbs
+from ptrain.config.training import with_file
 from ptrain.verbs.base import Action, Verb, function
 from tests.test_imports import HEAVY
 
@@ -74,8 +75,7 @@ def test_the_examples_of_the_help_are_valid(name: str, verb: Verb) -> None:
         for group in verb.groups:
             if group.of not in config.SECTIONS.values():
                 given.of(group.of)
-        sections = [given.values.get(kind, {}) for kind in config.SECTIONS.values()]
-        config.build({key: value for part in sections for key, value in part.items()})
+        config.build(with_file(None, given))
 
 
 @pytest.mark.parametrize("name", verbs.NAMES)

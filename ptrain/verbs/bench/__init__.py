@@ -4,11 +4,11 @@ from dataclasses import dataclass, fields
 from typing import Annotated
 
 from ptrain.config import SECTIONS, build
-from ptrain.config.flags import SWITCH, Flag, Given, Group
+from ptrain.config.flags import SWITCH, Flag, FlagGroup, Given
 from ptrain.config.training import with_file
 from ptrain.config.values import require
 from ptrain.errors import ConfigError
-from ptrain.verbs.base import ACTION, Action, Call, Verb, actions_text, choose
+from ptrain.verbs.base import ACTION, Action, Command, Verb, actions_text, choose
 
 NOT_FOR_BENCH = (
     *("epochs", "early_stopping", "run_dir", "ranks", "report", "log", "keep", "checkpoint_every", "max_steps"),
@@ -64,7 +64,7 @@ ACTIONS = {
 }
 
 
-def check(given: Given) -> Call:
+def check(given: Given) -> Command:
     """Leave the ranks to scaling, and to comm where it tries every backend: they start jobs themselves."""
     options = given.of(BenchOptions)
     name, numbers = options.action, options.ranks
@@ -72,8 +72,7 @@ def check(given: Given) -> Call:
     if name != "scaling" and len(numbers) > 1:
         told = " ".join(map(str, numbers))
         raise ConfigError(f"--ranks {told} for bench {name}: expected one number; bench scaling takes several")
-    flags = {key: value for kind in SECTIONS.values() for key, value in given.values.get(kind, {}).items()}
-    values = {key: value for key, value in with_file(options.config, flags).items() if key not in NOT_FOR_BENCH}
+    values = {key: value for key, value in with_file(options.config, given).items() if key not in NOT_FOR_BENCH}
     config, *_ = [build(values | {"ranks": ranks}) for ranks in numbers or [None]]
     ranks = config.run.ranks
     to_start = {
@@ -81,7 +80,7 @@ def check(given: Given) -> Call:
         "comm": None if config.run.backend == "auto" else ranks or 2,
         "scaling": None,
     }[name]
-    return Call(
+    return Command(
         work=action.work,
         arguments=(config, options),
         ranks=None if name == "scaling" else ranks,
@@ -98,9 +97,9 @@ VERB = Verb(
   ptrain bench scaling --ranks 1 2 4 --batch-size 1024
 """,
     groups=(
-        Group(of=BenchOptions, texts={"action": actions_text(ACTIONS)}),
+        FlagGroup(of=BenchOptions, texts={"action": actions_text(ACTIONS)}),
         *(
-            Group(
+            FlagGroup(
                 of=section,
                 names=[field.name for field in fields(section) if field.name not in NOT_FOR_BENCH],
                 heading=f"[{name}] as for ptrain train",

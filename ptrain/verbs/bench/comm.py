@@ -212,7 +212,7 @@ def _print(console: Console, report: dict[str, Any], as_json: bool) -> None:
     here, between = report["recommended"]["here"], report["recommended"]["between_machines"]
     if here["way"] == "shared memory":
         console.say(
-            f"recommended on this machine: --exchange auto, shared memory, {1e6 * here['seconds']:,.0f} µs; "
+            f"recommended on this machine: --step auto, shared memory, {1e6 * here['seconds']:,.0f} µs; "
             f"by messages: --backend {between['backend']}, {1e6 * between['seconds']:,.0f} µs"
         )
     else:

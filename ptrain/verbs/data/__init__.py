@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 from typing import Annotated
 
 from ptrain.config import DataConfig, RunConfig, TrainConfig
-from ptrain.config.flags import SWITCH, Flag, Given, Group
+from ptrain.config.flags import SWITCH, Flag, FlagGroup, Given
 from ptrain.config.values import require
 from ptrain.errors import ConfigError
-from ptrain.verbs.base import ACTION, Action, Call, Verb, actions_text, choose, on_ranks
+from ptrain.verbs.base import ACTION, Action, Command, Verb, actions_text, choose, on_ranks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ ACTIONS = {
 }
 
 
-def check(given: Given) -> Call:
+def check(given: Given) -> Command:
     """Only the conversion knows what to do with several ranks; the others leave it to rank 0."""
     options = given.of(DataOptions)
     action = choose("data", options.action, ACTIONS)
@@ -82,14 +82,14 @@ VERB = Verb(
   ptrain data fetch CIFAR10
 """,
     groups=(
-        Group(of=DataOptions, texts={"action": actions_text(ACTIONS)}),
-        Group(
+        FlagGroup(of=DataOptions, texts={"action": actions_text(ACTIONS)}),
+        FlagGroup(
             of=DataConfig,
             names=[field.name for field in fields(DataConfig) if field.name not in ("data", "normalize")],
             heading="how the data are read (info and convert)",
         ),
-        Group(of=TrainConfig, names=("seed",), heading="how the data are read (info and convert)"),
-        Group(of=RunConfig, names=("ranks", "backend"), heading="how the data are read (info and convert)"),
+        FlagGroup(of=TrainConfig, names=("seed",), heading="how the data are read (info and convert)"),
+        FlagGroup(of=RunConfig, names=("ranks", "backend"), heading="how the data are read (info and convert)"),
     ),
     check=check,
 )

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from ptrain.config import RunConfig
-from ptrain.config.flags import SWITCH, Flag, Given, Group
-from ptrain.verbs.base import Call, Verb, on_ranks
+from ptrain.config.flags import SWITCH, Flag, FlagGroup, Given
+from ptrain.verbs.base import Command, Verb, on_ranks
 
 
 @dataclass(frozen=True, kw_only=True)
 class DoctorOptions:
-    """What to look at."""
+    """What to check."""
 
     json: Annotated[bool, SWITCH] = False
     """print the findings as JSON"""
@@ -24,8 +24,8 @@ class DoctorOptions:
     """--preflight: number of ranks there must be"""
 
 
-def check(given: Given) -> Call:
-    """One process looks at this machine; several are a job that is looked at from inside."""
+def check(given: Given) -> Command:
+    """One process checks this machine; several are a job, which is checked from inside."""
     settings, options = given.of(RunConfig), given.of(DoctorOptions)
     return on_ranks("verbs.doctor.machine:run", settings, options, settings)
 
@@ -38,8 +38,8 @@ VERB = Verb(
   srun ptrain doctor --backend horovod        is every rank where it should be, and do they hear each other?
 """,
     groups=(
-        Group(of=DoctorOptions),
-        Group(
+        FlagGroup(of=DoctorOptions),
+        FlagGroup(
             of=RunConfig,
             names=("ranks", "backend", "device"),
             texts={

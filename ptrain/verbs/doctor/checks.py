@@ -1,4 +1,4 @@
-"""What ``ptrain doctor`` looks at. Whatever may crash or hang when it is loaded, is loaded in a process of its own."""
+"""What ``ptrain doctor`` checks. Whatever may crash or hang when it is loaded, is loaded in a process of its own."""
 
 import importlib.metadata
 import os
@@ -74,7 +74,7 @@ def all_checks(info: RankInfo, time_limit: float, backends: Iterable[str]) -> It
 
 
 def packages() -> list[Finding]:
-    """Look at Python, ptrain and the packages that are only data and arithmetic."""
+    """Check Python, ptrain and the packages that are only data and arithmetic."""
     findings = [
         Finding(topic="python", status="ok", detail=f"{platform.python_version()}, {sys.executable}"),
         Finding(topic="ptrain", status="ok", detail=f"{ptrain.__version__}, {Path(ptrain.__file__).parent}"),
@@ -89,7 +89,7 @@ def packages() -> list[Finding]:
 
 
 def torch_library(time_limit: float) -> Finding:
-    """Load torch and look for GPUs; a GPU of the machine that torch does not see is a failure."""
+    """Load torch and search for GPUs; a GPU of the machine that torch does not see is a failure."""
     if _version("torch") is None:
         return Finding(topic="torch", status="missing", detail="not installed", fix="pip install torch")
     answer, reason = ask("-c", _ASK_TORCH, time_limit=time_limit)
@@ -106,7 +106,7 @@ def torch_library(time_limit: float) -> Finding:
 
 
 def mpi_libraries(time_limit: float) -> list[Finding]:
-    """Look at mpi4py, the MPI library it loads, mpirun, and whether the two belong together."""
+    """Check mpi4py, the MPI library it loads, mpirun, and whether the two belong together."""
     findings = []
     library = ""
     if _version("mpi4py") is None:

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def cgroup_quota(root: Path, membership: str) -> float | None:
-    """Return the smallest CPU quota, in cores, of this process's control groups (version 1 and 2), or None.
+    """The smallest CPU quota, in cores, of this process's control groups (version 1 and 2), or None.
 
     ``membership`` is the text of /proc/self/cgroup, ``root`` where control groups are mounted.
     """
@@ -58,6 +58,6 @@ def short_list(numbers: Sequence[int]) -> str:
 
 
 def expanded(text: str) -> list[int]:
-    """Return the numbers of a short list."""
+    """The numbers of a short list."""
     bounds = [[int(bound) for bound in part.split("-")] for part in text.split(",") if part]
     return [number for bound in bounds for number in range(bound[0], bound[-1] + 1)]

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from ptrain.config import RunConfig
-from ptrain.config.flags import SWITCH, Flag, Given, Group
+from ptrain.config.flags import SWITCH, Flag, FlagGroup, Given
 from ptrain.errors import ConfigError
-from ptrain.verbs.base import CHECKPOINT, RUN, RUN_FIELDS, Call, Verb, on_ranks, required_run
+from ptrain.verbs.base import CHECKPOINT, RUN, RUN_FIELDS, Command, Verb, on_ranks, required_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ class EvaluateOptions:
             raise ConfigError(f"--predictions {self.predictions} with {given}: expected one of the two")
 
 
-def check(given: Given) -> Call:
+def check(given: Given) -> Command:
     """Of a run every rank computes its share; of a file only rank 0 has something to do, and nobody needs torch."""
     settings, options = given.of(RunConfig), given.of(EvaluateOptions)
     if options.run is not None:
@@ -64,6 +64,6 @@ VERB = Verb(
   ptrain evaluate runs/first --split validation --checkpoint best --ranks 2
   ptrain evaluate --predictions classes.csv --labels labels.csv --areas areas.csv
 """,
-    groups=(Group(of=EvaluateOptions), Group(of=RunConfig, names=RUN_FIELDS)),
+    groups=(FlagGroup(of=EvaluateOptions), FlagGroup(of=RunConfig, names=RUN_FIELDS)),
     check=check,
 )

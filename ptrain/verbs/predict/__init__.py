@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 from ptrain.config import RunConfig
-from ptrain.config.flags import Flag, Given, Group
+from ptrain.config.flags import Flag, FlagGroup, Given
 from ptrain.errors import ConfigError
-from ptrain.verbs.base import CHECKPOINT, RUN_FIELDS, Call, Verb, on_ranks, required_run
+from ptrain.verbs.base import CHECKPOINT, RUN_FIELDS, Command, Verb, on_ranks, required_run
 
 MAP_SUFFIXES = (".tif", ".tiff")
 SUFFIXES = (".csv", ".npy", *MAP_SUFFIXES)
@@ -46,7 +46,7 @@ class PredictOptions:
         return self.paths[-1]
 
 
-def check(given: Given) -> Call:
+def check(given: Given) -> Command:
     """Every rank computes its share."""
     settings, options = given.of(RunConfig), given.of(PredictOptions)
     required_run(options.run_dir)
@@ -63,6 +63,6 @@ VERB = Verb(
   ptrain predict runs/first samples.npz --out classes.npy --checkpoint best --ranks 2 --backend mpi
   ptrain predict scene.tif --run runs/scene --out map.tif --ranks 2
 """,
-    groups=(Group(of=PredictOptions), Group(of=RunConfig, names=RUN_FIELDS)),
+    groups=(FlagGroup(of=PredictOptions), FlagGroup(of=RunConfig, names=RUN_FIELDS)),
     check=check,
 )

@@ -5,8 +5,9 @@ left edge, so what a pixel is computed with depends neither on the ranks nor on 
 """
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,15 @@ def predict_map(session: Session, trained: Trained, inference: Inference, spec: 
         classes, side = Classes.from_schema(trained.schema), int(trained.schema["neighborhood"])
         session.agreed(lambda: _check_fit(scene, out, side))
         dtype = np.dtype(np.uint8 if max(classes.values) < 256 else np.uint16)
+        classifier = _Classifier(
+            scene=scene,
+            side=side,
+            classes=classes,
+            dtype=dtype,
+            normalization=trained.normalization,
+            inference=inference,
+            device=session.device,
+        )
         drawing = session.agreed(lambda: _Drawing(scene, out, classes, dtype) if session.is_root else None)
         if drawing is not None:
             stack.callback(drawing.close)
@@ -60,9 +70,7 @@ def predict_map(session: Session, trained: Trained, inference: Inference, spec: 
                 rows = range(top, min(top + tiles * TILE, scene.height))
                 part = owned_shards(len(rows), info.size, info.rank)
                 own = rows[part.start : part.stop]
-                found = session.agreed(
-                    partial(_classify, scene, own, side, trained, classes, inference, dtype, session.device)
-                )
+                found = session.agreed(partial(classifier.classify, own))
                 gathered = session.comm.gather_object(found)
                 session.agreed(partial(_add, drawing, top, gathered))
                 progress.update(rows.stop)
@@ -88,49 +96,54 @@ def _check_fit(scene: Raster, out: Path, side: int) -> None:
             raise DataError(f"--out {out}: {target} is {what}; expected another name")
 
 
-def _classify(
-    scene: Raster,
-    rows: range,
-    side: int,
-    trained: Trained,
-    classes: Classes,
-    inference: Inference,
-    dtype: np.dtype[Any],
-    device: torch.device,
-) -> NDArray[np.unsignedinteger[Any]]:
-    """Return the class values of some rows, NODATA for pixels without a value or near one. (rows, width).
+@dataclass(frozen=True, kw_only=True)
+class _Classifier:
+    """What classifies rows of a scene."""
 
-    Chunks in which no pixel has a value are not computed.
-    """
-    result = np.full((len(rows), scene.width), NODATA, dtype)
-    values = np.array(classes.values, dtype)
-    # whole chunks wide, so that windows do not change which pixels are in a chunk
-    wide = -(-scene.width // CHUNK_ROWS)
-    chunk_bytes = CHUNK_ROWS * scene.bands * scene.dtype.itemsize
-    for down, across in windows(len(rows), wide, chunk_bytes, min(scene.block_rows, len(rows)), WINDOW_BYTES):
-        window = rows[down.start : down.stop]
-        columns = range(across.start * CHUNK_ROWS, min(across.stop * CHUNK_ROWS, scene.width))
-        pixels = read_padded(scene, window, columns, side // 2)
-        missing = spread(without_value(pixels, scene.nodata), side)
-        num = len(across)
-        starts = np.arange(0, missing.shape[1], CHUNK_ROWS)
-        chunks = np.flatnonzero(~np.logical_and.reduceat(missing, starts, axis=1))
-        around = neighborhoods(pixels, side)
-        target = result[down.start : down.stop, columns.start : columns.stop]
+    scene: Raster
+    side: int
+    """Of the neighbourhood of a pixel, in pixels."""
+    classes: Classes
+    dtype: np.dtype[Any]
+    """Of the map."""
+    normalization: Normalization
+    inference: Inference
+    device: torch.device
 
-        def place(index: int, chunks: NDArray[np.int64] = chunks, num: int = num) -> tuple[int, slice]:
-            row, column = divmod(int(chunks[index]), num)
-            return row, slice(column * CHUNK_ROWS, (column + 1) * CHUNK_ROWS)
+    def classify(self, rows: range) -> NDArray[np.unsignedinteger[Any]]:
+        """Class values of some rows, NODATA for pixels without a value or near one. (rows, width).
 
-        def keep(done: ChunkResult, target: Any = target, missing: Any = missing, place: Any = place) -> None:
-            where = place(done.chunk)
-            target[where] = np.where(missing[where], NODATA, values[done.predictions.numpy()])
+        Chunks in which no pixel has a value are not computed.
+        """
+        scene = self.scene
+        result = np.full((len(rows), scene.width), NODATA, self.dtype)
+        values = np.array(self.classes.values, self.dtype)
+        # whole chunks wide, so that windows do not change which pixels are in a chunk
+        wide = -(-scene.width // CHUNK_ROWS)
+        chunk_bytes = CHUNK_ROWS * scene.bands * scene.dtype.itemsize
+        for down, across in windows(len(rows), wide, chunk_bytes, min(scene.block_rows, len(rows)), WINDOW_BYTES):
+            window = rows[down.start : down.stop]
+            columns = range(across.start * CHUNK_ROWS, min(across.stop * CHUNK_ROWS, scene.width))
+            pixels = read_padded(scene, window, columns, self.side // 2)
+            missing = spread(without_value(pixels, scene.nodata), self.side)
+            starts = np.arange(0, missing.shape[1], CHUNK_ROWS)
+            chunks = np.flatnonzero(~np.logical_and.reduceat(missing, starts, axis=1))
+            parts = [_part(*divmod(int(chunk), len(across))) for chunk in chunks]
+            target = result[down.start : down.stop, columns.start : columns.stop]
 
-        def loader(around: Any = around, missing: Any = missing, place: Any = place) -> _RowLoader:
-            return _RowLoader(around, missing, place, trained.normalization, device)
+            def keep(done: ChunkResult, target: Any = target, missing: Any = missing, parts: Any = parts) -> None:
+                part = parts[done.chunk]
+                target[part] = np.where(missing[part], NODATA, values[done.predictions.numpy()])
 
-        inference.run(range(len(chunks)), loader, keep)
-    return result
+            around = neighborhoods(pixels, self.side)
+            loader = partial(_RowLoader, around, missing, parts, self.normalization, self.device)
+            self.inference.run(range(len(chunks)), loader, keep)
+        return result
+
+
+def _part(row: int, chunk: int) -> tuple[int, slice]:
+    """Row and columns of a chunk of a row."""
+    return row, slice(chunk * CHUNK_ROWS, (chunk + 1) * CHUNK_ROWS)
 
 
 class _RowLoader:
@@ -140,22 +153,22 @@ class _RowLoader:
         self,
         around: NDArray[np.generic],
         missing: NDArray[np.bool_],
-        place: Callable[[int], tuple[int, slice]],
+        parts: Sequence[tuple[int, slice]],
         normalization: Normalization,
         device: torch.device,
     ) -> None:
-        """Take neighbourhoods (h, w, side, side, bands), and where a chunk lies: row and columns."""
-        self._around, self._missing, self._place = around, missing, place
+        """Take neighbourhoods (h, w, side, side, bands), and row and columns of every chunk."""
+        self._around, self._missing, self._parts = around, missing, parts
         self._normalization = normalization.on(device)
 
     def fill(self, chunk: int, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> None:
         """Fill (CHUNK_ROWS, F), (CHUNK_ROWS,) and (CHUNK_ROWS,); pixels without a value are 0."""
-        where = self._place(chunk)
-        missing = self._missing[where]
+        part = self._parts[chunk]
+        missing = self._missing[part]
         count = len(missing)
         # torch lacks some of the types that a file may have, and its byte orders
         with np.errstate(over="ignore", invalid="ignore"):  # of pixels without a value
-            values = np.array(self._around[where].reshape(count, -1), dtype=np.float32)
+            values = np.array(self._around[part].reshape(count, -1), dtype=np.float32)
         values[missing] = 0
         features[:count].copy_(torch.from_numpy(values))
         normalize_(features[:count], *self._normalization)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from ptrain.config.flags import SWITCH, Flag, Given, Group
+from ptrain.config.flags import SWITCH, Flag, FlagGroup, Given
 from ptrain.errors import ConfigError
-from ptrain.verbs.base import ACTION, Action, Call, Verb, actions_text, choose
+from ptrain.verbs.base import ACTION, Action, Command, Verb, actions_text, choose
 
 NAME = Flag(metavar="NAME")
 
@@ -89,7 +89,7 @@ ACTIONS = {
 }
 
 
-def check(given: Given) -> Call:
+def check(given: Given) -> Command:
     """It starts no ranks: Slurm does."""
     options = given.of(SlurmOptions)
     action = choose("ptrain slurm", options.action, ACTIONS)
@@ -100,7 +100,7 @@ def check(given: Given) -> Call:
             )
     elif given.behind:
         raise ConfigError(f"ptrain slurm {options.action}: takes no flags of ptrain train after a --")
-    return Call(work=action.work, arguments=(options, given.behind))
+    return Command(work=action.work, arguments=(options, given.behind))
 
 
 VERB = Verb(
@@ -112,6 +112,6 @@ VERB = Verb(
   ptrain slurm render --site generic-cpu --nodes 2 --time 00:30:00 -- --data fashion-mnist --epochs 20
   ptrain slurm submit --site leonardo-booster --account prj --sweep lr=0.1,0.01 -- --data mnist.npz --validation 0.1
 """,
-    groups=(Group(of=SlurmOptions, texts={"action": actions_text(ACTIONS)}),),
+    groups=(FlagGroup(of=SlurmOptions, texts={"action": actions_text(ACTIONS)}),),
     check=check,
 )

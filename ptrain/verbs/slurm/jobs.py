@@ -16,7 +16,7 @@ from ptrain.slurm.queue import Entry
 from ptrain.verbs.slurm import SlurmOptions
 
 JOBS, ABOUT = "slurm.jobs", "slurm.json"
-FOLLOW_INTERVAL = 0.5  # seconds between two looks at a log
+FOLLOW_INTERVAL = 0.5  # seconds between two reads of a log
 STATE_INTERVAL = 5.0  # seconds between two questions to Slurm
 
 
@@ -76,7 +76,7 @@ def status(options: SlurmOptions, _train_argv: Sequence[str]) -> int:
 
 
 def sweep_rows(run_dir: Path, combinations: list[dict[str, Any]], entries: list[Entry]) -> list[dict[str, Any]]:
-    """Return a row a combination, best validation accuracy first; test results are never looked at."""
+    """A row a combination, best validation accuracy first; test results are never looked at."""
     rows = []
     for task, combination in enumerate(combinations):
         folder = run_dir / combination["name"]
@@ -94,7 +94,7 @@ def sweep_rows(run_dir: Path, combinations: list[dict[str, Any]], entries: list[
 
 
 def progress(run_dir: Path) -> dict[str, Any]:
-    """Return how far a run is, from its metrics: epoch, epochs, best validation accuracy and its epoch."""
+    """How far a run is, from its metrics: epoch, epochs, best validation accuracy and its epoch."""
     epochs = None
     if (run_dir / "config.toml").is_file():
         try:
@@ -170,7 +170,7 @@ def cancel(options: SlurmOptions, _train_argv: Sequence[str]) -> int:
 
 
 def _submitted(path: Path) -> tuple[Path, int | None]:
-    """Return the directory that was submitted, and the number of the task where ``path`` is one run of a sweep."""
+    """The directory that was submitted, and the number of the task where ``path`` is one run of a sweep."""
     if (path / JOBS).is_file() and (path / ABOUT).is_file():
         return path, None
     if (path.parent / ABOUT).is_file():
@@ -201,7 +201,7 @@ def _active(entries: list[Entry]) -> list[Entry]:
 
 
 def _covers(entry: Entry, task: int) -> bool:
-    """Return whether a task is part of an entry: waiting tasks of an array share one, such as 12_[3-5,8%2]."""
+    """Whether a task is part of an entry: waiting tasks of an array share one, such as 12_[3-5,8%2]."""
     numbers = entry.job.partition("_")[2].strip("[]").partition("%")[0]
     bounds = [part.partition(":")[0].split("-") for part in numbers.split(",") if part]
     return any(

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from ptrain.comm.table import SEVERAL
-from ptrain.config.flags import Flag, Given, Group
+from ptrain.config.flags import Flag, FlagGroup, Given
 from ptrain.config.values import OneOf
-from ptrain.verbs.base import RUN, Call, Verb, required_run
+from ptrain.verbs.base import RUN, Command, Verb, required_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,11 +29,11 @@ class VerifyOptions:
     """seed of the kills"""
 
 
-def check(given: Given) -> Call:
+def check(given: Given) -> Command:
     """One process starts the ranks of every case itself."""
     options = given.of(VerifyOptions)
     required_run(options.run)
-    return Call(work="verbs.verify.compare:run", arguments=(options,))
+    return Command(work="verbs.verify.compare:run", arguments=(options,))
 
 
 VERB = Verb(
@@ -44,6 +44,6 @@ VERB = Verb(
   ptrain verify runs/first --ranks 1 3 --backends mpi --interruptions 2
   ptrain verify runs/first --steps 50         only the first 50 steps; works before the run is finished
 """,
-    groups=(Group(of=VerifyOptions),),
+    groups=(FlagGroup(of=VerifyOptions),),
     check=check,
 )

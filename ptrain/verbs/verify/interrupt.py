@@ -16,7 +16,7 @@ from typing import Any
 from ptrain.errors import EXIT_DONE, EXIT_REQUEUE, PtrainError
 
 POLL = 0.02
-"""Seconds between two looks at how far a run is."""
+"""Seconds between two questions how far a run is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Case:
 
     @property
     def flags(self) -> list[str]:
-        """Return the flags of ``ptrain train`` for this case."""
+        """The flags of ``ptrain train`` for this case."""
         backend = "single" if self.ranks == 1 else self.backend
         return ["--ranks", str(self.ranks), "--backend", backend, "--threads", str(self.threads)]
 
@@ -103,7 +103,7 @@ def _expect_end(process: "subprocess.Popen[bytes]", run_dir: Path) -> None:
 
 
 def _is_running(run_dir: Path, since: float) -> bool:
-    """Return whether environment.json is of a process that started after ``since``."""
+    """Whether environment.json is of a process that started after ``since``."""
     path = run_dir / "environment.json"
     return path.exists() and path.stat().st_mtime >= since
 
@@ -114,13 +114,13 @@ def _processes(run_dir: Path) -> list[int]:
 
 
 def last_step(run_dir: Path) -> int:
-    """Return the last step in trace.jsonl, 0 where there is none yet."""
+    """The last step in trace.jsonl, 0 where there is none yet."""
     records = read_trace(run_dir)
     return int(records[-1]["step"]) if records else 0
 
 
 def read_trace(run_dir: Path) -> list[dict[str, Any]]:
-    """Return the records of trace.jsonl up to the first that is incomplete."""
+    """The records of trace.jsonl up to the first that is incomplete."""
     path = run_dir / "trace.jsonl"
     records: list[dict[str, Any]] = []
     if path.exists():
