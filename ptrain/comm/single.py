@@ -1,10 +1,10 @@
 """One process: every collective operation is the identity."""
 
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 
-from ptrain.comm.base import Communicator, Op, RankInfo, check_world, leave
+from ptrain.comm.base import Communicator, Op, RankInfo, check_world
 
 
 class SingleCommunicator(Communicator):
@@ -42,10 +42,6 @@ class SingleCommunicator(Communicator):
 
     def barrier(self) -> None:
         """See Communicator."""
-
-    def abort(self, exit_code: int = 1) -> NoReturn:
-        """See Communicator."""
-        leave(exit_code)
 
     def close(self) -> None:
         """See Communicator."""
