@@ -34,12 +34,17 @@ def call(command: Sequence[str]) -> tuple[int, str, str]:
             f"{command[0]} is not on PATH: run this on a login node of the cluster, or print the script with "
             "ptrain slurm render and submit it there"
         )
+    return run(command, f"{command[0]} did not answer within {TIME_LIMIT:g} s: Slurm is busy, try again")
+
+
+def run(command: Sequence[str], too_late: str) -> tuple[int, str, str]:
+    """Run a program; return exit code, output and errors. Raises LaunchError ``too_late`` where it does not answer."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=TIME_LIMIT
         )
     except subprocess.TimeoutExpired:
-        raise LaunchError(f"{command[0]} did not answer within {TIME_LIMIT:g} s: Slurm is busy, try again") from None
+        raise LaunchError(too_late) from None
     return done.returncode, done.stdout, done.stderr
 
 

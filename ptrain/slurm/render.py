@@ -7,7 +7,7 @@ from typing import Any
 from ptrain.errors import ConfigError
 from ptrain.slurm import site as slurm_site
 from ptrain.slurm.directives import directives, positive
-from ptrain.slurm.request import JobRequest, TrainCommand, ranks_per_node, requeue
+from ptrain.slurm.request import JobRequest, TrainCommand
 from ptrain.slurm.site import Site
 from ptrain.slurm.words import directive_value, expandable, grouped, one_line, words
 
@@ -43,27 +43,21 @@ def render(site: Site, request: JobRequest, training: TrainCommand, command: Seq
 
 def _context(site: Site, request: JobRequest, training: TrainCommand, command: Sequence[str]) -> dict[str, Any]:
     """What the template may use: numbers, our own texts, and words that are quoted already."""
-    for word in (*command, *training.argv):
-        one_line("the argument", word)
-    _refuse_flags(training.argv)
-    ranks = ranks_per_node(site, request)
-    _check_shards(request.nodes * ranks, training.shards)
+    _check(request, training, command)
     packed = request.venv is not None and request.venv.endswith((".tar.gz", ".tgz"))
     modules = (*site.software.modules, *(one_line("--module", name) for name in request.modules))
-    backend = [] if training.backend == "auto" else ["--backend", training.backend]
-    device = [] if training.device == "auto" else ["--device", training.device]
-    launcher = request.launcher or site.launch.launcher
-    with_srun = launcher == "srun"
+    ours = {"--backend": training.backend, "--device": training.device}
+    preflight = "".join(f" {flag} {words(value)}" for flag, value in ours.items() if value != "auto")
+    with_srun = request.launcher == "srun"
     combinations = [
         {"run_dir": words(str(PurePosixPath(training.run_dir) / one.name)), "flags": words(*one.flags)}
         for one in training.combinations
     ]
-    preflight = " ".join(words(word) for word in (*backend, *device))
     return {
         "title": one_line("title", site.title),
         "command": words(*command),
         "nodes": request.nodes,
-        "ranks_per_node": ranks,
+        "ranks_per_node": request.ranks_per_node,
         "run_dir": words(one_line("--run-dir", training.run_dir)),
         "directives": directives(site, request, training),
         "max_restarts": positive("--max-restarts", request.max_restarts),
@@ -77,14 +71,14 @@ def _context(site: Site, request: JobRequest, training: TrainCommand, command: S
         "environment": [(key, expandable(key, value)) for key, value in site.environment.items()],
         "rank_environment": _rank_environment(site),
         "host_suffix": words(site.network.host_suffix) if site.network.host_suffix else "",
-        "launcher": launcher,
-        "start": _srun(site, request) if with_srun else _mpirun(site, ranks),
+        "launcher": request.launcher,
+        "start": _srun(site, request) if with_srun else _mpirun(site, request),
         "preflight_options": " --kill-on-bad-exit=1" if with_srun else "",
         "train_options": " --wait=30" if with_srun else "",
-        "preflight": (" " + preflight if preflight else "") if request.preflight else None,
+        "preflight": preflight if request.preflight else None,
         "train": grouped(without_run_dir(training.argv)),
         "threads": "" if training.threads else ' --threads "$SLURM_CPUS_PER_TASK"',
-        "requeue": requeue(site, request),
+        "requeue": request.requeue,
         "successor_array": ' --array="$SLURM_ARRAY_TASK_ID"' if combinations else "",
     }
 
@@ -108,15 +102,15 @@ def _activate(venv: str) -> str:
 
 def _srun(site: Site, request: JobRequest) -> str:
     options = list(site.launch.options)
-    if ranks_per_node(site, request) == site.node.ranks:
+    if request.ranks_per_node == site.node.ranks:
         options += site.launch.whole_node_options
-    mpi = directive_value("--mpi", request.mpi or site.launch.mpi)
+    mpi = directive_value("--mpi", request.mpi)
     sizes = '--ntasks="$SLURM_NTASKS" --cpus-per-task="$SLURM_CPUS_PER_TASK"'
     return " ".join([f"srun --mpi={mpi} {sizes}", *map(words, options)])
 
 
-def _mpirun(site: Site, ranks: int) -> str:
-    options = [option.replace("{ranks}", str(ranks)) for option in site.launch.mpirun_options]
+def _mpirun(site: Site, request: JobRequest) -> str:
+    options = [option.replace("{ranks}", str(request.ranks_per_node)) for option in site.launch.mpirun_options]
     return " ".join(['mpirun -n "$SLURM_NTASKS"', *map(words, options)])
 
 
@@ -128,16 +122,16 @@ def _rank_environment(site: Site) -> str:
     return words(f'export {exports}; exec "$@"')
 
 
-def _refuse_flags(argv: Sequence[str]) -> None:
-    for word in argv:
+def _check(request: JobRequest, training: TrainCommand, command: Sequence[str]) -> None:
+    for word in (*command, *training.argv):
+        one_line("the argument", word)
+    for word in training.argv:
         flag = word.partition("=")[0].replace("_", "-")
         if flag in _REFUSED:
             raise ConfigError(f"{flag} after the --: {_REFUSED[flag]}")
-
-
-def _check_shards(ranks: int, shards: int) -> None:
-    if ranks > shards:
+    ranks = request.nodes * request.ranks_per_node
+    if ranks > training.shards:
         raise ConfigError(
-            f"{ranks} ranks with --shards {shards}: expected at most one rank a gradient shard; "
+            f"{ranks} ranks with --shards {training.shards}: expected at most one rank a gradient shard; "
             f"add --shards {ranks} after the --, or use fewer ranks"
         )

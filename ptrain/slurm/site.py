@@ -1,6 +1,5 @@
 """Sites: what a job script needs to know about a cluster, one TOML file each."""
 
-import functools
 import tomllib
 from dataclasses import dataclass, field
 from importlib import resources
@@ -116,12 +115,15 @@ class Site:
     """Variables of each rank; $NAME is expanded by the rank, for instance $SLURM_LOCALID."""
 
     def __post_init__(self) -> None:
-        for table in ("directives", "environment", "rank_environment"):
+        for key in self.directives:
+            if not (key.isascii() and key.replace("-", "").isalnum()):
+                raise ConfigError(f"directives.{key}: expected an option of sbatch without its dashes")
+        for table in ("environment", "rank_environment"):
             for key in getattr(self, table):
-                _check_key(table, key)
+                if not (key.isascii() and key.isidentifier()):
+                    raise ConfigError(f"{table}.{key}: expected the name of a variable")
 
 
-@functools.cache
 def files() -> Traversable:
     """The folder of templates and sites: ``slurm/`` of the repository, or its copy in the wheel."""
     return resources.files("ptrain") / "slurm_files"
@@ -148,26 +150,11 @@ def load(name: str) -> Site:
             raise ConfigError(f"--site {name}: cannot be read ({reason}); expected a TOML file") from None
     else:
         raise ConfigError(f"--site {name}: expected one of {', '.join(names())}, or FILE.toml of your own")
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"--site {name}: is not valid TOML: {' '.join(str(error).split())}") from None
     stem = Path(name).stem
     try:
-        return build(Site, {"title": stem, **values, "name": stem}, show=_shown)
+        values = {"title": stem, **tomllib.loads(text), "name": stem}
+        return build(Site, values, show=lambda key, value: f"{key} = {value!r}")
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"--site {name}: is not valid TOML: {' '.join(str(error).split())}") from None
     except ConfigError as error:
         raise ConfigError(f"--site {name}: {error}") from None
-
-
-def _shown(name: str, value: object) -> str:
-    return f"{name} = {value!r}"
-
-
-def _check_key(table: str, key: str) -> None:
-    """Directives are options of sbatch, variables are names of the shell."""
-    if table.endswith("environment"):
-        fits, expected = key.isascii() and key.isidentifier(), "the name of a variable"
-    else:
-        fits, expected = key.isascii() and key.replace("-", "").isalnum(), "an option of sbatch without its dashes"
-    if not fits:
-        raise ConfigError(f"{table}.{key}: expected {expected}")

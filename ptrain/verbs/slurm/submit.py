@@ -21,7 +21,7 @@ from ptrain.slurm import render as slurm
 from ptrain.slurm import site as slurm_site
 from ptrain.slurm import sweep as slurm_sweep
 from ptrain.slurm.directives import directives
-from ptrain.slurm.request import JobRequest, TrainCommand, log_name, ranks_per_node
+from ptrain.slurm.request import JobRequest, TrainCommand
 from ptrain.slurm.site import Site
 from ptrain.verbs.slurm import SlurmOptions
 from ptrain.verbs.slurm import jobs as slurm_jobs
@@ -78,10 +78,13 @@ def _request(options: SlurmOptions) -> tuple[Site, JobRequest]:
         extra[name.removeprefix("--")] = value
     if options.venv is not None and options.image is not None:
         raise ConfigError("--venv with --image: expected one of the two")
-    # The flags are named as the request's fields; only these four are not taken over as they are.
-    values: dict[str, Any] = {field.name: getattr(options, field.name, None) for field in fields(JobRequest)}
-    values |= {"venv": _home(options.venv), "image": _home(options.image), "modules": options.module}
-    return site, JobRequest(**values | {"directives": tuple(extra.items())})
+    # The flags, and what stands for them in a site, are named as the request's fields; only these are not.
+    flags = vars(options) | {"modules": options.module, "directives": extra}
+    flags |= {name: os.path.expanduser(flags[name]) for name in ("venv", "image") if flags[name] is not None}
+    sites = vars(site.launch) | vars(site.job) | {"ranks_per_node": site.node.ranks}
+    names = [field.name for field in fields(JobRequest)]
+    values: dict[str, Any] = {name: sites.get(name) if flags[name] is None else flags[name] for name in names}
+    return site, JobRequest(**values)
 
 
 def submit(options: SlurmOptions, train_argv: Sequence[str]) -> int:
@@ -103,12 +106,12 @@ def submit(options: SlurmOptions, train_argv: Sequence[str]) -> int:
         console.warn("a sweep without --validation has nothing to be compared by: the test split is not for choosing")
     job = slurm_queue.submit(str(script))
     slurm_jobs.note(run_dir, job, {"site": site.name, "combinations": [asdict(one) for one in training.combinations]})
-    ranks = request.nodes * ranks_per_node(site, request)
+    ranks = request.nodes * request.ranks_per_node
     tasks = f", {len(training.combinations)} combinations" if training.combinations else ""
     quoted = shlex.quote(str(run_dir))
     console.say(f"checked: {what}; {estimate}")
     console.say(f"job {job} submitted: {request.nodes} nodes, {ranks} ranks{tasks}, site {site.name}")
-    console.say(f"log     {run_dir / log_name(training)}")
+    console.say(f"log     {run_dir / training.log_name}")
     console.say(f"status  ptrain slurm status {quoted}")
     console.say(f"stop    ptrain slurm cancel {quoted}")
     return EXIT_DONE
@@ -120,7 +123,3 @@ def data_paths(settings: Config) -> list[tuple[str, str]]:
     named = {"--labels": data.labels, "--test-data": data.test_data, "--test-labels": data.test_labels}
     paths = {flag: file_of(spec) or spec for flag, spec in named.items() if spec is not None}
     return [*paths.items(), *(("--data", path) for path in [file_of(data.data)] if path is not None)]
-
-
-def _home(path: str | None) -> str | None:
-    return None if path is None else os.path.expanduser(path)
