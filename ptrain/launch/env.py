@@ -128,7 +128,10 @@ def find_launcher(environ: Mapping[str, str]) -> Launcher | None:
     if SLURM in found and not is_slurm_task(environ):
         found.remove(SLURM)
     # srun --mpi=pmi2 sets both; Slurm knows more. Where they differ, MPICH's mpiexec runs inside a Slurm step.
-    if found[:2] == [PMI, SLURM] and _same_rank(environ, PMI, SLURM):
+    if found[:2] == [PMI, SLURM] and all(
+        _number(environ, pmi) == _number(environ, slurm)
+        for pmi, slurm in ((PMI.rank, SLURM.rank), (PMI.size, SLURM.size))
+    ):
         return SLURM
     if not found and environ.get("PMIX_RANK"):
         raise LaunchError(
@@ -162,10 +165,6 @@ def first_host(nodelist: str) -> str:
     if not re.fullmatch(r"[\w.-]+", host):
         raise LaunchError(f"SLURM_JOB_NODELIST is {nodelist or 'empty'}: expected host names such as node[01-04]")
     return host
-
-
-def _same_rank(environ: Mapping[str, str], a: Launcher, b: Launcher) -> bool:
-    return all(_number(environ, x) == _number(environ, y) for x, y in ((a.rank, b.rank), (a.size, b.size)))
 
 
 def _number(environ: Mapping[str, str], names: tuple[str, ...]) -> int | None:
