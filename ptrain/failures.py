@@ -24,20 +24,16 @@ def end(error: BaseException, environ: Mapping[str, str]) -> int:
     """
     rank, size = _who(environ)
     code, message = describe(error, rank, size)
-    agreed = isinstance(error, PtrainError) and error.agreed
-    if size == 1 or agreed:
-        if rank == 0:
-            _print(message)
-        else:  # mpirun ends all ranks as soon as one leaves with a code, and rank 0 has yet to print
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            time.sleep(GRACE / 2)
-        return code
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # rank 0's exit makes the launcher send it
+    agreed = size == 1 or (isinstance(error, PtrainError) and error.agreed)
+    if rank != 0 or not agreed:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher sends it as soon as a rank leaves with a code
     if rank != 0:
-        time.sleep(GRACE)
-    if rank == 0 or not isinstance(error, KeyboardInterrupt):
+        time.sleep(GRACE / 2 if agreed else GRACE)  # rank 0 has yet to print
+    if rank == 0 or not (agreed or isinstance(error, KeyboardInterrupt)):
         _print(message)
-    os._exit(code)
+    if not agreed:
+        os._exit(code)
+    return code
 
 
 def describe(error: BaseException, rank: int, size: int) -> tuple[int, str]:

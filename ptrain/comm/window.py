@@ -23,11 +23,10 @@ def open_window(communicator: Communicator, num_bytes: int) -> tuple[torch.Tenso
     path, problem = _create(num_bytes) if communicator.info.rank == 0 else ("", "")
     path, problem = communicator.broadcast_object((path, problem))
     window = None
-    if path:
-        try:
-            window = _map(path, num_bytes)
-        except OSError as error:
-            problem = f"{communicator.info.host} has no {path} of rank 0 ({error.strerror})"
+    try:
+        window = _map(path, num_bytes) if path else None
+    except OSError as error:
+        problem = f"{communicator.info.host} has no {path} of rank 0 ({error.strerror})"
     problems = [text for text in communicator.all_gather_object(problem) if text]
     if communicator.info.rank == 0 and path:
         with contextlib.suppress(OSError):

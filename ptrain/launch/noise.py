@@ -79,12 +79,5 @@ class NoiseFilter:
             return b""
         self.signal = int(match[3])
         who, hint = f"rank {int(match[1])} on {match[2].decode()}", HINTS.get(self.signal, "")
-        return f"error: {who} was ended by signal {self.signal} ({signal_name(self.signal)}){hint}\n".encode()
-
-
-def signal_name(number: int) -> str:
-    """The name of a signal, such as SIGKILL."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"
+        name = next((known.name for known in signal.Signals if known == self.signal), "unknown")
+        return f"error: {who} was ended by signal {self.signal} ({name}){hint}\n".encode()

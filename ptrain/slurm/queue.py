@@ -69,15 +69,17 @@ def test(script: str) -> str:
 
 def partitions() -> list[str]:
     """The names of the partitions, or nothing where Slurm does not say."""
-    code, out, _ = call(["sinfo", "--noheader", "--format=%R"])
-    return sorted(set(out.split())) if code == 0 else []
+    return _names("sinfo", "--noheader", "--format=%R")
 
 
 def accounts(user: str) -> list[str]:
     """The accounts of a user, or nothing where this cluster keeps no accounts."""
     if shutil.which("sacctmgr") is None:
         return []
-    command = ["sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}", "format=account"]
+    return _names("sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}", "format=account")
+
+
+def _names(*command: str) -> list[str]:
     code, out, _ = call(command)
     return sorted(set(out.split())) if code == 0 else []
 
@@ -116,7 +118,5 @@ def cancel(jobs: Sequence[str]) -> None:
 
 def reason_in(text: str) -> str:
     """What Slurm's programs say, on one line, without their own names."""
-    lines = [
-        re.sub(r"^(sbatch|scancel|srun|scontrol)\b:?( error:)?\s*", "", line).strip() for line in text.splitlines()
-    ]
-    return "; ".join(line for line in lines if line)
+    own = re.compile(r"^(sbatch|scancel|srun|scontrol)\b:?( error:)?\s*")
+    return "; ".join(filter(None, (own.sub("", line).strip() for line in text.splitlines())))

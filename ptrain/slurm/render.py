@@ -72,7 +72,7 @@ def _context(site: Site, request: JobRequest, training: TrainCommand, command: S
         "rank_environment": _rank_environment(site),
         "host_suffix": words(site.network.host_suffix) if site.network.host_suffix else "",
         "launcher": request.launcher,
-        "start": _srun(site, request) if with_srun else _mpirun(site, request),
+        "start": _start(site, request),
         "preflight_options": " --kill-on-bad-exit=1" if with_srun else "",
         "train_options": " --wait=30" if with_srun else "",
         "preflight": preflight if request.preflight else None,
@@ -100,18 +100,16 @@ def _activate(venv: str) -> str:
     return words(path if "/" in venv else f"./{path}")
 
 
-def _srun(site: Site, request: JobRequest) -> str:
-    options = list(site.launch.options)
-    if request.ranks_per_node == site.node.ranks:
-        options += site.launch.whole_node_options
+def _start(site: Site, request: JobRequest) -> str:
+    """The command that starts the ranks, to be followed by their program."""
+    launch = site.launch
+    if request.launcher == "mpirun":
+        options = [option.replace("{ranks}", str(request.ranks_per_node)) for option in launch.mpirun_options]
+        return f'mpirun -n "$SLURM_NTASKS" {words(*options)}'.rstrip()
+    whole = launch.whole_node_options if request.ranks_per_node == site.node.ranks else ()
     mpi = directive_value("--mpi", request.mpi)
     sizes = '--ntasks="$SLURM_NTASKS" --cpus-per-task="$SLURM_CPUS_PER_TASK"'
-    return " ".join([f"srun --mpi={mpi} {sizes}", *map(words, options)])
-
-
-def _mpirun(site: Site, request: JobRequest) -> str:
-    options = [option.replace("{ranks}", str(request.ranks_per_node)) for option in site.launch.mpirun_options]
-    return " ".join(['mpirun -n "$SLURM_NTASKS"', *map(words, options)])
+    return f"srun --mpi={mpi} {sizes} {words(*launch.options, *whole)}".rstrip()
 
 
 def _rank_environment(site: Site) -> str:

@@ -11,13 +11,7 @@ from ptrain.config.values import Rule, build
 from ptrain.errors import ConfigError
 from ptrain.slurm.words import one_line
 
-
-def _is_line(name: str, text: str) -> bool:
-    one_line(name, text)
-    return True
-
-
-Line = Annotated[str, Rule(expected="text", fits=_is_line)]
+Line = Annotated[str, Rule(expected="text", fits=lambda name, text: one_line(name, text) == text)]
 Count = Annotated[int, Rule(expected="a whole number of 1 or more", fits=lambda _, number: number >= 1)]
 
 

@@ -21,10 +21,11 @@ from ptrain.verbs.doctor.cores import crowded, short_list
 Row = dict[str, Any]
 
 
-def join(info: RankInfo, settings: RunConfig, say: Callable[[str], None]) -> tuple[Communicator, Row, float]:
+def join(info: RankInfo, settings: RunConfig, say: Callable[[str], None]) -> tuple[Communicator, Row, float, float]:
     """Start the backend and add up rank + 1 over the ranks. Raises LaunchError where it does not start.
 
-    Returns the communicator, what there is to say about this rank, and the seconds until the sum was there.
+    Returns the communicator, what there is to say about this rank, what the sum should be, and the seconds until it was
+    there.
     """
     started = time.perf_counter()
     device = pick_device(settings.device, info)
@@ -41,12 +42,7 @@ def join(info: RankInfo, settings: RunConfig, say: Callable[[str], None]) -> tup
         "gpu": device.index,
         "sum": total,
     }
-    return comm, mine, seconds
-
-
-def expected_sum(info: RankInfo) -> float:
-    """What the sum should be."""
-    return info.size * (info.size + 1) / 2
+    return comm, mine, info.size * (info.size + 1) / 2, seconds
 
 
 def told(ranks: list[Row]) -> str:
@@ -59,8 +55,7 @@ def run(info: RankInfo, options: DoctorOptions, settings: RunConfig) -> int:
     """Report on every rank; returns 0 where all ranks heard each other, else 2."""
     console = Console(info.rank)
     reasons: list[str] = []
-    comm, mine, seconds = join(info, settings, reasons.append)
-    expected = expected_sum(info)
+    comm, mine, expected, seconds = join(info, settings, reasons.append)
     ranks: list[Row] = comm.all_gather_object(mine)
     works = all(row["sum"] == expected for row in ranks) and len(ranks) == info.size
     comm.close()

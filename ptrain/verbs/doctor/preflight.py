@@ -34,7 +34,7 @@ def run(info: RankInfo, options: DoctorOptions, settings: RunConfig) -> int:
     """
     check_world_size(info, options.expect_ranks)
     check_first_host(info, os.environ)
-    from ptrain.verbs.doctor.job import expected_sum, join, told  # loads torch, which may take minutes in a large job
+    from ptrain.verbs.doctor.job import join, told  # loads torch, which may take minutes in a large job
 
     console = Console(info.rank)
     # A backend that waits for a peer cannot be asked to stop.
@@ -42,14 +42,14 @@ def run(info: RankInfo, options: DoctorOptions, settings: RunConfig) -> int:
     timer.daemon = True
     timer.start()
     try:
-        comm, mine, seconds = join(info, settings, console.say)
+        comm, mine, expected, seconds = join(info, settings, console.say)
     finally:
         timer.cancel()
     folder = options.shared_folder
     token = comm.broadcast_object(secrets.token_hex(8))
     mine |= {"gpu": _gpu(mine), "problem": "" if folder is None else _shared(Path(folder), token, info, comm.barrier)}
     ranks: list[dict[str, Any]] = comm.all_gather_object(mine)
-    problems = find_problems(ranks, expected_sum(info))
+    problems = find_problems(ranks, expected)
     comm.close()
     if info.rank == 0:
         for problem in problems:
@@ -159,10 +159,9 @@ def _shared(folder: Path, token: str, info: RankInfo, barrier: Callable[[], None
 
 
 def _reads(path: Path, token: str) -> bool:
-    try:
+    with contextlib.suppress(OSError):
         return path.read_text(encoding="utf-8") == token
-    except OSError:
-        return False
+    return False
 
 
 def _give_up(info: RankInfo, backend: str, seconds: float) -> None:
