@@ -36,7 +36,7 @@ class NoiseFilter:
         for line in lines:
             shown += self._whole(line + b"\n")
         if self._line and not self._held():
-            shown, self._line, self._inside = shown + self._line, b"", True
+            shown, self._line, self._inside = shown + self._line.lstrip(b"\0"), b"", True
         return shown
 
     def close(self) -> bytes:

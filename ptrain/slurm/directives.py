@@ -3,7 +3,7 @@
 import re
 
 from ptrain.errors import ConfigError
-from ptrain.slurm.request import JobRequest, TrainCommand
+from ptrain.slurm.request import JobRequest
 from ptrain.slurm.site import Site
 from ptrain.slurm.words import directive_path, directive_value
 
@@ -22,7 +22,7 @@ _OWN = {
 """Options of sbatch that have a flag of ours, which checks them."""
 
 
-def directives(site: Site, request: JobRequest, training: TrainCommand) -> list[str]:
+def directives(site: Site, request: JobRequest) -> list[str]:
     """The options of sbatch in the order of the script."""
     chosen = {
         "job-name": request.job_name,
@@ -35,7 +35,7 @@ def directives(site: Site, request: JobRequest, training: TrainCommand) -> list[
     if site.gpus.option:
         chosen[site.gpus.option] = site.gpus.count.replace("{ranks}", str(request.ranks_per_node))
     chosen["signal"] = f"B:USR1@{positive('--signal-before', request.signal_before)}"
-    if tasks := _array(request.array, len(training.combinations)):
+    if tasks := _array(request.array, len(request.combinations)):
         chosen["array"] = tasks
     for name, value in request.directives.items():
         if name in _OWN:
@@ -47,7 +47,7 @@ def directives(site: Site, request: JobRequest, training: TrainCommand) -> list[
     names = sorted(chosen, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
     lines = [f"--{directive_key(name)}={directive_value(f'--{name}', chosen[name])}" for name in names]
     lines += ["--requeue" if request.requeue == "requeue" else "--no-requeue", "--open-mode=append"]
-    return [*lines, f"--output={directive_path('--run-dir', training.run_dir, training.log_name)}"]
+    return [*lines, f"--output={directive_path('--run-dir', request.run_dir, request.log_name)}"]
 
 
 def directive_key(name: str) -> str:

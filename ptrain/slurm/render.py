@@ -7,7 +7,7 @@ from typing import Any
 from ptrain.errors import ConfigError
 from ptrain.slurm import site as slurm_site
 from ptrain.slurm.directives import directives, positive
-from ptrain.slurm.request import JobRequest, TrainCommand
+from ptrain.slurm.request import JobRequest
 from ptrain.slurm.site import Site
 from ptrain.slurm.words import directive_value, expandable, grouped, one_line, words
 
@@ -18,7 +18,7 @@ _REFUSED = {
 }
 
 
-def render(site: Site, request: JobRequest, training: TrainCommand, command: Sequence[str]) -> str:
+def render(site: Site, request: JobRequest, command: Sequence[str]) -> str:
     """The text of the job script.
 
     ``command`` is the command line that asked for it, for a comment. Nothing is read but the template. Raises
@@ -34,32 +34,32 @@ def render(site: Site, request: JobRequest, training: TrainCommand, command: Seq
         autoescape=False,  # noqa: S701 (every value is a quoted word of the shell; see _context)
     )
     template = environment.from_string((slurm_site.files() / "job.sh.j2").read_text(encoding="utf-8"))
-    context = _context(site, request, training, command)
+    context = _context(site, request, command)
     text = template.render(context)
     found = [line for line in text.splitlines() if line.lstrip().startswith("#SBATCH")]
     assert found == [f"#SBATCH {directive}" for directive in context["directives"]]
     return text
 
 
-def _context(site: Site, request: JobRequest, training: TrainCommand, command: Sequence[str]) -> dict[str, Any]:
+def _context(site: Site, request: JobRequest, command: Sequence[str]) -> dict[str, Any]:
     """What the template may use: numbers, our own texts, and words that are quoted already."""
-    _check(request, training, command)
+    _check(request, command)
     packed = request.venv is not None and request.venv.endswith((".tar.gz", ".tgz"))
     modules = (*site.software.modules, *(one_line("--module", name) for name in request.modules))
-    ours = {"--backend": training.backend, "--device": training.device}
+    ours = {"--backend": request.backend, "--device": request.device}
     preflight = "".join(f" {flag} {words(value)}" for flag, value in ours.items() if value != "auto")
     with_srun = request.launcher == "srun"
     combinations = [
-        {"run_dir": words(str(PurePosixPath(training.run_dir) / one.name)), "flags": words(*one.flags)}
-        for one in training.combinations
+        {"run_dir": words(str(PurePosixPath(request.run_dir) / one.name)), "flags": words(*one.flags)}
+        for one in request.combinations
     ]
     return {
         "title": one_line("title", site.title),
         "command": words(*command),
         "nodes": request.nodes,
         "ranks_per_node": request.ranks_per_node,
-        "run_dir": words(one_line("--run-dir", training.run_dir)),
-        "directives": directives(site, request, training),
+        "run_dir": words(one_line("--run-dir", request.run_dir)),
+        "directives": directives(site, request),
         "max_restarts": positive("--max-restarts", request.max_restarts),
         "combinations": combinations,
         "modules": words(*modules),
@@ -76,8 +76,8 @@ def _context(site: Site, request: JobRequest, training: TrainCommand, command: S
         "preflight_options": " --kill-on-bad-exit=1" if with_srun else "",
         "train_options": " --wait=30" if with_srun else "",
         "preflight": preflight if request.preflight else None,
-        "train": grouped(without_run_dir(training.argv)),
-        "threads": "" if training.threads else ' --threads "$SLURM_CPUS_PER_TASK"',
+        "train": grouped(without_run_dir(request.argv)),
+        "threads": "" if request.threads else ' --threads "$SLURM_CPUS_PER_TASK"',
         "requeue": request.requeue,
         "successor_array": ' --array="$SLURM_ARRAY_TASK_ID"' if combinations else "",
     }
@@ -120,16 +120,16 @@ def _rank_environment(site: Site) -> str:
     return words(f'export {exports}; exec "$@"')
 
 
-def _check(request: JobRequest, training: TrainCommand, command: Sequence[str]) -> None:
-    for word in (*command, *training.argv):
+def _check(request: JobRequest, command: Sequence[str]) -> None:
+    for word in (*command, *request.argv):
         one_line("the argument", word)
-    for word in training.argv:
+    for word in request.argv:
         flag = word.partition("=")[0].replace("_", "-")
         if flag in _REFUSED:
             raise ConfigError(f"{flag} after the --: {_REFUSED[flag]}")
     ranks = request.nodes * request.ranks_per_node
-    if ranks > training.shards:
+    if ranks > request.shards:
         raise ConfigError(
-            f"{ranks} ranks with --shards {training.shards}: expected at most one rank a gradient shard; "
+            f"{ranks} ranks with --shards {request.shards}: expected at most one rank a gradient shard; "
             f"add --shards {ranks} after the --, or use fewer ranks"
         )

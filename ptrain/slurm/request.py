@@ -7,7 +7,7 @@ from ptrain.slurm.sweep import Combination
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
-    """What a person asks for, and the site where the person leaves it open."""
+    """What a person asks for, what the site says where the person leaves it open, and what the ranks run."""
 
     nodes: int
     ranks_per_node: int
@@ -29,12 +29,6 @@ class JobRequest:
     """How the job goes on after its time limit: requeue, successor or off."""
     max_restarts: int
     preflight: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainCommand:
-    """What the ranks run."""
-
     argv: tuple[str, ...]
     """Flags of ptrain train as the person wrote them."""
     run_dir: str
