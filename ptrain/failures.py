@@ -1,5 +1,6 @@
 """How a process ends after an error: the message printed once for the whole job, the exit code, and no hanging rank."""
 
+import contextlib
 import os
 import select
 import signal
@@ -22,7 +23,12 @@ def end(error: BaseException, environ: Mapping[str, str]) -> int:
     In a job of several ranks an error that is not marked as agreed ends the process here and now: the other ranks may
     be waiting in a collective operation, and an orderly end would wait for them in the MPI library's finalize.
     """
-    rank, size = _who(environ)
+    from ptrain.launch import env
+
+    rank, size = 0, 1  # stays where the launcher's variables contradict each other: that is the error to print
+    with contextlib.suppress(PtrainError):
+        info = env.detect(environ)
+        rank, size = info.rank, info.size
     code, message = describe(error, rank, size)
     agreed = size == 1 or (isinstance(error, PtrainError) and error.agreed)
     if rank != 0 or not agreed:
@@ -50,17 +56,6 @@ def describe(error: BaseException, rank: int, size: int) -> tuple[int, str]:
     lines = "".join(traceback.format_exception(error))
     cause = traceback.format_exception_only(error)[-1].strip()
     return EXIT_DEFECT, f"{lines}ptrain: error: {here}: {cause} (not foreseen; please report it with the lines above)\n"
-
-
-def _who(environ: Mapping[str, str]) -> tuple[int, int]:
-    """Rank and world size; where the launcher's variables contradict each other, that is the error to print."""
-    from ptrain.launch import env
-
-    try:
-        world = env.detect(environ)
-    except PtrainError:
-        return 0, 1
-    return world.rank, world.size
 
 
 def _print(message: str) -> None:

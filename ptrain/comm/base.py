@@ -98,7 +98,9 @@ class Communicator(ABC):
         """Leave the job in good order. Every rank calls it; nothing may be called after it."""
 
     def broadcast_object(self, obj: Any, root: int = 0) -> Any:
-        """Rank ``root``'s object on every rank. Objects are JSON-like or dataclasses, small."""
+        """Rank ``root``'s object on every rank. Objects are JSON-like or dataclasses, small; of one rank they stay."""
+        if self.info.size == 1:
+            return obj
         is_root = self.info.rank == root
         payload = _encode(obj) if is_root else torch.empty(0, dtype=torch.uint8)
         length = int(self.broadcast_(torch.tensor(payload.numel()), root))
@@ -107,20 +109,21 @@ class Communicator(ABC):
 
     def gather_object(self, obj: Any, root: int = 0) -> list[Any] | None:
         """The objects of all ranks in rank order on rank ``root``, None elsewhere."""
-        rows = self._gather_payloads(obj)
-        return [_decode(row) for row in rows] if self.info.rank == root else None
+        return self._gather_objects(obj, wanted=self.info.rank == root)
 
     def all_gather_object(self, obj: Any) -> list[Any]:
         """The objects of all ranks in rank order on every rank."""
-        return [_decode(row) for row in self._gather_payloads(obj)]
+        return self._gather_objects(obj, wanted=True) or []
 
-    def _gather_payloads(self, obj: Any) -> list[torch.Tensor]:
+    def _gather_objects(self, obj: Any, *, wanted: bool) -> list[Any] | None:
+        if self.info.size == 1:
+            return [obj]
         payload = _encode(obj)
         lengths = self.all_gather(torch.tensor(payload.numel())).tolist()
         padded = torch.zeros(max(lengths), dtype=torch.uint8)
         padded[: payload.numel()] = payload
         gathered = self.all_gather(padded)
-        return [row[:length] for row, length in zip(gathered, lengths, strict=True)]
+        return [_decode(row[:length]) for row, length in zip(gathered, lengths, strict=True)] if wanted else None
 
 
 def check_world(info: RankInfo, backend: str, rank: int, size: int, fix: str) -> None:

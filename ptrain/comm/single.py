@@ -1,7 +1,5 @@
 """One process: every collective operation is the identity."""
 
-from typing import Any
-
 import torch
 
 from ptrain.comm.base import Communicator, Op, RankInfo, check_world
@@ -27,18 +25,6 @@ class SingleCommunicator(Communicator):
 
     def _broadcast(self, tensor: torch.Tensor, root: int) -> None:
         pass
-
-    def broadcast_object(self, obj: Any, root: int = 0) -> Any:
-        """See Communicator."""
-        return obj
-
-    def gather_object(self, obj: Any, root: int = 0) -> list[Any] | None:
-        """See Communicator."""
-        return [obj]
-
-    def all_gather_object(self, obj: Any) -> list[Any]:
-        """See Communicator."""
-        return [obj]
 
     def barrier(self) -> None:
         """See Communicator."""

@@ -50,8 +50,5 @@ def _create(num_bytes: int) -> tuple[str, str]:
 
 
 def _map(path: str, num_bytes: int) -> torch.Tensor:
-    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
-    try:
-        return torch.frombuffer(mmap.mmap(descriptor, num_bytes), dtype=torch.uint8)
-    finally:
-        os.close(descriptor)
+    with open(path, "r+b", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
+        return torch.frombuffer(mmap.mmap(file.fileno(), num_bytes), dtype=torch.uint8)

@@ -24,13 +24,16 @@ _OWN = {
 
 def directives(site: Site, request: JobRequest) -> list[str]:
     """The options of sbatch in the order of the script."""
+    if not _TIME.fullmatch(request.time):
+        expected = "minutes, hours:minutes:seconds or days-hours, such as 02:00:00"
+        raise ConfigError(f"--time {request.time!r}: expected {expected}")
     chosen = {
         "job-name": request.job_name,
         **site.directives,
         "nodes": str(positive("--nodes", request.nodes)),
         "ntasks-per-node": str(positive("--ranks-per-node", request.ranks_per_node)),
         "cpus-per-task": str(_cpus_per_rank(site, request)),
-        "time": _time(request.time),
+        "time": request.time,
     }
     if site.gpus.option:
         chosen[site.gpus.option] = site.gpus.count.replace("{ranks}", str(request.ranks_per_node))
@@ -71,12 +74,6 @@ def _cpus_per_rank(site: Site, request: JobRequest) -> int:
         # Fewer ranks than usual do not get more cores each: nodes may be shared, and cores are next to their GPU.
         return site.node.cpus // max(ranks, site.node.ranks)
     return site.node.cpus_per_rank or 1
-
-
-def _time(text: str) -> str:
-    if not _TIME.fullmatch(text):
-        raise ConfigError(f"--time {text!r}: expected minutes, hours:minutes:seconds or days-hours, such as 02:00:00")
-    return text
 
 
 def _array(text: str | None, combinations: int) -> str:

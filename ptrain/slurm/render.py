@@ -49,6 +49,7 @@ def _context(site: Site, request: JobRequest, command: Sequence[str]) -> dict[st
     ours = {"--backend": request.backend, "--device": request.device}
     preflight = "".join(f" {flag} {words(value)}" for flag, value in ours.items() if value != "auto")
     with_srun = request.launcher == "srun"
+    exports = " ".join(f"{key}={expandable(key, value)}" for key, value in site.rank_environment.items())
     combinations = [
         {"run_dir": words(str(PurePosixPath(request.run_dir) / one.name)), "flags": words(*one.flags)}
         for one in request.combinations
@@ -69,7 +70,8 @@ def _context(site: Site, request: JobRequest, command: Sequence[str]) -> dict[st
         "node_local": expandable("node_local", site.software.node_local),
         "container": words(*site.software.container, one_line("--image", request.image)) if request.image else "",
         "environment": [(key, expandable(key, value)) for key, value in site.environment.items()],
-        "rank_environment": _rank_environment(site),
+        # A program for bash -c that sets a rank's variables and becomes the command behind it.
+        "rank_environment": words(f'export {exports}; exec "$@"') if exports else "",
         "host_suffix": words(site.network.host_suffix) if site.network.host_suffix else "",
         "launcher": request.launcher,
         "start": _start(site, request),
@@ -110,14 +112,6 @@ def _start(site: Site, request: JobRequest) -> str:
     mpi = directive_value("--mpi", request.mpi)
     sizes = '--ntasks="$SLURM_NTASKS" --cpus-per-task="$SLURM_CPUS_PER_TASK"'
     return f"srun --mpi={mpi} {sizes} {words(*launch.options, *whole)}".rstrip()
-
-
-def _rank_environment(site: Site) -> str:
-    """A program for ``bash -c`` that sets a rank's variables and becomes the command behind it."""
-    if not site.rank_environment:
-        return ""
-    exports = " ".join(f"{key}={expandable(key, value)}" for key, value in site.rank_environment.items())
-    return words(f'export {exports}; exec "$@"')
 
 
 def _check(request: JobRequest, command: Sequence[str]) -> None:

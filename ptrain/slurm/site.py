@@ -134,21 +134,17 @@ def load(name: str) -> Site:
 
     Raises ConfigError for an unknown name, an unreadable file, and a key or value that does not belong there.
     """
-    if name in names():
-        text = (files() / "sites" / f"{name}.toml").read_text(encoding="utf-8")
-    elif name.endswith(".toml"):
-        try:
-            text = Path(name).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-            raise ConfigError(f"--site {name}: cannot be read ({reason}); expected a TOML file") from None
-    else:
+    is_ours, stem = name in names(), Path(name).stem
+    if not is_ours and not name.endswith(".toml"):
         raise ConfigError(f"--site {name}: expected one of {', '.join(names())}, or FILE.toml of your own")
-    stem = Path(name).stem
+    source = files() / "sites" / f"{name}.toml" if is_ours else Path(name)
     try:
-        values = {"title": stem, **tomllib.loads(text), "name": stem}
+        values = {"title": stem, **tomllib.loads(source.read_text(encoding="utf-8")), "name": stem}
         return build(Site, values, show=lambda key, value: f"{key} = {value!r}")
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"--site {name}: is not valid TOML: {' '.join(str(error).split())}") from None
     except ConfigError as error:
         raise ConfigError(f"--site {name}: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"--site {name}: is not valid TOML: {' '.join(str(error).split())}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise ConfigError(f"--site {name}: cannot be read ({reason}); expected a TOML file") from None

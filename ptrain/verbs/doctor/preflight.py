@@ -27,11 +27,7 @@ PATIENCE = 10.0  # seconds; a network file system may show a new file late
 
 
 def run(info: RankInfo, options: DoctorOptions, settings: RunConfig) -> int:
-    """Check this job and return the exit code: 0 where training can start.
-
-    Raises:
-        LaunchError: this rank is not where it should be.
-    """
+    """Check this job; 0 where training can start. Raises LaunchError where this rank is not where it should be."""
     check_world_size(info, options.expect_ranks)
     check_first_host(info, os.environ)
     from ptrain.verbs.doctor.job import join, told  # loads torch, which may take minutes in a large job
@@ -107,9 +103,7 @@ def find_problems(ranks: list[dict[str, Any]], expected_sum: float) -> list[str]
         if row["sum"] != expected_sum
     ]
     taken: dict[tuple[str, str], int] = {}
-    for row in ranks:
-        if row["gpu"] is None:
-            continue
+    for row in (one for one in ranks if one["gpu"] is not None):
         first = taken.setdefault((row["host"], row["gpu"]), row["rank"])
         if first != row["rank"]:
             problems.append(

@@ -1,7 +1,6 @@
 """Submitted runs and sweeps: what their directories and Slurm say about them."""
 
 import json
-import math
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -41,8 +40,8 @@ def refuse_second(run_dir: Path) -> None:
 
 def status(options: SlurmOptions, _train_argv: Sequence[str]) -> int:
     """Print what a run is doing, or the table of a sweep: best validation accuracy first."""
-    console, path = Console(), options.run_dir
-    run_dir, task = _submitted(path)
+    console = Console()
+    path, run_dir, task = _submitted(options)
     combinations = _about(run_dir)["combinations"]
     entries = slurm_queue.entries(_jobs(run_dir))
     if combinations and task is None:
@@ -86,12 +85,8 @@ def sweep_rows(run_dir: Path, combinations: list[dict[str, Any]], entries: list[
         row = {"task": task, "values": combination["values"]}
         row |= {"state": _state([entry for entry in entries if _covers(entry, task)], folder)}
         rows.append(row | progress(folder) | {"run_dir": str(folder)})
-
-    def rank(row: dict[str, Any]) -> float:
-        best = row["best_validation_accuracy"]
-        return math.inf if best is None else -best
-
-    return sorted(rows, key=rank)
+    best = "best_validation_accuracy"
+    return sorted(rows, key=lambda row: 1.0 if row[best] is None else -row[best])
 
 
 def progress(run_dir: Path) -> dict[str, Any]:
@@ -103,20 +98,20 @@ def progress(run_dir: Path) -> dict[str, Any]:
         except ConfigError as error:
             raise RunDirectoryError(f"{run_dir}: {error}") from None
     records = read_metrics(run_dir / "metrics.jsonl")
-    judged = [(row["validation_accuracy"], -row["epoch"]) for row in records if row["validation_accuracy"] is not None]
-    accuracy, epoch = max(judged, default=(None, None))
+    judged = [row for row in records if row["validation_accuracy"] is not None]
+    best = max(judged, key=lambda row: row["validation_accuracy"], default={})  # the first epoch of several alike
     return {
         "epoch": records[-1]["epoch"] if records else 0,
         "epochs": epochs,
-        "best_validation_accuracy": accuracy,
-        "best_epoch": None if epoch is None else -epoch,
+        "best_validation_accuracy": best.get("validation_accuracy"),
+        "best_epoch": best.get("epoch"),
     }
 
 
 def log(options: SlurmOptions, _train_argv: Sequence[str]) -> int:
     """Print the last lines of a log, and with --follow what is added until the job has ended."""
-    console, path = Console(), options.run_dir
-    run_dir, task = _submitted(path)
+    console = Console()
+    path, run_dir, task = _submitted(options)
     combinations = _about(run_dir)["combinations"]
     if task is None and combinations:
         names = ", ".join(one["name"] for one in combinations[:3])
@@ -144,8 +139,8 @@ def log(options: SlurmOptions, _train_argv: Sequence[str]) -> int:
 
 def cancel(options: SlurmOptions, _train_argv: Sequence[str]) -> int:
     """Cancel what waits or runs of a run, a sweep or one run of a sweep."""
-    console, path = Console(), options.run_dir
-    run_dir, task = _submitted(path)
+    console = Console()
+    path, run_dir, task = _submitted(options)
     active = _active(_jobs(run_dir))
     if task is not None:
         active = [entry for entry in active if _covers(entry, task)]
@@ -161,14 +156,17 @@ def cancel(options: SlurmOptions, _train_argv: Sequence[str]) -> int:
     return EXIT_DONE
 
 
-def _submitted(path: Path) -> tuple[Path, int | None]:
-    """The directory that was submitted, and the number of the task where ``path`` is one run of a sweep."""
+def _submitted(options: SlurmOptions) -> tuple[Path, Path, int | None]:
+    """The directory that was given, the one that was submitted, and the task where the first is one run of a sweep."""
+    if options.target is None:
+        raise ConfigError(f"ptrain slurm {options.action}: expected the run directory of a submitted job")
+    path = Path(options.target)
     if (path / JOBS).is_file() and (path / ABOUT).is_file():
-        return path, None
+        return path, path, None
     if (path.parent / ABOUT).is_file():
         for task, combination in enumerate(_about(path.parent)["combinations"]):
             if combination["name"] == path.name:
-                return path.parent, task
+                return path, path.parent, task
     raise RunDirectoryError(f"{path}: is not the run directory of ptrain slurm submit (no {JOBS} in it)")
 
 
