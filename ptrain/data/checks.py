@@ -29,7 +29,7 @@ def check(dataset: DataSet, part: int = 0, parts: int = 1, *, training: bool = T
 
 
 def class_counts(split: Split, num_classes: int, part: int = 0, parts: int = 1) -> NDArray[np.int64]:
-    """Return how many samples of each class are in this part of the split. Result: (num_classes,)."""
+    """How many samples of each class are in this part of the split. Result: (num_classes,)."""
     counts = np.zeros(num_classes, dtype=np.int64)
     for labels in split.labels(owned_shards(split.size, parts, part)):
         counts += np.bincount(labels.astype(np.int64), minlength=num_classes)

@@ -13,14 +13,14 @@ _BLOCK_BYTES = 4 * 2**20
 
 
 def fingerprint_blocks(dataset: DataSet, part: int = 0, parts: int = 1) -> list[str]:
-    """Return the hashes of the blocks of this part. What counts is shapes, types and content, not files or splits."""
+    """The hashes of the blocks of this part. What counts is shapes, types and content, not files or splits."""
     blocks = [(samples, start) for samples in dataset.all_samples for start in range(0, len(samples), _rows(samples))]
     owned = owned_shards(len(blocks), parts, part)
     return [_hash(samples, start) for samples, start in blocks[owned.start : owned.stop]]
 
 
 def combine_fingerprints(parts: Sequence[Sequence[str]]) -> str:
-    """Return the SHA-256 of the data set from the blocks of all parts, in the order of the parts."""
+    """The SHA-256 of the data set from the blocks of all parts, in the order of the parts."""
     return hashlib.sha256("\n".join(block for part in parts for block in part).encode()).hexdigest()
 
 
@@ -39,5 +39,5 @@ def _hash(samples: Samples, start: int) -> str:
 
 
 def _little(block: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Return a block as contiguous little-endian memory, so that the byte order of a file does not count."""
+    """A block as contiguous little-endian memory, so that the byte order of a file does not count."""
     return np.ascontiguousarray(block, dtype=block.dtype.newbyteorder("<"))

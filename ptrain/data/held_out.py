@@ -22,7 +22,7 @@ Sizes = tuple[int, int, int]
 def listed(
     samples: Samples, split: str, *, test_fraction: float, validation: float, seed: int, name: str
 ) -> tuple[NDArray[np.int64], Sizes, str]:
-    """Return the order (N,), the sizes of training, validation and test in it, and the SHA-256 of both.
+    """The order (N,), the sizes of training, validation and test in it, and the SHA-256 of both.
 
     stratified keeps the share of every class; groups and blocks keep samples with the same group together. Raises
     DataError where there are no groups, or too few to have one in every split.
@@ -98,7 +98,7 @@ def _take(
 ) -> int:
     """Give groups that have no split yet to split ``number``, leaving ``others`` groups; return their samples."""
     free = [group for group in order.tolist() if goes_to[group] == 0]
-    taken = num = 0
+    taken = num = 0  # samples and groups
     for group in free:
         if len(free) - num <= others:
             break
@@ -112,7 +112,7 @@ def _take(
 
 
 def _shares(fraction: float, counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the share of each class, rounded half up, at least 1 of 2 and never all."""
+    """The share of each class, rounded half up, at least 1 of 2 and never all."""
     if fraction <= 0:
         return np.zeros_like(counts)
     wanted = np.maximum(1, np.floor(fraction * counts + 0.5).astype(np.int64))

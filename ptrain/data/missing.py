@@ -20,7 +20,7 @@ _VERSION = 1
 
 
 def filled(dataset: DataSet) -> DataSet:
-    """Return the data set with every missing value (NaN) replaced by the mean of its feature over the training split.
+    """The data set with every missing value (NaN) replaced by the mean of its feature over the training split.
 
     Only for tables with --missing mean. Means come from exact sums, so they do not depend on ranks. They go into the
     schema; filled features go into the cache, memory-mapped.
@@ -40,7 +40,7 @@ def filled(dataset: DataSet) -> DataSet:
 
 
 def _means(train: Split, name: str, names: tuple[str, ...]) -> list[float]:
-    """Return the mean of each feature over the training split without its missing values, rounded once."""
+    """The mean of each feature over the training split without its missing values, rounded once."""
     means = []
     width = train.samples.features.shape[1]
     step = max(1, _BLOCK_BYTES // (4 * _CHUNK_ROWS))
@@ -83,16 +83,16 @@ class Exact:
                 break
             self._parts.append(total)
             parts = [*parts, -total]
-            if len(self._parts) > 40:
+            if len(self._parts) > 40:  # of 53 bits each: 2**-149 to 2**128 and any count need 7
                 break
 
     def mean(self) -> float:
-        """Return the mean, rounded once to float64."""
+        """The mean, rounded once to float64."""
         return math.fsum(self._parts) / self.count
 
 
 def _fill(samples: Samples, fill: list[float]) -> Samples:
-    """Return samples without NaN; the features come from the cache."""
+    """Samples without NaN; the features come from the cache."""
     features = samples.features
     key = cache.key_of([_VERSION, "fill", cache.array_sha256(features), fill])
     means = np.array(fill, dtype=np.float32)

@@ -35,20 +35,20 @@ class Normalization:
 
     @classmethod
     def identity(cls) -> "Normalization":
-        """Return the normalization that changes nothing."""
+        """The normalization that changes nothing."""
         return cls(np.asarray(0, np.float32), np.asarray(1, np.float32))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Normalization":
-        """Return what ``to_dict`` described, bit by bit."""
+        """What ``to_dict`` described, bit by bit."""
         return cls(values["offset"], values["scale"])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return offset and scale as numbers or lists of numbers, for JSON."""
+        """Offset and scale as numbers or lists of numbers, for JSON."""
         return {"offset": self.offset.tolist(), "scale": self.scale.tolist()}
 
     def on(self, device: torch.device) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-        """Return offset and scale on a device, None in place of the one that changes nothing."""
+        """Offset and scale on a device, None in place of the one that changes nothing."""
         offset = torch.from_numpy(self.offset.copy()).to(device) if self.offset.any() else None
         scale = torch.from_numpy(self.scale.copy()).to(device) if (self.scale != 1).any() else None
         return offset, scale
@@ -74,7 +74,7 @@ def fit_normalization(
     part: int = 0,
     parts: int = 1,
 ) -> Normalization:
-    """Return the normalization that ``--normalize`` asks for. Where there are several parts all of them call it.
+    """The normalization that ``--normalize`` asks for. Where there are several parts all of them call it.
 
     It may read the whole training split, each part its share of a fixed number of slabs. Their sums are added up in one
     order, so the result has the same bits on any number of parts.
@@ -139,6 +139,7 @@ def _fit_standard(train: Split, together: Together) -> Normalization:
             found += np.square(chunk, out=chunk).sum(axis=0)
         return found
 
+    # a second pass over deviations: the mean square less the squared mean would cancel
     variance = sum(together(squares)) / np.float64(train.size)
     # rounding gives a constant feature a tiny deviation: it is known by its range instead
     return Normalization(np.where(low == high, low, mean).astype(np.float32), _inverse(np.sqrt(variance), low == high))

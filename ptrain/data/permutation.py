@@ -58,7 +58,7 @@ class KeyedPermutation:
         self._round_keys = [_constant(word) for word in _stream(key & _WORD, rounds)]
 
     def __call__(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return where each position goes. positions: (n,) int64, each in 0 .. size - 1; result: (n,) int64."""
+        """Where each position goes. positions: (n,) int64, each in 0 .. size - 1; result: (n,) int64."""
         result = self._encrypt(positions.astype(np.uint64))
         if self._walks:
             outside = np.flatnonzero(result >= self._size)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 def owned_shards(shards: int, size: int, rank: int) -> range:
-    """Return the contiguous block of ``shards`` that ``rank`` of ``size`` ranks owns; together they own each once."""
+    """The contiguous block of ``shards`` that ``rank`` of ``size`` ranks owns; together they own each once."""
     return range(rank * shards // size, (rank + 1) * shards // size)
 
 
@@ -38,15 +38,15 @@ class BatchPlan:
         return -(-self.num_samples // self.batch_size)
 
     def valid_rows(self, step: int) -> int:
-        """Return the number of samples in the global batch of ``step``, counted from the start of the epoch."""
+        """The number of samples in the global batch of ``step``, counted from the start of the epoch."""
         return min(self.batch_size, self.num_samples - step * self.batch_size)
 
     def positions(self, step: int, shard: int) -> range:
-        """Return the positions of the epoch's order that ``shard`` holds at ``step``; they may be none."""
+        """The positions of the epoch's order that ``shard`` holds at ``step``; they may be none."""
         return self.block(step, range(shard, shard + 1))
 
     def block(self, step: int, shards: range) -> range:
-        """Return the positions that neighbouring ``shards`` hold at ``step``: only the end of the block is padded."""
+        """The positions that neighbouring ``shards`` hold at ``step``: only the end of the block is padded."""
         start = step * self.batch_size
         end = start + self.valid_rows(step)
         return range(min(start + shards.start * self.rows, end), min(start + shards.stop * self.rows, end))

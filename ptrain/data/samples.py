@@ -68,7 +68,7 @@ class Split:
         return self.indices(np.arange(positions.start, positions.stop))
 
     def indices(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the indices into the samples of positions 0 .. size - 1 of the split. Both: (n,)."""
+        """The indices into the samples of positions 0 .. size - 1 of the split. Both: (n,)."""
         order = positions + self.start if self.start else positions
         if self.index is not None:
             return np.asarray(self.index[order])
@@ -196,7 +196,7 @@ def check_counts(rows: int, width: int, labels: int, origin: str, labels_origin:
 
 
 def whole_labels(labels: NDArray[np.generic], origin: str) -> NDArray[np.integer]:
-    """Return labels as a vector of integers; whole floats are converted. Raises DataError where they are no numbers."""
+    """Labels as a vector of integers; whole floats are converted. Raises DataError where they are no numbers."""
     check_labels(labels.shape, origin)
     labels = labels[:, 0] if labels.ndim == 2 else labels
     kind = labels.dtype.kind

@@ -12,7 +12,7 @@ from ptrain.keys import derive_key
 
 
 def cut(source: Source, *, test_fraction: float, validation: float, seed: int, split: str = "random") -> DataSet:
-    """Return the data set of a source with its splits, as ranges of one order of the samples.
+    """The data set of a source with its splits, as ranges of one order of the samples.
 
     The order is a keyed permutation for ``random``, else a list (see ptrain.data.held_out). Where the source has its
     own test split that is used whole, in its natural order. Raises DataError where a split would be left without

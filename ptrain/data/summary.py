@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ptrain.data.samples import DataSet, Samples, Split, row_ranges
 
 _BLOCK_BYTES = 8 * 2**20
-_PRIME = np.uint64(0x9E3779B97F4A7C15)
+_PRIME = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd: multiplying by it loses nothing
 _SHIFT = np.uint64(29)
 
 
@@ -38,7 +38,7 @@ def ranges(samples: Samples) -> dict[str, Any]:
 
 
 def counts_of(split: Split, num_classes: int) -> list[int]:
-    """Return how many samples of each class a split has."""
+    """How many samples of each class a split has."""
     counts = np.zeros(num_classes, dtype=np.int64)
     for labels in split.labels(range(split.size)):
         counts += np.bincount(labels.astype(np.int64), minlength=num_classes)[:num_classes]
@@ -46,7 +46,7 @@ def counts_of(split: Split, num_classes: int) -> list[int]:
 
 
 def duplicates(dataset: DataSet) -> dict[str, int]:
-    """Return how many samples of validation and test have the features of a training sample, bit by bit.
+    """How many samples of validation and test have the features of a training sample, bit by bit.
 
     Rows are compared by a hash of 64 bits: for 10 million samples the chance of one false hit is about 10**-5. Memory:
     16 bytes a sample. The number within training is there as well, under ``train``.
@@ -65,7 +65,7 @@ def duplicates(dataset: DataSet) -> dict[str, int]:
 
 
 def row_hashes(samples: Samples) -> NDArray[np.uint64]:
-    """Return a hash of each row of features: (N,)."""
+    """A hash of each row of features: (N,)."""
     found = np.empty(len(samples), dtype=np.uint64)
     for rows in _parts(samples):
         block = np.ascontiguousarray(samples.features[rows.start : rows.stop])

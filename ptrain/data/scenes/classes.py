@@ -35,7 +35,7 @@ class Classes:
 
     @classmethod
     def from_schema(cls, schema: Mapping[str, Any]) -> "Classes":
-        """Return what ``to_schema`` described."""
+        """What ``to_schema`` described."""
         return cls(
             values=tuple(schema["class_values"]),
             names=tuple(schema["class_names"]),
@@ -43,7 +43,7 @@ class Classes:
         )
 
     def to_schema(self) -> dict[str, Any]:
-        """Return the classes as JSON has them."""
+        """The classes as JSON has them."""
         return {
             "class_values": list(self.values),
             "class_names": list(self.names),
@@ -56,7 +56,7 @@ Keep = Callable[[range, range], NDArray[np.bool_]]
 
 
 def find_classes(reference: Raster, keep: Keep | None = None) -> tuple[Classes, int, int]:
-    """Return the classes that occur in a reference, in the order of their values; reads it once, in windows.
+    """The classes that occur in a reference, in the order of their values; reads it once, in windows.
 
     Also returns the number of labelled pixels, and of those that ``keep`` lets through. Raises DataError where there
     is no class, and for values that are not whole or not from 1 to 65535.
@@ -89,13 +89,13 @@ def find_classes(reference: Raster, keep: Keep | None = None) -> tuple[Classes, 
 
 
 def reference_windows(reference: Raster) -> "list[tuple[range, range]]":
-    """Return the windows in which a reference is read whole."""
+    """The windows in which a reference is read whole."""
     size = reference.dtype.itemsize
     return list(windows(reference.height, reference.width, size, reference.block_rows, _WINDOW_BYTES))
 
 
 def labelled_values(reference: Raster, rows: range, columns: range) -> NDArray[np.integer[Any]]:
-    """Return the class values of a window, 0 where there is no class. (rows, columns)."""
+    """The class values of a window, 0 where there is no class. (rows, columns)."""
     stored = reference.read(rows, columns)[:, :, 0]
     nodata = reference.nodata[0]
     if stored.dtype.kind == "u" and stored.dtype.itemsize <= 2:
@@ -120,7 +120,7 @@ def labelled_values(reference: Raster, rows: range, columns: range) -> NDArray[n
 
 
 def default_colors(number: int) -> tuple[Color, ...]:
-    """Return colours for this many classes; beyond the palette they are spread over the hues by the golden ratio."""
+    """Colours for this many classes; beyond the palette they are spread over the hues by the golden ratio."""
     more = (
         tuple(round(255 * part) for part in colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.55 + 0.4 * (index % 2), 0.85))
         for index in range(number - len(_PALETTE))

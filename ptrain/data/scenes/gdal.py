@@ -56,7 +56,7 @@ def load_rasterio() -> Any:
 
 
 def same_crs(first: str, second: str) -> bool:
-    """Return whether two coordinate systems, as WKT, are the same one."""
+    """Whether two coordinate systems, as WKT, are the same one."""
     if first == second:
         return True
     crs = load_rasterio().crs.CRS
@@ -64,7 +64,7 @@ def same_crs(first: str, second: str) -> bool:
 
 
 def find(path: Path) -> tuple[Path, str]:
-    """Return the file with the pixels, which is another one for an ENVI header, and the driver to read it with."""
+    """The file with the pixels, which is another one for an ENVI header, and the driver to read it with."""
     if path.suffix.lower() == ".hdr":
         path = _data_of(path)
     need_content(path, KIND)
@@ -77,7 +77,7 @@ def find(path: Path) -> tuple[Path, str]:
 
 
 def header_of(path: Path) -> Path | None:
-    """Return the ENVI header beside a file of pixels, or None."""
+    """The ENVI header beside a file of pixels, or None."""
     candidates = (path.with_suffix(".hdr"), path.with_name(path.name + ".hdr"))
     return next((header for header in candidates if header.is_file()), None)
 

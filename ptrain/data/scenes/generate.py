@@ -78,7 +78,7 @@ class Scene:
         return mixtures @ _materials(self.wavelengths)
 
     def rows(self, block: int) -> tuple[NDArray[np.uint16], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Return scene (rows, width, bands), reference and truth (rows, width) of a block of up to ROWS rows.
+        """Scene (rows, width, bands), reference and truth (rows, width) of a block of up to ROWS rows.
 
         Reference and truth hold 1 to ``classes``; the reference 0 where a parcel is not labelled, both 0 outside the
         scene's swath.
@@ -159,7 +159,7 @@ class Scene:
         return row, column
 
     def _smooth(self, purpose: str, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return smooth noise of deviation about 1 that changes over a distance of 1: a lattice, interpolated."""
+        """Smooth noise of deviation about 1 that changes over a distance of 1: a lattice, interpolated."""
         lattice = self._draw(purpose).normal(0, 1.4, (512, 512))
         i, j = np.floor(y).astype(np.int64), np.floor(x).astype(np.int64)
         v, u = y - i, x - j
@@ -171,7 +171,7 @@ class Scene:
 
 
 def _materials(wavelengths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return reflectances of vegetation, soil, water and buildings, drawn after their known shapes. (4, bands)."""
+    """Reflectances of vegetation, soil, water and buildings, drawn after their known shapes. (4, bands)."""
 
     def bump(centre: float, width: float) -> NDArray[np.float64]:
         return np.exp(-(((wavelengths - centre) / width) ** 2))

@@ -53,7 +53,7 @@ def files_of(spec: str) -> tuple[Path, ...]:
 
 
 def is_cube(spec: str, labels: str | None) -> bool:
-    """Return whether two arrays of .mat files are a cube (rows, columns, bands) and its reference (rows, columns)."""
+    """Whether two arrays of .mat files are a cube (rows, columns, bands) and its reference (rows, columns)."""
     if labels is None or not all(_is_mat(split_inner(one)[0]) for one in (spec, labels)):
         return False
     shapes = []
@@ -70,7 +70,7 @@ def _is_mat(path: Path) -> bool:
 
 
 def _only(path: Path) -> str:
-    found = mat.variables(path)
+    found = list(mat.variables(path))
     if len(found) != 1:
         raise DataError(f"{path}: holds {listed(found)}; expected the name of one of them: {path}:NAME")
-    return next(iter(found))
+    return found[0]

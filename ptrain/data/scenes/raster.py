@@ -54,7 +54,7 @@ class Raster:
     """Open rasterio dataset, or a function that returns the rows start .. stop - 1 as (rows, width[, bands])."""
 
     def read(self, rows: range, columns: range) -> NDArray[np.generic]:
-        """Return the pixels of a window, (rows, columns, bands). Raises DataError where the file is damaged there."""
+        """The pixels of a window, (rows, columns, bands). Raises DataError where the file is damaged there."""
         if callable(self.source):
             found = self.source(rows.start, rows.stop)[:, columns.start : columns.stop]
             return np.ascontiguousarray(found.reshape(len(rows), len(columns), self.bands))
@@ -149,7 +149,7 @@ def _name(crs: Any) -> str:
 
 
 def _class_names(path: Path, dataset: Any) -> dict[int, str]:
-    """Return the names in the band's tags CLASS_<value>, in the ENVI header, or in the .aux.xml beside the file."""
+    """The names in the band's tags CLASS_<value>, in the ENVI header, or in the .aux.xml beside the file."""
     tags = dataset.tags(1)
     names = {int(key[6:]): str(value) for key, value in tags.items() if re.fullmatch(r"CLASS_\d{1,5}", key)}
     if names:
@@ -169,7 +169,7 @@ def _class_colors(dataset: Any) -> dict[int, Color]:
 
 
 def same_transform(first: tuple[float, ...], second: tuple[float, ...], width: int, height: int) -> bool:
-    """Return whether two transforms put all corners of an image in the same place, within a hundredth of a pixel."""
+    """Whether two transforms put all corners of an image in the same place, within a hundredth of a pixel."""
     pixel = math.sqrt(abs(first[0] * first[4] - first[1] * first[3])) or 1.0
     corners = [(0, 0), (width, 0), (0, height), (width, height)]
     return all(

@@ -54,7 +54,7 @@ def open_mat(spec: str, request: Request) -> Stream:
 
 
 def open_scene(spec: str, request: Request) -> Stream:
-    """Return the labelled pixels of a scene as a stream, in the order of the image.
+    """The labelled pixels of a scene as a stream, in the order of the image.
 
     The groups are the numbers of the spatial blocks, counted along the rows. Pixels that have no value in some band,
     or in whose neighbourhood such a pixel is, are left out. Reads the reference once for its classes.
@@ -103,7 +103,7 @@ def open_scene(spec: str, request: Request) -> Stream:
 
 
 def describe(scene: Raster, side: int, classes: Classes) -> dict[str, Any]:
-    """Return what is needed to read another scene like this one and to draw its map, as JSON has it."""
+    """What is needed to read another scene like this one and to draw its map, as JSON has it."""
     return {
         "kind": "scene",
         "bands": scene.bands,
@@ -169,7 +169,7 @@ def check_sampling(scene: Raster, sampling: Sampling) -> None:
 
 
 def read_padded(scene: Raster, rows: range, columns: range, radius: int) -> NDArray[np.generic]:
-    """Return the pixels of a window and ``radius`` more on every side, mirrored at the edges of the image.
+    """The pixels of a window and ``radius`` more on every side, mirrored at the edges of the image.
 
     Result: (rows + 2 * radius, columns + 2 * radius, bands).
     """
@@ -213,7 +213,7 @@ def _samples(spec: str, labels: str, sampling: Sampling, classes: Classes) -> It
 
 
 def _kept(scene: Raster, sampling: Sampling, rows: range, columns: range) -> NDArray[np.bool_]:
-    """Return which pixels of a window may be samples: all, or those whose neighbourhood lies in their own block."""
+    """Which pixels of a window may be samples: all, or those whose neighbourhood lies in their own block."""
     if not sampling.inside or sampling.side == 1:
         return np.ones((len(rows), len(columns)), np.bool_)
     down = inside_blocks(rows, sampling.radius, scene.height, sampling.block)
@@ -222,7 +222,7 @@ def _kept(scene: Raster, sampling: Sampling, rows: range, columns: range) -> NDA
 
 
 def _lookup(classes: Classes) -> NDArray[np.int64]:
-    """Return the label of every class value, -1 for values without one."""
+    """The label of every class value, -1 for values without one."""
     lookup = np.full(2**16, -1, np.int64)
     lookup[list(classes.values)] = np.arange(len(classes.values))
     return lookup

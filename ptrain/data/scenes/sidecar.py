@@ -9,12 +9,12 @@ _LIMIT = 2**20
 
 
 def sidecar_of(path: Path) -> Path:
-    """Return the path of the sidecar file of a raster."""
+    """The path of the sidecar file of a raster."""
     return path.with_name(path.name + ".aux.xml")
 
 
 def category_names_xml(names: Sequence[str]) -> bytes:
-    """Return the content of the sidecar for the names of the values 0, 1, 2, ...."""
+    """The content of the sidecar for the names of the values 0, 1, 2, ...."""
     lines = "".join(f"      <Category>{escape(name)}</Category>\n" for name in names)
     return (
         '<PAMDataset>\n  <PAMRasterBand band="1">\n    <CategoryNames>\n'
@@ -23,7 +23,7 @@ def category_names_xml(names: Sequence[str]) -> bytes:
 
 
 def read_category_names(path: Path) -> list[str]:
-    """Return the names of the values 0, 1, 2, ... from the sidecar of a raster; [] where there are none.
+    """The names of the values 0, 1, 2, ... from the sidecar of a raster; [] where there are none.
 
     GDAL is not asked, since such a file can make it open others. A file with a document type, which may define
     entities, counts as none.

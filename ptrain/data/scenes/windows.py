@@ -10,7 +10,7 @@ _LARGEST = np.float32(np.finfo(np.float32).max)
 
 
 def reflected(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Return positions on an axis of ``size`` pixels, those outside mirrored at the edge pixel (which is not doubled).
+    """Positions on an axis of ``size`` pixels, those outside mirrored at the edge pixel (which is not doubled).
 
     -1 becomes 1 and size becomes size - 2, again and again where that is still outside.
     """
@@ -22,7 +22,7 @@ def reflected(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
 
 
 def padded(span: range, radius: int, size: int) -> NDArray[np.int64]:
-    """Return the pixels on one axis that a span needs with ``radius`` more on both sides. (len(span) + 2 * radius,)."""
+    """The pixels on one axis that a span needs with ``radius`` more on both sides. (len(span) + 2 * radius,)."""
     return reflected(np.arange(span.start - radius, span.stop + radius), size)
 
 
@@ -44,7 +44,7 @@ def windows(height: int, width: int, pixel_bytes: int, block_rows: int, limit: i
 
 
 def neighborhoods(pixels: NDArray[np.generic], side: int) -> NDArray[np.generic]:
-    """Return a view of the side x side pixels around each pixel that has them all.
+    """A view of the side x side pixels around each pixel that has them all.
 
     pixels: (h, w, bands), padded. Result: (h - side + 1, w - side + 1, side, side, bands), a view of no memory.
     """
@@ -53,7 +53,7 @@ def neighborhoods(pixels: NDArray[np.generic], side: int) -> NDArray[np.generic]
 
 
 def without_value(pixels: NDArray[np.generic], nodata: tuple[float | None, ...]) -> NDArray[np.bool_]:
-    """Return which pixels have no value in some band: NaN, infinite, too large for float32, or the band's nodata.
+    """Which pixels have no value in some band: NaN, infinite, too large for float32, or the band's nodata.
 
     pixels: (h, w, bands). Result: (h, w).
     """
@@ -69,7 +69,7 @@ def without_value(pixels: NDArray[np.generic], nodata: tuple[float | None, ...])
 
 
 def spread(missing: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
-    """Return where any pixel of a neighbourhood is missing. missing: (h, w), padded."""
+    """Where any pixel of a neighbourhood is missing. missing: (h, w), padded."""
     height, width = (size - side + 1 for size in missing.shape)
     if side == 1 or not missing.any():
         return missing[:height, :width]
@@ -83,12 +83,12 @@ def spread(missing: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:
 
 
 def inside_blocks(span: range, radius: int, size: int, block: int) -> NDArray[np.bool_]:
-    """Return which positions of an axis have all pixels of their neighbourhood in their own block. (len(span),)."""
+    """Which positions of an axis have all pixels of their neighbourhood in their own block. (len(span),)."""
     reach = sliding_window_view(padded(span, radius, size) // block, 2 * radius + 1)
     own = np.arange(span.start, span.stop) // block
     return (reach == own[:, None]).all(axis=1)  # type: ignore[no-any-return]
 
 
 def default_block_size(height: int, width: int, side: int) -> int:
-    """Return a twentieth of the longer side of the image, and at least 16 pixels and 4 neighbourhoods."""
+    """A twentieth of the longer side of the image, and at least 16 pixels and 4 neighbourhoods."""
     return max(16, 4 * side, -(-max(height, width) // 20))

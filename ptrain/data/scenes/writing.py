@@ -65,8 +65,9 @@ class TiffWriter:
                 blockxsize=TILE,
                 blockysize=TILE,
                 compress="deflate",
+                # differences of neighbours compress better; of one band of classes they do not
                 predictor=2 if bands > 1 and np.dtype(dtype).kind in "iu" else 1,
-                bigtiff="if_safer",
+                bigtiff="if_safer",  # compressed size is not known before: 4 GiB would be the end of a plain TIFF
                 **transform,
             )
 

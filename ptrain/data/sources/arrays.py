@@ -22,7 +22,7 @@ READ_BYTES = 64 * 2**20
 """The most that one read takes, unless a single sample is larger; also the limit of a chunk of a file."""
 _BLOCK_BYTES = 4 * 2**20
 _BLOCK_ROWS = 4096
-_PIECES = 64
+_PIECES = 64  # so many ranks can share a file; each piece costs a record
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,7 +97,7 @@ def _pieces(arrays: Arrays) -> Pieces:
 
 
 def _step(features: Array) -> int:
-    """Return how many rows are read at once: those of whole chunks, where a chunk fits into memory."""
+    """How many rows are read at once: those of whole chunks, where a chunk fits into memory."""
     rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // features.row_bytes))
     at_once = max(1, READ_BYTES // features.row_bytes)
     return max(1, rows // features.chunk) * features.chunk if features.chunk <= at_once else at_once
@@ -157,7 +157,7 @@ def _integers(array: Array | None, span: range, step: int) -> Iterator[NDArray[n
 
 
 def _whole(values: NDArray[np.generic], origin: str, start: int = 0) -> NDArray[np.generic]:
-    """Return labels as integers or text; raises DataError for a number that is not whole, naming its sample."""
+    """Labels as integers or text; raises DataError for a number that is not whole, naming its sample."""
     if values.dtype.kind == "b":
         return values.astype(np.uint8)
     if values.dtype.kind == "S":

@@ -5,7 +5,7 @@ read other files or run through the heap of a file that may be damaged.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -40,13 +40,13 @@ def _names(path: Path, group: str) -> list[str] | None:
 
 
 def open_array(path: Path, name: str) -> Array:
-    """Return a data set of a file, checked, to be read by rows."""
+    """A data set of a file, checked, to be read by rows."""
     origin = f"{path}:/{name}"
     with opened(path) as file, decoding(origin, KIND):
         dataset = resolve(file, name, str(path))
         check_dataset(dataset, origin, path.stat().st_size)
         chunk = 1 if dataset.chunks is None else dataset.chunks[0]
-        how = partial(_rows, path, name, origin)
+        how = partial(rows_of, path, name, origin, _plain)
         return Array(origin=origin, shape=dataset.shape, dtype=dataset.dtype, open=how, chunk=chunk)
 
 
@@ -67,8 +67,13 @@ def opened(path: Path) -> Iterator[Any]:
             file.close()
 
 
+def _plain(dataset: Any, start: int, stop: int) -> NDArray[np.generic]:
+    return dataset[start:stop]  # type: ignore[no-any-return]
+
+
 @contextmanager
-def _rows(path: Path, name: str, origin: str) -> Iterator[Rows]:
+def rows_of(path: Path, name: str, origin: str, cut: Callable[[Any, int, int], NDArray[np.generic]]) -> Iterator[Rows]:
+    """Open a data set, checked, and yield what reads its samples: ``cut`` takes some of them out of it."""
     with opened(path) as file:
         with decoding(origin, KIND):
             dataset = resolve(file, name, str(path))
@@ -76,13 +81,13 @@ def _rows(path: Path, name: str, origin: str) -> Iterator[Rows]:
 
         def read(start: int, stop: int) -> NDArray[np.generic]:
             with decoding(f"{origin}, samples {start} to {stop - 1}", KIND):
-                return dataset[start:stop]  # type: ignore[no-any-return]
+                return cut(dataset, start, stop)
 
         yield read
 
 
 def resolve(file: Any, name: str, origin: str) -> Any:
-    """Return the object of a name, link by link; raises DataError at a link that leaves the file."""
+    """The object of a name, link by link; raises DataError at a link that leaves the file."""
     h5py = need_package("h5py", origin)
     node, steps, links = file, [step for step in name.split("/") if step], 0
     while steps:
@@ -113,13 +118,13 @@ def _has_link(node: Any, name: str) -> bool:
 
 
 def is_plain(group: Any, name: str) -> bool:
-    """Return whether a name is an object of this file, not a link to another name or file."""
+    """Whether a name is an object of this file, not a link to another name or file."""
     h5py = need_package("h5py", name)
     return isinstance(group.get(name, getlink=True), h5py.HardLink)
 
 
 def list_names(group: Any) -> list[str]:
-    """Return the names in a group, the first ten thousand; none for a data set."""
+    """The names in a group, the first ten thousand; none for a data set."""
     if not hasattr(group, "keys"):
         return []
     return [name for name, _ in zip(group.keys(), range(_NAMES), strict=False)]
@@ -168,6 +173,7 @@ def _check_chunks(dataset: Any, origin: str) -> None:
             f"{origin}: chunks of {size} bytes, each of which is unpacked whole; expected at most {READ_BYTES}: "
             "write it with smaller chunks (h5repack -l)"
         )
+    # libraries of unknown filters would be looked for and loaded by HDF5 itself
     created = dataset.id.get_create_plist()
     for number in range(created.get_nfilters()):
         code, _, _, filter_name = created.get_filter(number)

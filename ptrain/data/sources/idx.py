@@ -42,7 +42,7 @@ def read_folder(
     description: str,
     class_names: tuple[str, ...] | None = None,
 ) -> Source:
-    """Return the samples of a folder of IDX files under a name of their own."""
+    """The samples of a folder of IDX files under a name of their own."""
     found = find_files(folder)
     for what, dimensions in (("images", 3), ("labels", 1)):
         if ("train", what) not in found:
@@ -70,7 +70,7 @@ def read_folder(
 
 
 def find_files(folder: Path) -> dict[tuple[str, str], Path]:
-    """Return the files of a folder by split (train, test) and content (images, labels).
+    """The files of a folder by split (train, test) and content (images, labels).
 
     Of a file and its .gz the plain one is taken. Raises DataError where two data sets are in one folder.
     """
@@ -97,7 +97,7 @@ def _pair(images: Path, labels: Path) -> tuple[Samples, tuple[int, ...] | None]:
 
 
 def read(path: Path) -> NDArray[np.generic]:
-    """Return the array of an IDX file: a read-only memory map, or in memory where the file is compressed.
+    """The array of an IDX file: a read-only memory map, or in memory where the file is compressed.
 
     Raises DataError where the file is no IDX file, or holds less or more than its header declares. Memory is taken
     only for what is really there, whatever the header says.
@@ -138,7 +138,7 @@ def _read_stream(path: Path, stream: BinaryIO) -> NDArray[np.generic]:
 
 
 def _header(path: Path, stream: BinaryIO) -> tuple[np.dtype[np.generic], tuple[int, ...], int]:
-    """Return type, shape and the offset of the values."""
+    """Type, shape and the offset of the values."""
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _TYPES or not 1 <= magic[3] <= 32:
         raise DataError(

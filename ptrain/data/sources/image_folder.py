@@ -50,7 +50,7 @@ class Form:
 
 
 def open_image_folder(spec: str, request: Request) -> Stream:
-    """Return the stream of a folder of images by class, in the order of torchvision's ImageFolder.
+    """The stream of a folder of images by class, in the order of torchvision's ImageFolder.
 
     Memory: one image and a block of 4 MiB. Raises DataError where an image cannot be read, or is not of the size and
     mode of the first one. Images of a palette become RGB and bilevel ones grey, nothing else is converted.
@@ -92,7 +92,7 @@ def open_image_folder(spec: str, request: Request) -> Stream:
 
 
 def is_image_folder(folder: Path) -> bool:
-    """Return whether a folder looks like one: a folder in it, or in its train/, holds an image."""
+    """Whether a folder looks like one: a folder in it, or in its train/, holds an image."""
     try:
         parts = [folder / "train", folder]
         return any(
@@ -107,7 +107,7 @@ def is_image_folder(folder: Path) -> bool:
 
 
 def form_of(path: Path) -> Form:
-    """Return size and mode of an image from its header; raises DataError for one that is not read here."""
+    """Size and mode of an image from its header; raises DataError for one that is not read here."""
     need_content(path, "an image")
     pillow = _pillow(path)
     with decoding(str(path), "an image"), reading(path, "an image"), path.open("rb") as stream:
@@ -115,7 +115,7 @@ def form_of(path: Path) -> Form:
 
 
 def pixels(path: Path, form: Form) -> NDArray[np.generic]:
-    """Return the values of an image, (height, width[, channels]); raises DataError where it is not alike."""
+    """The values of an image, (height, width[, channels]); raises DataError where it is not alike."""
     need_content(path, "an image")
     pillow = _pillow(path)
     with decoding(str(path), "an image"), reading(path, "an image"), path.open("rb") as stream:
@@ -167,13 +167,13 @@ def _form(image: Any, path: Path) -> Form:
 
 
 def _folders(folder: Path) -> list[str]:
-    """Return the names of the folders in a folder, sorted as torchvision sorts them; hidden ones are none."""
+    """The names of the folders in a folder, sorted as torchvision sorts them; hidden ones are none."""
     with reading(folder, KIND):
         return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _images(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
-    """Return the images below a folder with the numbers of their classes; raises DataError where a class has none."""
+    """The images below a folder with the numbers of their classes; raises DataError where a class has none."""
     unknown = sorted(set(_folders(folder)) - set(classes))
     if unknown:
         raise DataError(f"{folder / unknown[0]}: a class without training images; expected one of {', '.join(classes)}")

@@ -23,7 +23,7 @@ def load(
     class_names: tuple[str, ...] | None = None,
     watch: Watch | None = None,
 ) -> DataSet:
-    """Return the data set of ``--data`` with its splits. Raises DataError where it cannot be had or used.
+    """The data set of ``--data`` with its splits. Raises DataError where it cannot be had or used.
 
     ``schema`` and ``class_names`` are those of a trained network that is to be evaluated on the data; ``watch``
     shows how far a conversion is. The contents are not scanned yet: ``ptrain.data.checks.check`` does that, shared over

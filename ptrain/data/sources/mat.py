@@ -83,7 +83,7 @@ def _vector(labels: Array) -> Array:
 
 
 def variables(path: Path) -> dict[str, Variable]:
-    """Return the variables of a file by name, from its headers alone."""
+    """The variables of a file by name, from its headers alone."""
     size = need_content(path, KIND)
     if is_hdf5(path):
         with hdf5.opened(path) as file, decoding(str(path), KIND):
@@ -116,13 +116,13 @@ def open_array(path: Path, name: str) -> Turnable:
     stored = hdf5.open_array(path, name)
     with hdf5.opened(path) as file, decoding(origin, KIND):
         chunks = hdf5.resolve(file, name, str(path)).chunks or (1,)
-    first, last = (partial(_rows_73, path, name, turned) for turned in (False, True))
+    first, last = (partial(hdf5.rows_of, path, name, origin, cut) for cut in (_along_first, _along_last))
     how: dict[str, Any] = {"open": first, "chunk": chunks[-1], "open_last": last, "chunk_last": chunks[0]}
     return Turnable(origin=origin, shape=shape, dtype=stored.dtype, **how)
 
 
 def is_hdf5(path: Path) -> bool:
-    """Return whether this is a file of version 7.3: HDF5 after 512 bytes of MATLAB's own, or from its start."""
+    """Whether this is a file of version 7.3: HDF5 after 512 bytes of MATLAB's own, or from its start."""
     with reading(path, KIND), path.open("rb") as stream:
         start = stream.read(520)
     return start[:8] == _HDF5 or start[512:] == _HDF5
@@ -164,19 +164,10 @@ def _rows(path: Path, variable: Variable, last: bool) -> Iterator[Rows]:
     yield lambda start, stop: values[start:stop].astype(dtype)
 
 
-@contextmanager
-def _rows_73(path: Path, name: str, last: bool) -> Iterator[Rows]:
-    """Read samples along MATLAB's first or last dimension, which is HDF5's last or first."""
-    origin = f"{path}:{name}"
-    with hdf5.opened(path) as file:
-        with decoding(origin, KIND):
-            dataset = hdf5.resolve(file, name, str(path))
-            hdf5.check_dataset(dataset, origin, path.stat().st_size)
+def _along_first(dataset: Any, start: int, stop: int) -> NDArray[np.generic]:
+    """Samples along MATLAB's first dimension, which is HDF5's last: dimensions are stored in reverse."""
+    return dataset[..., start:stop].T  # type: ignore[no-any-return]
 
-        def rows(start: int, stop: int) -> NDArray[np.generic]:
-            with decoding(f"{origin}, samples {start} to {stop - 1}", KIND):
-                if last:
-                    return np.moveaxis(dataset[start:stop].T, -1, 0)
-                return dataset[..., start:stop].T  # type: ignore[no-any-return]
 
-        yield rows
+def _along_last(dataset: Any, start: int, stop: int) -> NDArray[np.generic]:
+    return np.moveaxis(dataset[start:stop].T, -1, 0)

@@ -54,7 +54,7 @@ class Variable:
 
 
 def variables(path: Path, stream: BinaryIO, size: int) -> dict[str, Variable]:
-    """Return the variables of a file by name, from their headers. Raises DataError where it is damaged."""
+    """The variables of a file by name, from their headers. Raises DataError where it is damaged."""
     order = _byte_order(path, stream.read(_HEADER))
     found: dict[str, Variable] = {}
     offset = _HEADER
@@ -81,7 +81,7 @@ def variables(path: Path, stream: BinaryIO, size: int) -> dict[str, Variable]:
 
 
 def values(path: Path, variable: Variable, stream: BinaryIO) -> NDArray[np.generic]:
-    """Return the values of a variable, in MATLAB's shape and the type that they are stored in.
+    """The values of a variable, in MATLAB's shape and the type that they are stored in.
 
     They are mapped where they are not compressed; else they are unpacked whole.
     """

@@ -88,7 +88,7 @@ def _logic(name: str, values: dict[str, float | None], generator: np.random.Gene
 def _spirals(
     labels: NDArray[np.int64], values: dict[str, float | None], generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return points on arms of three quarters of a turn around (0, 0), radius up to 1, noise as their deviation."""
+    """Points on arms of three quarters of a turn around (0, 0), radius up to 1, noise as their deviation."""
     radius = np.sqrt(generator.random(len(labels)))
     angle = 2 * math.pi * (labels / int(values["classes"] or 1) + 0.75 * radius)
     points = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
@@ -98,18 +98,18 @@ def _spirals(
 def _blobs(
     labels: NDArray[np.int64], values: dict[str, float | None], generator: np.random.Generator
 ) -> NDArray[np.float64]:
-    """Return normal clouds around centres that are uniform in [-10, 10], noise as their deviation."""
+    """Normal clouds around centres that are uniform in [-10, 10], noise as their deviation."""
     centres = generator.uniform(-10, 10, (int(values["classes"] or 0), int(values["features"] or 0)))
     return centres[labels] + (values["noise"] or 0.0) * generator.standard_normal((len(labels), centres.shape[1]))
 
 
 def _rounded(features: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return float32 on a grid of 2**-16: sine and logarithm differ in their last bit between processors."""
+    """Float32 on a grid of 2**-16: sine and logarithm differ in their last bit between processors."""
     return (np.rint(features * _GRID) / _GRID).astype(np.float32)
 
 
 def _parameters(name: str, text: str) -> dict[str, float]:
-    """Return the numbers in ``samples=2000,noise=0.1``, checked against the parameters of a synthetic set."""
+    """The numbers in ``samples=2000,noise=0.1``, checked against the parameters of a synthetic set."""
     known = PARAMETERS[name]
     values: dict[str, float] = {}
     for item in filter(None, text.split(",")):

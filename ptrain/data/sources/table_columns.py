@@ -30,7 +30,7 @@ class Choice:
 
 
 def choose(table: Table, config: DataConfig) -> Choice:
-    """Return the columns that --target, --features, --drop and --group ask for."""
+    """The columns that --target, --features, --drop and --group ask for."""
     target = config.target
     if target is None:
         raise DataError(

@@ -53,7 +53,7 @@ class Table:
                     yield batch.slice(skip)
 
     def guessed(self, columns: Sequence[str]) -> list[str]:
-        """Return the columns of a file of text whose first values are numbers or missing."""
+        """The columns of a file of text whose first values are numbers or missing."""
         first = None if self.kind == "parquet" else next(self.read(columns, ()), None)
         if first is None:
             return []
@@ -73,7 +73,7 @@ def _is_number(text: str) -> bool:
 
 
 def open_parquet_file(path: Path) -> Table:
-    """Return a Parquet file; each of its row groups is a piece. Raises DataError for columns of nested types."""
+    """A Parquet file; each of its row groups is a piece. Raises DataError for columns of nested types."""
     found = stamp(path, "a Parquet file")
     with _parquet(path, found) as file:
         schema = file.schema_arrow
@@ -122,7 +122,7 @@ def _parquet(path: Path, found: Stamp) -> Iterator[Any]:
         with path.open("rb") as stream:
             file = parquet.ParquetFile(
                 pyarrow.PythonFile(stream),
-                pre_buffer=False,
+                pre_buffer=False,  # it would read a whole row group at once
                 buffer_size=BLOCK_BYTES,
                 thrift_string_size_limit=_FOOTER_BYTES,
                 thrift_container_size_limit=_FOOTER_BYTES,

@@ -127,7 +127,7 @@ class _TextFile:
 
 
 def _header(path: Path, kind: str, delimiter: str) -> tuple[tuple[str, ...], int, int]:
-    """Return the columns' names, the lines up to the first row, and the length of the longest line looked at."""
+    """The columns' names, the lines up to the first row, and the length of the longest line looked at."""
     found = stamp(path, f"a .{kind} file")
     if found.size == 0:
         raise DataError(f"{path}: is empty; expected a header with the columns' names and a line a sample")

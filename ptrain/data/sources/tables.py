@@ -30,7 +30,7 @@ _VERSION = 1
 
 
 def open_table(kind: str, path: str) -> Table:
-    """Return a table of the kind csv, tsv or parquet."""
+    """A table of the kind csv, tsv or parquet."""
     if kind == "parquet":
         return open_parquet_file(Path(path).expanduser())
     return open_text(Path(path).expanduser(), kind, "," if kind == "csv" else "\t")
@@ -74,7 +74,7 @@ def _open(kind: str, spec: str, request: Request) -> Stream:
 
 
 def _infer(table: Table, config: DataConfig) -> tuple[dict[str, Any], int]:
-    """Return the schema of a table, from one pass over it, and its rows; the cache remembers it by content."""
+    """The schema of a table, from one pass over it, and its rows; the cache remembers it by content."""
     choice = choose(table, config)
     content = cache.file_sha256(cache.stamp(table.path))
     key = cache.key_of([_VERSION, table.kind, content, choice.features, choice.target, choice.group, config.missing])
@@ -107,7 +107,7 @@ def _infer(table: Table, config: DataConfig) -> tuple[dict[str, Any], int]:
 
 
 def _classes(table: Table, choice: Choice, found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of the target: sorted texts, or where all of them are whole numbers those, by size."""
+    """The values of the target: sorted texts, or where all of them are whole numbers those, by size."""
     texts: list[str] = found["values"]
     numbers = [number_of(text) for text in texts]
     if any(number is None for number in numbers):
@@ -123,12 +123,12 @@ def _classes(table: Table, choice: Choice, found: Mapping[str, Any]) -> dict[str
 
 
 def class_names(schema: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of the classes of a table."""
+    """The names of the classes of a table."""
     return tuple(map(str, schema["target"]["values"]))
 
 
 def feature_names(schema: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the names of the features: the column's, or column=category."""
+    """The names of the features: the column's, or column=category."""
     return tuple(
         name
         for column in schema["columns"]

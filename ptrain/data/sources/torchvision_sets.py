@@ -110,7 +110,7 @@ def fetch(
 
 
 def parse(name: str) -> tuple[str, str]:
-    """Return class and variant of NAME or NAME:VARIANT; raises DataError, with the nearest name, for any other."""
+    """Class and variant of NAME or NAME:VARIANT; raises DataError, with the nearest name, for any other."""
     given, _, variant = name.partition(":")
     dataset = next((known for known in SETS if known.lower() == given.lower()), None)
     if dataset is None:
@@ -125,7 +125,7 @@ def parse(name: str) -> tuple[str, str]:
 
 
 def roots(environ: Mapping[str, str]) -> list[Path]:
-    """Return the folders that are looked into, the one that is written first: in PTRAIN_DATA, in the user's cache."""
+    """The folders that are looked into, the one that is written first: in PTRAIN_DATA, in the user's cache."""
     own = [Path(environ["PTRAIN_DATA"])] if environ.get("PTRAIN_DATA") else []
     return [root / "torchvision" for root in (*own, cache_folder(environ))]
 
@@ -135,7 +135,7 @@ def _label(dataset: str, variant: str) -> str:
 
 
 def _raw(root: Path, dataset: str) -> Path:
-    """Return the folder for torchvision's files; what an earlier download left unpacked, perhaps in part, is removed.
+    """The folder for torchvision's files; what an earlier download left unpacked, perhaps in part, is removed.
 
     Archives stay: torchvision checks their sums, but takes unpacked files for complete.
     """
@@ -175,7 +175,7 @@ def _datasets(name: str) -> ModuleType:
 
 
 def _stream(datasets: ModuleType, dataset: str, variant: str, raw: Path) -> Stream:
-    """Return the stream of a data set, downloaded unless its files are there."""
+    """The stream of a data set, downloaded unless its files are there."""
     how = SETS[dataset]
     chosen = {"split": variant} if variant else {}
     make, label = getattr(datasets, dataset), _label(dataset, variant)

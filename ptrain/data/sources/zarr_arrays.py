@@ -70,12 +70,12 @@ def _names_in(root: Path, group: str) -> list[str] | None:
 
 
 def is_zarr(path: Path) -> bool:
-    """Return whether a folder holds Zarr's metadata."""
+    """Whether a folder holds Zarr's metadata."""
     return any((path / name).is_file() for name in _METADATA)
 
 
 def open_array(root: Path, name: str) -> Array:
-    """Return an array below a folder, checked, to be read by rows."""
+    """An array below a folder, checked, to be read by rows."""
     origin = f"{root}:/{name}"
     meta = _array_meta(_folder(root, name), origin)
     stored = sum(_size(path) for path in _files(_folder(root, name)) if not path.name.startswith(_OWN))
@@ -115,7 +115,7 @@ def _rows(root: Path, name: str, meta: Meta) -> Iterator[Rows]:
 
 
 def _folder(root: Path, name: str) -> Path:
-    """Return the folder of a name, which must be below the root."""
+    """The folder of a name, which must be below the root."""
     steps = [step for step in name.split("/") if step]
     if ".." in steps:
         raise DataError(f"{root}:/{name}: leaves the folder; expected the name of an array in it")
@@ -137,7 +137,7 @@ def _is_group(folder: Path) -> bool:
 
 
 def _array_meta(folder: Path, origin: str) -> Meta:
-    """Return shape, type and chunks of an array; raises DataError for what the library must not be given."""
+    """Shape, type and chunks of an array; raises DataError for what the library must not be given."""
     if _is_group(folder):
         raise DataError(f"{origin}: is a group; expected an array, one of {listed(_names(folder))}")
     try:

@@ -27,8 +27,9 @@ from ptrain.files import write_file
 
 _CHUNK_BYTES = 2**20
 _CHUNK_ROWS = 2**16
-_LARGE = 64 * 2**20
-_AT_REST = 10 * 10**9  # nanoseconds
+_LARGE = 64 * 2**20  # less is hashed within a tenth of a second
+_AT_REST = 10 * 10**9  # nanoseconds: coarse clocks of network file systems and FAT step by up to 2 s
+# what NFS without a lock daemon, Lustre without flock and FUSE answer
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _known: dict["Stamp", str] = {}
 
@@ -46,7 +47,7 @@ class Stamp:
 
 
 def root(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the cache folder."""
+    """The cache folder."""
     if environ.get("PTRAIN_CACHE"):
         return Path(environ["PTRAIN_CACHE"])
     cache = environ.get("XDG_CACHE_HOME")
@@ -54,7 +55,7 @@ def root(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def stamp(path: Path, kind: str = "a file of data") -> Stamp:
-    """Return the stamp of a regular file that can be read; raises DataError for anything else, a FIFO included."""
+    """The stamp of a regular file that can be read; raises DataError for anything else, a FIFO included."""
     found = need_file(path, kind)
     with reading(path, kind):
         path.open("rb").close()  # whether it may be read is known only by trying
@@ -74,7 +75,7 @@ def need_same(before: Stamp) -> None:
 
 
 def file_sha256(found: Stamp) -> str:
-    """Return the SHA-256 of a file's content; computed once a process. Raises DataError where it changes meanwhile.
+    """The SHA-256 of a file's content; computed once a process. Raises DataError where it changes meanwhile.
 
     That of a large file is remembered in the cache by its stamp, unless the file was just written: a change within the
     same tick of the clock would not show.
@@ -98,12 +99,12 @@ def _hashed(found: Stamp) -> str:
 
 
 def key_of(content: Any) -> str:
-    """Return the SHA-256 of something that JSON can hold."""
+    """The SHA-256 of something that JSON can hold."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def array_sha256(array: NDArray[np.generic]) -> str:
-    """Return the SHA-256 of an array's shape, type and content, whatever its byte order."""
+    """The SHA-256 of an array's shape, type and content, whatever its byte order."""
     digest = hashlib.sha256(f"{array.shape} {array.dtype.newbyteorder('<').str}".encode())
     for start in range(0, len(array), _CHUNK_ROWS):
         block = array[start : start + _CHUNK_ROWS]
@@ -131,7 +132,7 @@ def made(kind: str, key: str, make: Callable[[Path, bool], None], folder: Path |
 
 
 def remembered(kind: str, key: str, compute: Callable[[], Any]) -> Any:
-    """Return the JSON entry ``key`` of the cache, computed by the first that asks for it."""
+    """The JSON entry ``key`` of the cache, computed by the first that asks for it."""
 
     def make(path: Path, _: bool) -> None:
         write_file(path, json.dumps(compute()))

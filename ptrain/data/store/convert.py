@@ -33,7 +33,7 @@ Report = Callable[[int], None]
 
 
 def stream_key(stream: Stream) -> tuple[str, list[Stamp]]:
-    """Return the SHA-256 of what the result of a conversion depends on, and the files as they were found."""
+    """The SHA-256 of what the result of a conversion depends on, and the files as they were found."""
     stamps = [stamp(path) for path in stream.files]
     content = {
         "version": VERSION,
@@ -66,7 +66,7 @@ def convert(stream: Stream, folder: Path, report: Report | None = None, *, alone
 
 
 def partial_of(folder: Path, alone: bool = True) -> Path:
-    """Return where a conversion is written before it is complete."""
+    """Where a conversion is written before it is complete."""
     own = "" if alone else f".{os.uname().nodename}.{os.getpid()}"
     return folder.with_name(f".{folder.name}{own}.partial")
 
@@ -221,7 +221,7 @@ def _write_rows(files: RowFiles, span: _Span, partial: Path, report: Report | No
 
 
 def _order(stream: Stream, found: dict[str, int], numbers: dict[str, int]) -> NDArray[np.int64] | None:
-    """Return the number of each name that was found, in the order in which it was met; None where there are none."""
+    """The number of each name that was found, in the order in which it was met; None where there are none."""
     for name in found:
         if name not in numbers:
             raise DataError(
@@ -231,7 +231,7 @@ def _order(stream: Stream, found: dict[str, int], numbers: dict[str, int]) -> ND
 
 
 def _numbers(labels: NDArray[np.generic], seen: dict[str, int], stream: Stream) -> NDArray[np.int64]:
-    """Return labels as class numbers, or as positions in ``seen`` where the names are found while reading."""
+    """Labels as class numbers, or as positions in ``seen`` where the names are found while reading."""
     if labels.dtype.kind not in "US":
         return whole_labels(labels, stream.name).astype(np.int64)
     if stream.class_names is None:
@@ -248,7 +248,7 @@ def _numbers(labels: NDArray[np.generic], seen: dict[str, int], stream: Stream) 
 
 
 def _codes(values: NDArray[np.generic], seen: dict[str, int]) -> NDArray[np.int64]:
-    """Return the number of each value in the order in which the values were first met."""
+    """The number of each value in the order in which the values were first met."""
     if values.dtype.kind in "biu":
         return values.astype(np.int64)
     names, first, inverse = np.unique(values, return_index=True, return_inverse=True)

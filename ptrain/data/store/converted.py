@@ -23,12 +23,12 @@ _BLOCK_BYTES = 8 * 2**20
 
 
 def is_converted(folder: Path) -> bool:
-    """Return whether a folder holds converted data."""
+    """Whether a folder holds converted data."""
     return (folder / DESCRIPTION).is_file()
 
 
 def cached(stream: Stream, watch: Watch | None = None) -> Source:
-    """Return the samples of a stream, converted into the cache by the first process that asks for them.
+    """The samples of a stream, converted into the cache by the first process that asks for them.
 
     ``watch`` opens a context for the conversion, in the process that does it, and is told how far it is.
     """
@@ -50,7 +50,7 @@ def cached(stream: Stream, watch: Watch | None = None) -> Source:
 
 
 def stream_of(source: Source) -> Stream:
-    """Return the samples of a source that is no stream as one, to convert them."""
+    """The samples of a source that is no stream as one, to convert them."""
 
     def blocks(samples: Samples) -> Iterator[Block]:
         row_bytes = samples.features.shape[1] * samples.features.itemsize
@@ -80,7 +80,7 @@ def open_converted(spec: str, _: Request) -> Source:
 
 
 def load(folder: Path) -> Source:
-    """Return the samples of a converted data set, memory-mapped. Raises DataError where it is damaged."""
+    """The samples of a converted data set, memory-mapped. Raises DataError where it is damaged."""
     content = described(folder)
     try:
         # JSON has lists where these have tuples; a schema is what JSON has

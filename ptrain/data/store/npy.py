@@ -18,7 +18,7 @@ _KIND = "a .npy file"
 
 
 def read(path: Path) -> NDArray[np.generic]:
-    """Return the array of a .npy file as a read-only memory map; raises DataError for anything else."""
+    """The array of a .npy file as a read-only memory map; raises DataError for anything else."""
     size = need_content(path, _KIND)
     with reading(path, _KIND), path.open("rb") as stream:
         dtype, shape, fortran = read_header(stream, str(path))
@@ -30,7 +30,7 @@ def read(path: Path) -> NDArray[np.generic]:
 
 
 def read_header(stream: BinaryIO, origin: str) -> tuple[np.dtype[np.generic], tuple[int, ...], bool]:
-    """Return type, shape and whether the order is Fortran's of the .npy content that starts here."""
+    """Type, shape and whether the order is Fortran's of the .npy content that starts here."""
     try:
         version = npy_format.read_magic(stream)
         header = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0

@@ -114,7 +114,7 @@ def check_expansion(origin: str, declared: int, stored: int) -> None:
 
 
 def need_package(module: str, origin: str, extra: str = "data") -> ModuleType:
-    """Return an optional module; raises DataError with the command that installs it where it is missing."""
+    """An optional module; raises DataError with the command that installs it where it is missing."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -146,6 +146,7 @@ def quiet_stderr() -> Iterator[None]:
 @contextmanager
 def quiet_callbacks() -> Iterator[None]:
     """Drop errors inside functions that a library in C calls, such as text of a damaged file that is no UTF-8."""
+    # Python prints what is raised where C called it, since it cannot go on from there
     kept = sys.unraisablehook
     sys.unraisablehook = lambda _: None
     try:
@@ -167,7 +168,7 @@ def quietly(values: Iterable[Item]) -> Iterator[Item]:
 
 
 def no_values(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
-    """Return an array without values for a shape with a 0 in it, whose other dimensions may be too large for numpy."""
+    """An array without values for a shape with a 0 in it, whose other dimensions may be too large for numpy."""
     try:
         return np.empty(shape, dtype)
     except ValueError:

@@ -69,6 +69,7 @@ def write_header(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> No
     """Write the header of a .npy file of version 1.0, whose room was left free."""
     text = str({"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
     header = b"\x93NUMPY\x01\x00" + (_HEADER_BYTES - 10).to_bytes(2, "little") + text.encode()
+    # numpy asks for a newline at the end and a multiple of 64 bytes
     with path.open("r+b") as file:
         file.write(header.ljust(_HEADER_BYTES - 1) + b"\n")
         file.truncate(_HEADER_BYTES + int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)

@@ -152,6 +152,14 @@ def test_a_folder_for_a_file_and_a_file_for_a_folder_are_refused(tmp_path: Path,
     message(kind, Seed(spec="folder", files={}, labels=seed.labels), tmp_path / "data")
 
 
+def test_the_help_of_data_gives_examples_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    for example in ("digits", "fashion-mnist", "xor", "spirals:samples=2000,classes=3", "blobs:seed=1"):
+        assert example in text
+        assert parse(example)[0].sort in ("fixed", "synthetic")
+
+
 def test_paths_of_a_slurm_job_are_those_of_files_alone() -> None:
     for spec in ("digits", "xor:samples=100", "torchvision:EMNIST:letters", "digit"):
         assert file_of(spec) is None
