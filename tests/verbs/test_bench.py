@@ -36,7 +36,7 @@ def test_the_parts_of_a_step_add_up_to_it(extra: list[str]) -> None:
     assert (report["ranks"], report["widths"], report["batch_size"]) == (ranks, [64, 16, 10], 64)
     step, exchange = ("slices", "shared memory") if "--ranks" in extra else ("messages", "messages")
     assert (report["step"], report["exchange"]) == (step, exchange)
-    assert list(report["why_not"]) == ([] if step == "slices" else ["slices", "device"])
+    assert list(report["why_not"]) == ([] if step == "slices" else ["slices", "device", "shared"])
     assert 1 <= report["steps"] <= 4
     assert report["samples_per_second"] > 0
     assert [row["rank"] for row in report["split"]] == list(range(ranks))
