@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.samples import check_counts, check_features, check_labels, whole_numbers
+from ptrain.data.samples import check_counts, check_features, check_labels, row_ranges, whole_numbers
 from ptrain.data.store.stream import Block, Pieces, Stream
 from ptrain.errors import DataError
 
@@ -65,8 +65,8 @@ def to_stream(
     takes the memory of one read, at most READ_BYTES or one sample, and of one chunk of the file.
     """
     features, test = arrays.features, arrays.test
-    for part, labels in ((features, arrays.labels), (features, arrays.groups), *([test] if test else [])):
-        _check(part, labels)
+    for pair in ((features, arrays.labels), (features, arrays.groups), *([test] if test else [])):
+        _check(*pair)
     if test is not None and test[0].shape[1:] != features.shape[1:]:
         raise DataError(
             f"{test[0].origin}: samples of shape {test[0].shape[1:]} in the test split but {features.shape[1:]} in "
@@ -90,8 +90,7 @@ def to_stream(
 def _pieces(arrays: Arrays) -> Pieces:
     """The rows in at most _PIECES pieces, each of whole reads."""
     total, step = arrays.features.shape[0], _step(arrays.features)
-    rows = step * -(-total // (step * _PIECES))
-    spans = [range(start, min(start + rows, total)) for start in range(0, total, rows)]
+    spans = row_ranges(range(total), 1, step * -(-total // (step * _PIECES)))
     found = arrays.features, arrays.labels, arrays.groups
     return tuple((len(span), partial(_blocks, *found, span)) for span in spans)
 
@@ -105,20 +104,29 @@ def _step(features: Array) -> int:
 
 def _check(features: Array, labels: Array | None) -> None:
     check_features(features.shape, features.dtype, features.origin)
-    width = math.prod(features.shape[1:])
-    if labels is not None:
+    labels = features if labels is None else labels
+    if labels is not features:
         check_labels(labels.shape, labels.origin)
         if labels.dtype.kind not in "biufUS":
             raise DataError(
                 f"{labels.origin}: labels are {labels.dtype}: expected whole numbers or text of fixed length"
             )
-    origin = features.origin if labels is None else labels.origin
-    count = features.shape[0] if labels is None else labels.shape[0]
-    check_counts(features.shape[0], width, count, features.origin, origin)
+    width = math.prod(features.shape[1:])
+    check_counts(features.shape[0], width, labels.shape[0], features.origin, labels.origin)
     if features.row_bytes > READ_BYTES:
         raise DataError(
             f"{features.origin}: a sample of shape {features.shape[1:]} takes {features.row_bytes} bytes: expected at "
             f"most {READ_BYTES}; see that the samples are the first dimension"
+        )
+
+
+def check_chunk(sides: tuple[int, ...], dtype: np.dtype[Any], origin: str, how: str = "") -> None:
+    """Raise DataError where a chunk of a file, which is unpacked whole, takes more than READ_BYTES."""
+    size = math.prod(sides) * dtype.itemsize
+    if size > READ_BYTES:
+        raise DataError(
+            f"{origin}: chunks of {size} bytes, each of which is unpacked whole; expected at most {READ_BYTES}: "
+            f"write it with smaller chunks{how}"
         )
 
 
