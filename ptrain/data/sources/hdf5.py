@@ -111,12 +111,6 @@ def resolve(file: Any, name: str, origin: str) -> Any:
     return node
 
 
-def is_plain(group: Any, name: str) -> bool:
-    """Whether a name is an object of this file, not a link to another name or file."""
-    h5py = need_package("h5py", name)
-    return isinstance(group.get(name, getlink=True), h5py.HardLink)
-
-
 def list_names(group: Any) -> list[str]:
     """The names in a group, the first ten thousand; none for a data set."""
     return list(islice(group.keys(), _NAMES)) if hasattr(group, "keys") else []
@@ -149,12 +143,8 @@ def check_dataset(dataset: Any, origin: str, file_size: int) -> None:
             "damaged, write it again"
         )
     check_expansion(origin, declared, stored)
-    if dataset.chunks is not None:
-        _check_chunks(dataset, origin)
-
-
-def _check_chunks(dataset: Any, origin: str) -> None:
-    h5py = need_package("h5py", origin)
+    if dataset.chunks is None:
+        return
     check_chunk(dataset.chunks, dataset.dtype, origin, " (h5repack -l)")
     # libraries of unknown filters would be looked for and loaded by HDF5 itself
     created = dataset.id.get_create_plist()

@@ -19,7 +19,7 @@ from ptrain.data.sources import hdf5, mat5
 from ptrain.data.sources.arrays import Array, Arrays, Rows, to_stream
 from ptrain.data.sources.containers import Container, find_arrays, listed
 from ptrain.data.sources.mat5 import NUMBERS, Variable
-from ptrain.data.store.reading import check_expansion, decoding, need_content, reading
+from ptrain.data.store.reading import check_expansion, decoding, need_content, need_package, reading
 from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
 
@@ -110,7 +110,12 @@ def open_array(path: Path, name: str) -> Turnable:
         dtype = hdf5.open_array(path, name).dtype
         with hdf5.opened(path) as file, decoding(origin, KIND):
             chunks = hdf5.resolve(file, name, str(path)).chunks or (1,)
-        first, last = (partial(hdf5.rows_of, path, name, origin, cut) for cut in (_along_first, _along_last))
+        # HDF5 has MATLAB's dimensions in reverse
+        cuts: tuple[Any, ...] = (
+            lambda dataset, start, stop: dataset[..., start:stop].T,
+            lambda dataset, start, stop: np.moveaxis(dataset[start:stop].T, -1, 0),
+        )
+        first, last = (partial(hdf5.rows_of, path, name, origin, cut) for cut in cuts)
     how: dict[str, Any] = {"open": first, "chunk": chunks[-1], "open_last": last, "chunk_last": chunks[0]}
     return Turnable(origin=origin, shape=variable.shape, dtype=dtype, **how)
 
@@ -124,7 +129,8 @@ def is_hdf5(path: Path) -> bool:
 
 def _variable_73(file: Any, name: str) -> Variable:
     # links and groups are looked at only where the name is asked for
-    if not hdf5.is_plain(file, name):
+    h5py = need_package("h5py", name)
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         return Variable(name=name, shape=(), kind="struct or link")
     node = file[name]
     kind = node.attrs.get("MATLAB_class", b"")
@@ -153,12 +159,3 @@ def _rows(path: Path, variable: Variable, last: bool) -> Iterator[Rows]:
             values = mat5.values(path, variable, stream)
     values = np.moveaxis(values, -1, 0) if last else values
     yield lambda start, stop: values[start:stop].astype(dtype)
-
-
-def _along_first(dataset: Any, start: int, stop: int) -> NDArray[np.generic]:
-    """Samples along MATLAB's first dimension, which is HDF5's last: dimensions are stored in reverse."""
-    return dataset[..., start:stop].T  # type: ignore[no-any-return]
-
-
-def _along_last(dataset: Any, start: int, stop: int) -> NDArray[np.generic]:
-    return np.moveaxis(dataset[start:stop].T, -1, 0)

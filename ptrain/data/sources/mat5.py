@@ -8,9 +8,8 @@ here and not by scipy, whose reader runs past its buffers on damaged files. Sour
 import math
 import struct
 import zlib
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +35,7 @@ _NAME = 63  # letters, by MATLAB's own limit
 _CHUNK = 2**18
 
 
-@dataclass(frozen=True, kw_only=True)
-class Variable:
+class Variable(NamedTuple):
     """A variable as its header has it."""
 
     name: str
@@ -45,7 +43,7 @@ class Variable:
     """As in MATLAB."""
     kind: str
     """MATLAB's class, such as double or struct."""
-    stored: np.dtype[Any] = field(default_factory=lambda: np.dtype("f8"))
+    stored: np.dtype[Any] = np.dtype("f8")
     """Type of the values in the file, which may be narrower than the class."""
     offset: int = 0
     """Of the values, in the file or in what the element unpacks to."""
@@ -55,7 +53,13 @@ class Variable:
 
 def variables(path: Path, stream: BinaryIO, size: int) -> dict[str, Variable]:
     """The variables of a file by name, from their headers. Raises DataError where it is damaged."""
-    order = _byte_order(path, stream.read(_HEADER))
+    header = stream.read(_HEADER)
+    order = {b"IM": "<", b"MI": ">"}.get(header[126:128])
+    if order is None or struct.unpack(f"{order}H", header[124:126])[0] != 0x0100:
+        raise DataError(
+            f"{path}: no header of a .mat file of version 5, 7 or 7.3; expected one: save it with -v7.3, or it is "
+            "damaged"
+        )
     found: dict[str, Variable] = {}
     offset = _HEADER
     while offset < size:
@@ -148,16 +152,6 @@ class _Part:
         content = self.read(size)
         self.read((-size) % (4 if small else 8))  # elements start at multiples of 8 bytes
         return content
-
-
-def _byte_order(path: Path, header: bytes) -> str:
-    order = {b"IM": "<", b"MI": ">"}.get(header[126:128])
-    if order is None or struct.unpack(f"{order}H", header[124:126])[0] != 0x0100:
-        raise DataError(
-            f"{path}: no header of a .mat file of version 5, 7 or 7.3; expected one: save it with -v7.3, or it is "
-            "damaged"
-        )
-    return order
 
 
 def _matrix(path: Path, part: _Part, packed: tuple[int, int] | None) -> Variable:

@@ -10,10 +10,10 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +41,7 @@ _NUMBERS_3 = frozenset(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Meta:
+class Meta(NamedTuple):
     """What the metadata of an array say."""
 
     shape: tuple[int, ...]
@@ -146,9 +145,8 @@ def _array_meta(folder: Path, origin: str) -> Meta:
 def _meta_2(meta: dict[str, Any], origin: str) -> Meta:
     if not isinstance(meta["dtype"], str):
         raise DataError(f"{origin}: its type is compound; expected numbers: convert it")
-    for codec in [meta.get("compressor"), *(meta.get("filters") or [])]:
-        if codec is not None:
-            _check_codec(codec["id"], origin)
+    codecs = [meta.get("compressor"), *(meta.get("filters") or [])]
+    _check_codecs([str(codec["id"]) for codec in codecs if codec is not None], origin)
     return _meta(np.dtype(meta["dtype"]), meta["shape"], meta["chunks"], origin)
 
 
@@ -167,18 +165,14 @@ def _meta_3(meta: dict[str, Any], origin: str) -> Meta:
 
 def _check_codecs(codecs: Any, origin: str) -> None:
     for codec in codecs:
-        _check_codec(codec if isinstance(codec, str) else codec["name"], origin)
-        inner = {} if isinstance(codec, str) else codec.get("configuration") or {}
+        name, inner = (codec, {}) if isinstance(codec, str) else (codec["name"], codec.get("configuration") or {})
+        if name not in _CODECS:
+            raise DataError(
+                f"{origin}: stored with the codec {str(name)[:80]}; expected one that only compresses, such as zstd "
+                "or blosc: write it again"
+            )
         for key in ("codecs", "index_codecs"):
             _check_codecs(inner.get(key, []), origin)
-
-
-def _check_codec(name: Any, origin: str) -> None:
-    if name not in _CODECS:
-        raise DataError(
-            f"{origin}: stored with the codec {str(name)[:80]}; expected one that only compresses, such as zstd or "
-            "blosc: write it again"
-        )
 
 
 def _meta(dtype: np.dtype[Any], shape: Any, chunks: Any, origin: str) -> Meta:
@@ -199,13 +193,13 @@ def _json(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _METADATA_BYTES:
             raise DataError(f"{path}: metadata of {path.stat().st_size} bytes; expected at most {_METADATA_BYTES}")
         content = path.read_bytes()
+    what = " object"
     try:
-        found = json.loads(content)
+        if isinstance(found := json.loads(content), dict):
+            return found
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: no JSON ({str(error)[:120]}); expected Zarr's metadata: write it again") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: no JSON object; expected Zarr's metadata: write it again")
-    return found
+        what = f" ({str(error)[:120]})"
+    raise DataError(f"{path}: no JSON{what}; expected Zarr's metadata: write it again")
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, int]]:
