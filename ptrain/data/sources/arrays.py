@@ -66,8 +66,8 @@ def to_stream(
     takes the memory of one read, at most READ_BYTES or one sample, and of one chunk of the file.
     """
     features, test = arrays.features, arrays.test
-    for pair in ((features, arrays.labels), (features, arrays.groups), *([test] if test else [])):
-        _check(*pair)
+    for part, labels in ((features, arrays.labels), (features, arrays.groups), *([test] if test else [])):
+        _check(part, labels)
     if test is not None and test[0].shape[1:] != features.shape[1:]:
         raise DataError(
             f"{test[0].origin}: samples of shape {test[0].shape[1:]} in the test split but {features.shape[1:]} in "

@@ -148,8 +148,7 @@ def check_dataset(dataset: Any, origin: str, file_size: int) -> None:
     check_chunk(dataset.chunks, dataset.dtype, origin, " (h5repack -l)")
     # libraries of unknown filters would be looked for and loaded by HDF5 itself
     created = dataset.id.get_create_plist()
-    for number in range(created.get_nfilters()):
-        code, _, _, filter_name = created.get_filter(number)
+    for code, _, _, filter_name in map(created.get_filter, range(created.get_nfilters())):
         if not h5py.h5z.filter_avail(code):
             shown = filter_name.decode("utf-8", "replace") or "unknown"
             raise DataError(

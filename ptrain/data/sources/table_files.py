@@ -91,7 +91,12 @@ def open_parquet_file(path: Path) -> Table:
 
     def read(columns: Sequence[str], group: list[int] | None = None) -> Iterator[Any]:
         for name in columns:
-            _need_simple(path, name, types[name])
+            kind = types[name]
+            if not kind.startswith(_SIMPLE) or "<" in kind.removeprefix("dictionary<values=string"):
+                raise DataError(
+                    f"{path}, column {name}: is of type {kind}; expected numbers, bool or text: "
+                    f"turn it into such columns, or leave it out with --drop {name}"
+                )
         with _parquet(path, found) as file:
             for batch in file.iter_batches(_BATCH_ROWS, group, list(columns), use_threads=False):
                 batch.validate(full=True)  # text of a damaged file need not be UTF-8
@@ -105,14 +110,6 @@ def open_parquet_file(path: Path) -> Table:
         position=lambda row: f"row {row + 1}",
         pieces=tuple((rows, partial(read, group=[number])) for number, rows in enumerate(groups)),
     )
-
-
-def _need_simple(path: Path, name: str, kind: str) -> None:
-    if not kind.startswith(_SIMPLE) or "<" in kind.removeprefix("dictionary<values=string"):
-        raise DataError(
-            f"{path}, column {name}: is of type {kind}; expected numbers, bool or text: "
-            f"turn it into such columns, or leave it out with --drop {name}"
-        )
 
 
 @contextmanager

@@ -121,11 +121,16 @@ def made(kind: str, key: str, make: Callable[[Path, bool], None], folder: Path |
     path = base / kind / key
     if path.exists():
         return path
-    with _writing(base):
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path.parent / f".{key}.lock") as alone:
             if not path.exists():  # another process may have made it while this one waited
                 make(path, alone)
+    except OSError as error:
+        raise DataError(
+            f"the cache {base} cannot be written ({error.strerror or error}); expected a folder with room for the "
+            "converted data: free space, or set PTRAIN_CACHE to another folder"
+        ) from None
     return path
 
 
@@ -151,14 +156,3 @@ def _locked(path: Path) -> Iterator[bool]:
         finally:
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_UN)
-
-
-@contextmanager
-def _writing(base: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"the cache {base} cannot be written ({error.strerror or error}); expected a folder with room for the "
-            "converted data: free space, or set PTRAIN_CACHE to another folder"
-        ) from None
