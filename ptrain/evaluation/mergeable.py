@@ -85,8 +85,7 @@ def summarise_counts(
     counts: EvaluationCounts, class_names: Sequence[str], *, absent: Absent = "exclude"
 ) -> dict[str, Any]:
     """Turn merged counts into ``summarise`` with the mean loss and, where counted, the key probabilities."""
-    loss = None
-    num_samples = int(counts.confusion.sum())
+    loss, num_samples = None, int(counts.confusion.sum())
     if counts.loss is not None and num_samples:
         loss = float("inf") if counts.num_infinite else float(counts.loss / num_samples)
     summary = summarise(counts.confusion, class_names, loss=loss, absent=absent)
