@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ptrain.errors import DataError
 from ptrain.evaluation.confusion import confusion_matrix
-from ptrain.evaluation.exact import exact_sum
 from ptrain.evaluation.probabilities import ProbabilitySums, probability_sums, summarise_probabilities
 from ptrain.evaluation.ratios import Absent
 from ptrain.evaluation.scores import summarise
+from ptrain.sums.exact import exact_sum
 
 
 @dataclass(frozen=True, kw_only=True)

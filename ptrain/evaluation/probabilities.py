@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptrain.errors import DataError
-from ptrain.evaluation.exact import exact_sum
+from ptrain.sums.exact import exact_sum
 
 SUM_TOLERANCE = 1e-2
 """How far a row of probabilities may be from 1: enough for half precision and for printed digits."""
