@@ -130,13 +130,12 @@ def check_world(info: RankInfo, backend: str, rank: int, size: int, fix: str) ->
     """Raise LaunchError where the launcher and the backend disagree: W worlds of one rank would train W models."""
     if size != info.size:
         started = f"{info.launcher} started {info.size} ranks" if info.launcher != "none" else "no launcher was found"
-        error = LaunchError(f"--backend {backend}: {started}, but {backend} sees a world of {size}; {fix}")
+        found = f"{started}, but {backend} sees a world of {size}"
     elif rank != info.rank:
-        error = LaunchError(f"--backend {backend}: {info.launcher} says rank {info.rank}, {backend} says {rank}; {fix}")
+        found = f"{info.launcher} says rank {info.rank}, {backend} says {rank}"
     else:
         return
-    error.agreed = True
-    raise error
+    raise LaunchError(f"--backend {backend}: {found}; {fix}", agreed=True)
 
 
 def _fill(tensor: torch.Tensor, near: torch.Tensor) -> None:

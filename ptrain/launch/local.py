@@ -32,11 +32,11 @@ def must_start(ranks: int | None, info: RankInfo) -> bool:
     if ranks is None or ranks == info.size:
         return False
     if info.size > 1:
-        error = LaunchError(
-            f"--ranks {ranks} under {info.launcher}, which started {info.size}: leave --ranks out, or start ptrain once"
+        raise LaunchError(
+            f"--ranks {ranks} under {info.launcher}, which started {info.size}: "
+            "leave --ranks out, or start ptrain once",
+            agreed=True,
         )
-        error.agreed = True
-        raise error
     return True
 
 

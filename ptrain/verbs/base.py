@@ -73,10 +73,7 @@ class Verb:
         """The flags of this verb, which goes by ``name``."""
         usage = " ".join(part for part in ("ptrain", name, self.usage, "[flags]", self.usage_behind) if part)
         description = f"{self.summary[0].upper()}{self.summary[1:]}."
-        parser = Parser(prog=f"ptrain {name}", usage=usage, description=description, examples=self.examples)
-        for group in self.groups:
-            parser.add(group)
-        return parser
+        return Parser(f"ptrain {name}", usage, description, self.examples, self.groups)
 
     def read(self, name: str, argv: Sequence[str]) -> Given:
         """Take a command line apart, without ``ptrain`` and the verb in front."""

@@ -13,7 +13,7 @@ from ptrain.cli import main
 from ptrain.steps.base import Times
 from ptrain.verbs.bench.comm import recommend
 from ptrain.verbs.bench.scaling import default_ranks, evaluate, verdict
-from ptrain.verbs.bench.split import PARTS, slowest, split
+from ptrain.verbs.bench.train import PARTS, slowest, split
 from tests.ranks import run_group, run_ranks
 
 BENCH = [sys.executable, "-m", "ptrain", "bench"]
