@@ -34,10 +34,8 @@ class MpiCommunicator(Communicator):
         self._mpi = MPI
         self._comm = MPI.COMM_WORLD
         library = MPI.Get_library_version().split(",")[0].splitlines()[0]
-        fix = (
-            f"mpi4py uses {library}: start the ranks with the mpirun of that MPI (under Slurm: srun --mpi=pmix or pmi2)"
-        )
-        check_world(info, self.name, self._comm.rank, self._comm.size, fix)
+        fix = "start the ranks with the mpirun of that MPI (under Slurm: srun --mpi=pmix or pmi2)"
+        check_world(info, self.name, self._comm.rank, self._comm.size, f"mpi4py uses {library}: {fix}")
         self.info = info
         self._types = {
             torch.float32: MPI.FLOAT,

@@ -41,9 +41,8 @@ def check_modules(names: Sequence[str]) -> None:
     command, asked = ["bash", "-c", program, "modules", *names], f"module load {' '.join(names)}"
     code, _, err = slurm_queue.run(command, f"{asked}: no answer within {slurm_queue.TIME_LIMIT:g} s")
     if code == 3:
-        raise LaunchError(
-            "there is no module command here: run this on a login node of the site, or use another --site"
-        )
+        fix = "run this on a login node of the site, or use another --site"
+        raise LaunchError(f"there is no module command here: {fix}")
     # Older versions of module say it only in words.
     if code != 0 or any(text in err.lower() for text in ("unable to locate", "unknown module", "error:")):
         raise LaunchError(f"{asked}: {' '.join(err.split())[:300]}; module spider NAME shows what there is")

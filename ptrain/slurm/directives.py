@@ -56,9 +56,8 @@ def directives(site: Site, request: JobRequest) -> list[str]:
 def directive_key(name: str) -> str:
     """The name of an option of sbatch; raises ConfigError where it cannot be one or is the job's own."""
     if not re.fullmatch(r"[a-z][a-z0-9-]*", name, re.ASCII):
-        raise ConfigError(
-            f"--sbatch {name!r}: expected an option of sbatch without its dashes, such as reservation=NAME"
-        )
+        expected = "an option of sbatch without its dashes, such as reservation=NAME"
+        raise ConfigError(f"--sbatch {name!r}: expected {expected}")
     if name in ("output", "error", "open-mode", "requeue", "no-requeue", "wrap", "ntasks", "chdir", "parsable"):
         raise ConfigError(f"--sbatch {name}: is set by the job itself; ptrain slurm --help lists what can be changed")
     return name
@@ -86,9 +85,8 @@ def _array(text: str | None, combinations: int) -> str:
     tasks = match["tasks"] or f"0-{combinations - 1}"
     highest = max(int(number) for part in tasks.split(",") for number in part.partition(":")[0].split("-"))
     if highest >= combinations:
-        raise ConfigError(
-            f"--array {text}: there are {combinations} combinations; expected numbers up to {combinations - 1}"
-        )
+        expected = f"there are {combinations} combinations; expected numbers up to {combinations - 1}"
+        raise ConfigError(f"--array {text}: {expected}")
     return tasks + (match["limit"] or "")
 
 

@@ -24,8 +24,7 @@ Row = dict[str, Any]
 def join(info: RankInfo, settings: RunConfig, say: Callable[[str], None]) -> tuple[Communicator, Row, float, float]:
     """Start the backend and add up rank + 1 over the ranks. Raises LaunchError where it does not start.
 
-    Returns the communicator, what there is to say about this rank, what the sum should be, and the seconds until it was
-    there.
+    Returns the communicator, what there is to say about this rank, what the sum should be, and the seconds to the sum.
     """
     started = time.perf_counter()
     device = pick_device(settings.device, info)

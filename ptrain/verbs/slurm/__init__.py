@@ -87,9 +87,8 @@ def check(given: Given) -> Command:
     action = choose("ptrain slurm", options.action, ACTIONS)
     if options.action in ("render", "submit"):
         if options.target is not None:
-            raise ConfigError(
-                f"ptrain slurm {options.action} {options.target}: expected flags of ptrain train after a --"
-            )
+            given_as = f"ptrain slurm {options.action} {options.target}"
+            raise ConfigError(f"{given_as}: expected flags of ptrain train after a --")
     elif given.behind:
         raise ConfigError(f"ptrain slurm {options.action}: takes no flags of ptrain train after a --")
     return Command(work=action.work, arguments=(options, given.behind))

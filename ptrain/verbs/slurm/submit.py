@@ -61,7 +61,7 @@ def plan(options: SlurmOptions, train_argv: Sequence[str], *, fresh: bool) -> tu
     # Flags, and what stands for them in a site, are named as the request's fields; only these are not.
     flags = vars(settings.run) | vars(options) | {"modules": options.module, "directives": extra}
     flags |= {"argv": tuple(train_argv), "shards": min(shards), "combinations": combinations}
-    flags |= {"run_dir": settings.run.run_dir or f"runs/{options.job_name}{stamp}"}
+    flags["run_dir"] = settings.run.run_dir or f"runs/{options.job_name}{stamp}"
     flags |= {name: os.path.expanduser(flags[name]) for name in ("venv", "image") if flags[name] is not None}
     sites = vars(site.launch) | vars(site.job) | {"ranks_per_node": site.node.ranks}
     names = [field.name for field in fields(JobRequest)]
