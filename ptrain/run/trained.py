@@ -66,7 +66,7 @@ def load_trained(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) ->
         config=config,
         model=model,
         parameters=parameters,
-        normalization=Normalization.from_dict(description["normalization"]),
+        normalization=Normalization(**description["normalization"]),
         class_names=tuple(description["class_names"]),
         schema=description.get("schema"),
         hashes=hashes,
