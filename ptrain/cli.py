@@ -26,6 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except SystemExit as stop:  # after --help and --version
+        try:
+            sys.stdout.flush()  # here, since a reader that went away would be an error at the exit
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return stop.code if isinstance(stop.code, int) else 0
     except BaseException as error:
         return failures.end(error, os.environ)

@@ -200,9 +200,9 @@ class RunConfig:
     """Start this many ranks on this machine with mpirun; not needed under srun, mpirun or torchrun."""
     backend: Annotated[str, OneOf("auto", *BACKENDS)] = "auto"
     """What carries the gradients between ranks."""
-    step: Literal["auto", "slices", "device", "messages"] = "auto"
-    """How a step is done: slices in memory that the ranks of a machine share, device without waiting for the device,
-    messages through the backend; auto takes the first that can be had and pays, and the run says why."""
+    step: Literal["auto", "slices", "device", "shared", "messages"] = "auto"
+    """How a step is done: slices or sums of gradients (shared) in memory that the ranks of a machine share, device
+    without waiting for it, messages through the backend; auto takes the first that can be had and pays."""
     synchronise_every: int | None = None
     """Steps after which the host waits for the device of --step device and learns how they went; by default 32."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -4,20 +4,27 @@ A block is a list of operations that are bound to their buffers once.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 
 from ptrain import native
+from ptrain.config import ModelConfig
 from ptrain.models.activations import ACTIVATIONS
-from ptrain.models.base import Kernels, Memory, Operation, Parameters, Training
+from ptrain.models.base import Kernels, Layout, Memory, Operation, Parameters, Training
 from ptrain.models.buffers import ShardBuffer
 from ptrain.models.dropout import Dropout
 from ptrain.models.layers import Layer, LayerBuffers, NativeLayer, TorchLayer
 from ptrain.models.losses import LOSSES
 
-if TYPE_CHECKING:
-    from ptrain.models.mlp import MLP
+
+class Perceptron(Protocol):
+    """What a block knows of its network."""
+
+    config: ModelConfig
+    widths: tuple[int, ...]
+    layout: Layout
+    buffers: dict[str, int]
 
 
 class Block:
@@ -25,7 +32,7 @@ class Block:
 
     def __init__(
         self,
-        model: "MLP",
+        model: Perceptron,
         parameters: Parameters,
         kernels: Kernels,
         shards: range,
@@ -69,7 +76,7 @@ class Block:
             operation()
 
     def _bound(
-        self, model: "MLP", parameters: Parameters, memory: Memory, outputs: Sequence[ShardBuffer]
+        self, model: Perceptron, parameters: Parameters, memory: Memory, outputs: Sequence[ShardBuffer]
     ) -> list[Layer]:
         """Bind the layers to their parameters and buffers."""
         values, products = model.layout.views(parameters.flat), model.layout.views(parameters.products)
@@ -101,7 +108,7 @@ class Block:
         unread = torch.zeros(shape, dtype=torch.float64, device=device), torch.zeros_like(self.labels)
         return [*operations, self._losses(None, *unread)]
 
-    def _training(self, model: "MLP", training: Training) -> list[Operation]:
+    def _training(self, model: Perceptron, training: Training) -> list[Operation]:
         """Make the operations that fill gradients, and add up the epoch's losses and hits."""
         operations: list[Operation] = []
         for index, layer in enumerate(self._layers):

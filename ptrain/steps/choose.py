@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ptrain import native
 from ptrain.errors import ConfigError
 from ptrain.steps.base import Step, UnavailableError, Work
 from ptrain.steps.device import DeviceStep
 from ptrain.steps.messages import MessagesStep
+from ptrain.steps.shared import SharedStep
 from ptrain.steps.slices import SlicesStep
 
 
@@ -45,6 +47,17 @@ def _slices_are_slower(work: Work) -> str:
     return "" if pays else f"a batch of {rows:,} rows is large for this network and {threads} threads"
 
 
+def _not_shared(work: Work) -> str:
+    reasons = {
+        "there is one rank": work.comm.info.size == 1,
+        f"the device is the {work.device.type}": work.device.type != "cpu",
+        f"reduction is {work.config.train.reduction}, expected ordered": work.config.train.reduction != "ordered",
+        "the ranks are on several machines": work.comm.info.local_size < work.comm.info.size,
+        "ptrain's kernels are not compiled": native.instruction_set() is None,
+    }
+    return next((reason for reason, applies in reasons.items() if applies), "")
+
+
 def _no_device(work: Work) -> str:
     return "" if work.kernels == "torch" else "the kernels are native's, expected --kernels torch"
 
@@ -61,6 +74,12 @@ STRATEGIES = {
         make=DeviceStep,
         why_not=_no_device,
         why_slower=lambda work: "" if work.device.type != "cpu" else f"the device is the {work.device.type}",
+    ),
+    "shared": Strategy(
+        summary="every rank adds up a slice of all sums of gradients, in memory that they share",
+        make=SharedStep,
+        why_not=_not_shared,
+        why_slower=lambda work: "",
     ),
     "messages": Strategy(
         summary="sums of gradients are exchanged through the backend",
@@ -102,6 +121,4 @@ def choose(work: Work) -> Choice:
             except UnavailableError as error:
                 reason = str(error)
         why_not[name] = reason
-    refused = ConfigError(f"--step {wanted}: {why_not[wanted]}; use --step auto, which says what it takes")
-    refused.agreed = True
-    raise refused
+    raise ConfigError(f"--step {wanted}: {why_not[wanted]}; use --step auto, which says what it takes", agreed=True)

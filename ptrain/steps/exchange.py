@@ -1,6 +1,7 @@
 """From the sums of each rank's shards to the mean gradient that all ranks see, through the communicator."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 
@@ -8,6 +9,16 @@ from ptrain.comm.base import Communicator
 from ptrain.steps.local import CONTROL
 from ptrain.sums.ordered import OrderedSum
 from ptrain.sums.tree import LocalSum
+
+
+class MeanGradient(Protocol):
+    """What brings the sums of ranks together."""
+
+    workspace: torch.Tensor
+    gradient: torch.Tensor
+
+    def __call__(self, valid_rows: int, stop: bool) -> tuple[torch.Tensor, torch.Tensor]:
+        """See ``Exchange``."""
 
 
 class Exchange:

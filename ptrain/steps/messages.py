@@ -6,8 +6,9 @@ from ptrain.models.base import ALIGNMENT
 from ptrain.native.threads import Workers
 from ptrain.optimizers.update import CompiledUpdate, TorchUpdate, clip_factor
 from ptrain.steps.base import Exchanged, Heartbeat, Times, Work, no_heartbeat
-from ptrain.steps.exchange import Exchange
+from ptrain.steps.exchange import Exchange, MeanGradient
 from ptrain.steps.local import CONTROL, LocalSums, Task, plan_shards, raise_diverged
+from ptrain.sums.tree import LocalSum
 
 
 class MessagesStep:
@@ -20,16 +21,20 @@ class MessagesStep:
         self.heartbeat: Heartbeat = no_heartbeat
         self._work = work
         self._workers = Workers(work.workers[work.comm.info.rank])
-        length, train = work.model.layout.length, work.config.train
+        length = work.model.layout.length
         self._parameters = work.parameters()
         plan = plan_shards(work)
-        self._exchange = Exchange(work.comm, work.owners, plan, length, work.device, train.reduction)
+        self._exchange = self._open(work, plan)
         self._local = LocalSums(work, self._parameters, plan, self._exchange.workspace, None)
         self._columns = self._slices(length + CONTROL)
         update = CompiledUpdate if work.kernels == "native" else TorchUpdate
         self._update = update(work.config.optimizer, work.vectors(self._exchange.gradient), self._slices(length))
         self._gathering = [0.0] * self._workers.count
         self._times: Times | None = None
+
+    def _open(self, work: Work, local: LocalSum) -> MeanGradient:
+        length, reduction = work.model.layout.length, work.config.train.reduction
+        return Exchange(work.comm, work.owners, local, length, work.device, reduction)
 
     def _slices(self, length: int) -> list[slice]:
         parts = (self._workers.part(range(length), index, ALIGNMENT) for index in range(self._workers.count))

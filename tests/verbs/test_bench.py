@@ -13,7 +13,7 @@ from ptrain.cli import main
 from ptrain.steps.base import Times
 from ptrain.verbs.bench.comm import recommend
 from ptrain.verbs.bench.scaling import default_ranks, evaluate, verdict
-from ptrain.verbs.bench.split import PARTS, slowest, split
+from ptrain.verbs.bench.train import PARTS, slowest, split
 from tests.ranks import run_group, run_ranks
 
 BENCH = [sys.executable, "-m", "ptrain", "bench"]
@@ -36,7 +36,7 @@ def test_the_parts_of_a_step_add_up_to_it(extra: list[str]) -> None:
     assert (report["ranks"], report["widths"], report["batch_size"]) == (ranks, [64, 16, 10], 64)
     step, exchange = ("slices", "shared memory") if "--ranks" in extra else ("messages", "messages")
     assert (report["step"], report["exchange"]) == (step, exchange)
-    assert list(report["why_not"]) == ([] if step == "slices" else ["slices", "device"])
+    assert list(report["why_not"]) == ([] if step == "slices" else ["slices", "device", "shared"])
     assert 1 <= report["steps"] <= 4
     assert report["samples_per_second"] > 0
     assert [row["rank"] for row in report["split"]] == list(range(ranks))
