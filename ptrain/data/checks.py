@@ -34,10 +34,10 @@ def class_counts(split: Split, num_classes: int, part: int = 0, parts: int = 1) 
 
 
 def _check_classes(samples: Samples, num_classes: int) -> None:
-    largest = int(samples.labels.max())
-    if largest >= num_classes:
+    highest = int(samples.labels.argmax())
+    if samples.labels[highest] >= num_classes:
         raise DataError(
-            f"{samples.labels_origin or samples.origin}: label {largest} of sample {int(samples.labels.argmax())}: "
+            f"{samples.labels_origin or samples.origin}: label {samples.labels[highest]} of sample {highest}: "
             f"expected 0 to {num_classes - 1}, the {num_classes} classes of the training samples"
         )
 

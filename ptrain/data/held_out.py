@@ -27,15 +27,11 @@ def listed(
     stratified keeps the share of every class; groups and blocks keep samples with the same group together. Raises
     DataError where there are no groups, or too few to have one in every split.
     """
-    if split == "stratified":
-        values = samples.labels
-    elif samples.groups is None:
+    values, choose = (samples.labels, _stratified) if split == "stratified" else (samples.groups, _by_group)
+    if values is None:
         fix = "a scene (GeoTIFF, ENVI, .mat)" if split == "blocks" else "a table with --group COLUMN"
         raise DataError(f"--split {split}: {name} has no {split}; expected {fix}, or another --split")
-    else:
-        values = samples.groups
     key = cache.key_of(["split", 1, split, cache.array_sha256(values), test_fraction, validation, seed])
-    choose = _stratified if split == "stratified" else _by_group
 
     def make(path: Path, _: bool) -> None:
         order, sizes = choose(values, test_fraction, validation, seed, name)
@@ -98,17 +94,16 @@ def _take(
 ) -> int:
     """Give groups that have no split yet to split ``number``, leaving ``others`` groups; return their samples."""
     free = [group for group in order.tolist() if goes_to[group] == 0]
-    taken = num = 0  # samples and groups
+    taken = 0
+    chosen: list[int] = []
     for group in free:
-        if len(free) - num <= others:
-            break
-        nearer = abs(taken + int(counts[group]) - wanted) <= abs(taken - wanted)
-        if nearer:
-            goes_to[group], taken, num = number, taken + int(counts[group]), num + 1
-    if num == 0:
-        smallest = min(free, key=lambda group: int(counts[group]))
-        goes_to[smallest], taken = number, int(counts[smallest])
-    return taken
+        count = int(counts[group])
+        if len(free) - len(chosen) > others and abs(taken + count - wanted) <= abs(taken - wanted):
+            taken += count
+            chosen.append(group)
+    chosen = chosen or [min(free, key=lambda group: int(counts[group]))]
+    goes_to[chosen] = number
+    return int(counts[chosen].sum())
 
 
 def _shares(fraction: float, counts: NDArray[np.int64]) -> NDArray[np.int64]:

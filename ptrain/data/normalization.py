@@ -38,13 +38,8 @@ class Normalization:
         """The normalization that changes nothing."""
         return cls(np.asarray(0, np.float32), np.asarray(1, np.float32))
 
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Normalization":
-        """What ``to_dict`` described, bit by bit."""
-        return cls(values["offset"], values["scale"])
-
     def to_dict(self) -> dict[str, Any]:
-        """Offset and scale as numbers or lists of numbers, for JSON."""
+        """Offset and scale as numbers or lists of numbers, for JSON: the arguments that make it again, bit by bit."""
         return {"offset": self.offset.tolist(), "scale": self.scale.tolist()}
 
     def on(self, device: torch.device) -> tuple[torch.Tensor | None, torch.Tensor | None]:
@@ -53,13 +48,9 @@ class Normalization:
         scale = torch.from_numpy(self.scale.copy()).to(device) if (self.scale != 1).any() else None
         return offset, scale
 
-    def apply_(self, features: torch.Tensor) -> torch.Tensor:
-        """Normalise float32 features (..., F) in place, with one rounding an operation, and return them."""
-        return normalize_(features, *self.on(features.device))
-
 
 def normalize_(features: torch.Tensor, offset: torch.Tensor | None, scale: torch.Tensor | None) -> torch.Tensor:
-    """Apply the tensors of ``Normalization.on`` to float32 features (..., F) in place and return them."""
+    """Normalise float32 features (..., F) in place, with one rounding an operation, by what ``on`` gave."""
     if offset is not None:
         features.sub_(offset)
     if scale is not None:
@@ -109,11 +100,11 @@ def _fit_unit(dataset: DataSet, together: Together) -> Normalization:
     else:
         # of a wider type the data use a small part: dividing by 2**63 would leave nothing to learn from
         def extremes(slab: range) -> NDArray[np.float64]:
-            found = [(chunk.min(), chunk.max()) for chunk in _chunks(dataset.train, slab)]
-            return np.array([min(low for low, _ in found), max(high for _, high in found)])
+            lows, highs = zip(*((chunk.min(), chunk.max()) for chunk in _chunks(dataset.train, slab)), strict=True)
+            return np.array([min(lows), max(highs)])
 
-        every = together(extremes)
-        low, high = float(min(found[0] for found in every)), float(max(found[1] for found in every))
+        lows, highs = zip(*together(extremes), strict=True)
+        low, high = float(min(lows)), float(max(highs))
     return Normalization(np.asarray(low, np.float32), _inverse(np.asarray(high - low), np.asarray(high == low)))
 
 
@@ -128,9 +119,9 @@ def _fit_standard(train: Split, together: Together) -> Normalization:
             np.maximum(found[2], chunk.max(axis=0), out=found[2])
         return found
 
-    every = together(moments)
-    mean = sum(found[0] for found in every) / np.float64(train.size)
-    low, high = np.min([found[1] for found in every], axis=0), np.max([found[2] for found in every], axis=0)
+    sums, lows, highs = zip(*together(moments), strict=True)
+    mean = sum(sums) / np.float64(train.size)  # one after the other: numpy's own sum would add in another order
+    low, high = np.min(lows, axis=0), np.max(highs, axis=0)
 
     def squares(slab: range) -> NDArray[np.float64]:
         found = np.zeros(width)

@@ -22,10 +22,7 @@ def _constant(value: int) -> NDArray[np.uint64]:
     return np.array(value, dtype=np.uint64)
 
 
-_M1 = _constant(_MULTIPLIER_1)
-_M2 = _constant(_MULTIPLIER_2)
-_32 = _constant(32)
-_16 = _constant(16)
+_M1, _M2, _32, _16 = map(_constant, (_MULTIPLIER_1, _MULTIPLIER_2, 32, 16))
 
 
 class KeyedPermutation:
@@ -49,9 +46,7 @@ class KeyedPermutation:
             raise ValueError(f"a permutation of {size} positions: expected 1 to 2**62")
         self.size = size
         left, right = _halves(size)
-        self._left = _constant(left)
-        self._right = _constant(right)
-        self._size = _constant(size)
+        self._left, self._right, self._size = _constant(left), _constant(right), _constant(size)
         self._walks = left * right > size
         # halves of a few values are mixed less by a round
         rounds = _ROUNDS_OF_SMALL if size < _SMALL else _ROUNDS
@@ -70,8 +65,7 @@ class KeyedPermutation:
     def _encrypt(self, values: NDArray[np.uint64]) -> NDArray[np.uint64]:
         left, right = np.divmod(values, self._right)
         bound, other_bound = self._left, self._right
-        hashed = np.empty_like(values)
-        shifted = np.empty_like(values)
+        hashed, shifted = np.empty_like(values), np.empty_like(values)
         for key in self._round_keys:
             np.multiply(right, _M1, hashed)
             np.add(hashed, key, hashed)
@@ -86,8 +80,7 @@ class KeyedPermutation:
             bound, other_bound = other_bound, bound
         # the number of rounds is even, so left and right are in their places
         np.multiply(left, self._right, left)
-        np.add(left, right, left)
-        return left
+        return np.add(left, right, left)
 
 
 def _halves(size: int) -> tuple[int, int]:

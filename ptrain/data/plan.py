@@ -41,12 +41,11 @@ class BatchPlan:
         """The number of samples in the global batch of ``step``, counted from the start of the epoch."""
         return min(self.batch_size, self.num_samples - step * self.batch_size)
 
-    def positions(self, step: int, shard: int) -> range:
-        """The positions of the epoch's order that ``shard`` holds at ``step``; they may be none."""
-        return self.block(step, range(shard, shard + 1))
-
     def block(self, step: int, shards: range) -> range:
-        """The positions that neighbouring ``shards`` hold at ``step``: only the end of the block is padded."""
+        """The positions of the epoch's order that neighbouring ``shards`` hold at ``step``; they may be none.
+
+        Only the end of the block is padded.
+        """
         start = step * self.batch_size
         end = start + self.valid_rows(step)
         return range(min(start + shards.start * self.rows, end), min(start + shards.stop * self.rows, end))

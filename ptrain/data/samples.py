@@ -130,11 +130,7 @@ class DataSet(About):
     @property
     def all_samples(self) -> list[Samples]:
         """The distinct samples behind the splits: one, or two where the source has its own test split."""
-        found: list[Samples] = []
-        for split in self.splits.values():
-            if not any(split.samples is other for other in found):
-                found.append(split.samples)
-        return found
+        return list({id(split.samples): split.samples for split in self.splits.values()}.values())
 
 
 def make_samples(
@@ -199,14 +195,14 @@ def whole_labels(labels: NDArray[np.generic], origin: str) -> NDArray[np.integer
     """Labels as a vector of integers; whole floats are converted. Raises DataError where they are no numbers."""
     check_labels(labels.shape, origin)
     labels = labels[:, 0] if labels.ndim == 2 else labels
-    kind = labels.dtype.kind
-    if kind == "b":
-        return labels.view(np.uint8)
-    if kind in "iu":
-        return labels  # type: ignore[return-value]
-    if kind != "f":
-        raise DataError(f"{origin}: labels are {labels.dtype}: expected whole numbers 0, 1, 2, ...; number the classes")
-    return whole_numbers(labels, origin)
+    match labels.dtype.kind:
+        case "b":
+            return labels.view(np.uint8)
+        case "i" | "u":
+            return labels  # type: ignore[return-value]
+        case "f":
+            return whole_numbers(labels, origin)
+    raise DataError(f"{origin}: labels are {labels.dtype}: expected whole numbers 0, 1, 2, ...; number the classes")
 
 
 def whole_numbers(labels: NDArray[np.generic], origin: str, first: int = 0) -> NDArray[np.int64]:
@@ -227,18 +223,17 @@ def check_shapes(samples: Samples) -> None:
     rows, width = samples.features.shape
     labels_origin = samples.labels_origin or samples.origin
     check_counts(rows, width, len(samples.labels), samples.origin, labels_origin)
-    smallest, largest = int(samples.labels.min()), int(samples.labels.max())
-    if smallest < 0:
-        index = int(samples.labels.argmin())
+    lowest, highest = int(samples.labels.argmin()), int(samples.labels.argmax())
+    if samples.labels[lowest] < 0:
         raise DataError(
-            f"{labels_origin}: label {smallest} of sample {index} is negative: expected class numbers 0, 1, 2, ...; "
-            "leave out samples without a class"
+            f"{labels_origin}: label {samples.labels[lowest]} of sample {lowest} is negative: expected class numbers "
+            "0, 1, 2, ...; leave out samples without a class"
         )
-    if largest >= max(LABEL_LIMIT, rows):
-        index = int(samples.labels.argmax())
+    limit = max(LABEL_LIMIT, rows)
+    if samples.labels[highest] >= limit:
         raise DataError(
-            f"{labels_origin}: label {largest} of sample {index} is too large for {rows} samples: expected class "
-            f"numbers below {max(LABEL_LIMIT, rows)}; number the classes 0, 1, 2, ..."
+            f"{labels_origin}: label {samples.labels[highest]} of sample {highest} is too large for {rows} samples: "
+            f"expected class numbers below {limit}; number the classes 0, 1, 2, ..."
         )
 
 

@@ -52,11 +52,8 @@ def area_weighted(confusion: ArrayLike, mapped_areas: Sequence[float], class_nam
         producers = areas[k] * shares[k][k] / estimated[k] if estimated[k] > 0 else None
         producers_error = None
         if producers is not None:
-            terms = [
-                (areas[i] / estimated[k]) ** 2 * ((1 - producers) ** 2 if i == k else producers**2) * spread(i, k)
-                for i in mapped
-            ]
-            producers_error = error(terms)
+            wrong = {True: (1 - producers) ** 2, False: producers**2}
+            producers_error = error([(areas[i] / estimated[k]) ** 2 * wrong[i == k] * spread(i, k) for i in mapped])
         area_error = error([areas[i] ** 2 * spread(i, k) for i in mapped])
         per_class.append(
             {

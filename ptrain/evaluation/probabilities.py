@@ -60,7 +60,7 @@ def probability_sums(
     the type's rounding unit counts as that unit in the log loss, as in scikit-learn. Of equal probabilities the lower
     class comes first, as in numpy.argmax. Values of k that are not below the number of classes are left out.
     """
-    scores = check_probabilities(probabilities, len(labels))
+    scores = _checked(np.asarray(probabilities))
     rows = np.arange(len(labels))
     of_truth = scores[rows, labels].astype(np.float64)
     before = (scores > scores[rows, labels, None]).sum(axis=1)
@@ -82,11 +82,8 @@ def probability_sums(
     )
 
 
-def check_probabilities(probabilities: ArrayLike, num_samples: int) -> NDArray[np.floating]:
-    """The probabilities as an array (samples, classes); raise DataError where they are not probabilities."""
-    scores = np.asarray(probabilities)
-    if scores.ndim != 2 or scores.shape[0] != num_samples or scores.shape[1] == 0:
-        raise DataError(f"probabilities of shape {scores.shape}: expected ({num_samples}, classes), one row a sample")
+def _checked(scores: NDArray[Any]) -> NDArray[np.floating]:
+    """What was given, (samples, classes); raise DataError where it is not probabilities."""
     if not np.issubdtype(scores.dtype, np.floating):
         raise DataError(f"probabilities of type {scores.dtype}: expected floating-point numbers")
     in_range = ((scores >= 0) & (scores <= 1 + SUM_TOLERANCE)).all(axis=1)  # False for NaN as well

@@ -161,19 +161,13 @@ def _csv(rows: list[list[Any]]) -> str:
     return text.getvalue()
 
 
-def write_files(summary: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Write evaluation.json, confusion.csv and per_class.csv into an existing folder and return their paths.
+def write_files(summary: Mapping[str, Any], folder: Path) -> None:
+    """Write evaluation.json, confusion.csv and per_class.csv into an existing folder, as ``write_contents`` does.
 
-    Keys that the caller added to the summary go into the JSON as well. Raises RunDirectoryError where the folder
-    cannot be written.
+    Keys that the caller added to the summary go into the JSON as well.
     """
-    contents = {
-        "confusion.csv": confusion_csv(summary),
-        "per_class.csv": per_class_csv(summary),
-        "evaluation.json": to_json(summary),
-    }
-    write_contents(contents, folder)
-    return [folder / name for name in contents]
+    tables = {"confusion.csv": confusion_csv(summary), "per_class.csv": per_class_csv(summary)}
+    write_contents({**tables, "evaluation.json": to_json(summary)}, folder)
 
 
 def write_contents(contents: Mapping[str, str | bytes | None], folder: Path) -> None:

@@ -12,7 +12,7 @@ from ptrain.evaluation.table import SCORES, find, score
 from ptrain.files import write_file
 from ptrain.report.page import drawn, render
 from ptrain.report.plots import Plot, curves_of, curves_plot
-from ptrain.report.records import RunRecord, read_predictions
+from ptrain.report.records import RunRecord, read_array
 from ptrain.report.words import number, shown
 
 SIGNIFICANT = 0.05
@@ -113,7 +113,7 @@ def _plots(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Plot]:
 
 def mcnemar_tests(runs: Sequence[RunRecord], names: Sequence[str]) -> list[dict[str, Any]]:
     """McNemar's test of every pair of runs whose predictions of the same samples were kept."""
-    kept = [(name, run, read_predictions(run.path)) for name, run in zip(names, runs, strict=True)]
+    kept = [(name, run, read_array(run.path / "predictions.npy")) for name, run in zip(names, runs, strict=True)]
     tests: list[dict[str, Any]] = []
     for (first, run_a, a), (second, run_b, b) in itertools.combinations(kept, 2):
         if a is None or b is None or not same_data([run_a, run_b]) or not np.array_equal(a["label"], b["label"]):

@@ -46,13 +46,8 @@ def _drawing(style: Mapping[Any, Any] | None = None) -> Iterator[None]:
         yield
 
 
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """One line of a plot over epochs; values may be None."""
-
-    name: str
-    epochs: Sequence[int]
-    values: Sequence[float | None]
+Curve = tuple[str, list[tuple[int, float]]]
+"""Name of a line of a plot, and epoch and value of its points."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +65,7 @@ def curves_plot(name: str, title: str, curves: Sequence[Curve], *, percent: bool
     with _drawing():
         figure = Figure(figsize=(4.1, 2.7) if small else (5.2, 3.1))
         axes = figure.add_subplot()
-        for index, curve in enumerate(curves):
-            points = [(x, y) for x, y in zip(curve.epochs, curve.values, strict=True) if y is not None]
+        for index, (label, points) in enumerate(curves):
             axes.plot(
                 [x for x, _ in points],
                 [100 * y if percent else y for _, y in points],
@@ -79,14 +73,14 @@ def curves_plot(name: str, title: str, curves: Sequence[Curve], *, percent: bool
                 linestyle=DASHES[index % len(DASHES)],
                 marker=MARKERS[index % len(MARKERS)] if len(points) <= 30 else "",
                 markersize=4,
-                label=curve.name,
+                label=label,
             )
         axes.set_xlabel("epoch")
         axes.set_ylabel(f"{title.lower()} (%)" if percent else title.lower())
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
         if small:
-            largest = max((value for curve in curves for value in curve.values if value is not None), default=1.0)
+            largest = max((value for _, points in curves for _, value in points), default=1.0)
             axes.set_ylim(0, 1.08 * (largest or 1.0))
         else:
             axes.legend()
@@ -96,21 +90,18 @@ def curves_plot(name: str, title: str, curves: Sequence[Curve], *, percent: bool
 
 def _describe(title: str, curves: Sequence[Curve], percent: bool) -> str:
     parts = []
-    for curve in curves:
-        values = [value for value in curve.values if value is not None]
-        if values:
-            first, last = (f"{100 * value:.1f} %" if percent else f"{value:.4g}" for value in (values[0], values[-1]))
-            parts.append(f"{curve.name} from {first} to {last} in {len(values)} epochs")
+    for name, points in curves:
+        first, last = (f"{100 * y:.1f} %" if percent else f"{y:.4g}" for _, y in (points[0], points[-1]))
+        parts.append(f"{name} from {first} to {last} in {len(points)} epochs")
     return f"{title}: {'; '.join(parts)}."
 
 
 def curves_of(runs: Iterable[tuple[str, Sequence[Mapping[str, Any]]]], key: str) -> list[Curve]:
     """The curve of ``key`` for each name and its records, where any of them has a value."""
     curves = [
-        Curve(name=name, epochs=[one["epoch"] for one in records], values=[one.get(key) for one in records])
-        for name, records in runs
+        (name, [(one["epoch"], one[key]) for one in records if one.get(key) is not None]) for name, records in runs
     ]
-    return [curve for curve in curves if any(value is not None for value in curve.values)]
+    return [(name, points) for name, points in curves if points]
 
 
 def run_plots(metrics: Sequence[Mapping[str, Any]]) -> list[Plot]:

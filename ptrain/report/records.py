@@ -68,18 +68,8 @@ def read_run(path: Path) -> RunRecord:
         metrics=_metrics(path / "metrics.jsonl"),
         evaluation=_json(path / "evaluation.json"),
         misclassified=misclassified.get("groups", []),
-        pixels=_array(path / "misclassified.npy"),
+        pixels=read_array(path / "misclassified.npy"),
     )
-
-
-def read_predictions(path: Path) -> NDArray[np.void] | None:
-    """Label and prediction of each sample of the test split, or None where they were not kept.
-
-    Raises:
-        RunDirectoryError: the file is damaged.
-    """
-    predictions: NDArray[np.void] | None = _array(path / "predictions.npy")
-    return predictions
 
 
 def _json(path: Path) -> dict[str, Any] | None:
@@ -96,7 +86,8 @@ def _json(path: Path) -> dict[str, Any] | None:
     return content
 
 
-def _array(path: Path) -> Any:
+def read_array(path: Path) -> Any:
+    """The array of a .npy file, or None where it was not kept; raises RunDirectoryError where it is damaged."""
     try:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError:

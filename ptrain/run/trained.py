@@ -75,7 +75,7 @@ def _load(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) -> Traine
         config=config,
         model=model,
         parameters=parameters,
-        normalization=Normalization.from_dict(description["normalization"]),
+        normalization=Normalization(**description["normalization"]),
         class_names=tuple(description["class_names"]),
         schema=description.get("schema"),
         hashes=hashes,

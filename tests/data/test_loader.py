@@ -67,7 +67,7 @@ def test_ranks_together_see_every_sample_of_an_epoch_once_and_in_the_same_shards
             loader.select(epoch, step)
             fill()
             for local, shard in enumerate(owned):
-                positions = plan.positions(step, shard)
+                positions = plan.block(step, range(shard, shard + 1))
                 count, indices = len(positions), order[positions.start : positions.stop]
                 np.testing.assert_array_equal(features[local, :count].numpy(), source.features[indices])
                 np.testing.assert_array_equal(labels[local, :count].numpy(), source.labels[indices])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ptrain.data import normalization
-from ptrain.data.loader import Normalization, fit_normalization
+from ptrain.data.normalization import Normalization, fit_normalization, normalize_
 from ptrain.data.samples import DataSet, Samples, Source
 from ptrain.data.splits import cut
 
@@ -24,7 +24,7 @@ def normal(rows: int = 200, width: int = 4, dtype: str = "f4") -> np.ndarray:
 
 
 def apply(fitted: Normalization, features: np.ndarray) -> np.ndarray:
-    return fitted.apply_(torch.from_numpy(features.astype(np.float32))).numpy()
+    return normalize_(torch.from_numpy(features.astype(np.float32)), *fitted.on(torch.device("cpu"))).numpy()
 
 
 def test_identity_changes_no_bit() -> None:
@@ -35,7 +35,7 @@ def test_identity_changes_no_bit() -> None:
 
 @pytest.mark.parametrize("fitted", [Normalization.identity(), fit_normalization("standard", dataset(normal()))])
 def test_json_and_back_gives_the_same_bits(fitted: Normalization) -> None:
-    back = Normalization.from_dict(json.loads(json.dumps(fitted.to_dict())))
+    back = Normalization(**json.loads(json.dumps(fitted.to_dict())))
     np.testing.assert_array_equal(back.offset, fitted.offset)
     np.testing.assert_array_equal(back.scale, fitted.scale)
     assert back.offset.dtype == back.scale.dtype == np.float32

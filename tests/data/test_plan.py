@@ -21,7 +21,7 @@ def test_every_position_is_in_one_shard_of_one_step_for_any_number_of_ranks(plan
         in_step = 0
         for rank in range(size):
             for shard in owned_shards(plan.shards, size, rank):
-                positions = plan.positions(step, shard)
+                positions = plan.block(step, range(shard, shard + 1))
                 assert len(positions) <= plan.rows
                 seen.update(positions)
                 in_step += len(positions)
@@ -32,7 +32,7 @@ def test_every_position_is_in_one_shard_of_one_step_for_any_number_of_ranks(plan
 @given(plans())
 def test_shards_of_a_step_follow_one_another(plan: BatchPlan) -> None:
     for step in range(plan.steps_per_epoch):
-        joined = [position for shard in range(plan.shards) for position in plan.positions(step, shard)]
+        joined = [position for shard in range(plan.shards) for position in plan.block(step, range(shard, shard + 1))]
         start = step * plan.batch_size
         assert joined == list(range(start, start + plan.valid_rows(step)))
 
@@ -42,7 +42,7 @@ def test_a_block_is_its_shards_joined(plan: BatchPlan, data: st.DataObject) -> N
     step = data.draw(st.integers(0, plan.steps_per_epoch - 1))
     first = data.draw(st.integers(0, plan.shards))
     block = range(first, data.draw(st.integers(first, plan.shards)))
-    joined = [position for shard in block for position in plan.positions(step, shard)]
+    joined = [position for shard in block for position in plan.block(step, range(shard, shard + 1))]
     assert list(plan.block(step, block)) == joined
 
 
@@ -57,12 +57,12 @@ def test_the_numbers_of_the_design() -> None:
     plan = BatchPlan(num_samples=300, batch_size=100, shards=8)
     assert plan.rows == 13
     assert plan.steps_per_epoch == 3
-    assert plan.positions(1, 0) == range(100, 113)
-    assert plan.positions(1, 7) == range(191, 200)
+    assert plan.block(1, range(1)) == range(100, 113)
+    assert plan.block(1, range(7, 8)) == range(191, 200)
     last = BatchPlan(num_samples=210, batch_size=100, shards=8)
     assert last.valid_rows(2) == 10
-    assert last.positions(2, 0) == range(200, 210)
-    assert len(last.positions(2, 1)) == 0
+    assert last.block(2, range(1)) == range(200, 210)
+    assert len(last.block(2, range(1, 2))) == 0
 
 
 @pytest.mark.parametrize("wrong", [{"num_samples": 0}, {"batch_size": 0}, {"shards": 0}, {"batch_size": 11}])

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ptrain.errors import RunDirectoryError
-from ptrain.report.records import read_predictions, read_run
+from ptrain.report.records import read_array, read_run
 from tests.report.directories import make_run
 
 
@@ -24,7 +24,7 @@ def test_a_run_that_has_just_begun(tmp_path: Path) -> None:
         (path / name).unlink()
     run = read_run(path)
     assert (run.metrics, run.evaluation, run.misclassified, run.samples_per_second) == ([], None, [], None)
-    assert read_predictions(path) is None
+    assert read_array(path / "predictions.npy") is None
 
 
 def test_records_of_a_killed_and_continued_run(tmp_path: Path) -> None:

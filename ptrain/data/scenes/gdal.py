@@ -68,9 +68,14 @@ def same_crs(first: str, second: str) -> bool:
 
 def find(path: Path) -> tuple[Path, str]:
     """The file with the pixels, which is another one for an ENVI header, and the driver to read it with."""
-    if path.suffix.lower() == ".hdr":
-        path = _data_of(path)
     need_content(path, KIND)
+    if path.suffix.lower() == ".hdr":
+        found = next((base for base in map(path.with_suffix, _ENVI_DATA) if base.is_file()), None)
+        if found is None:
+            names = ", ".join(f"{path.stem}{suffix}" for suffix in _ENVI_DATA)
+            raise DataError(f"{path}: an ENVI header without its data; expected one of {names} beside it")
+        path = found
+        need_content(path, KIND)
     with reading(path, KIND), path.open("rb") as file:
         if file.read(4) in _TIFF:
             return path, "GTiff"
@@ -91,12 +96,3 @@ def reason(error: BaseException, path: Path) -> str:
         error = error.__cause__
     words = str(getattr(error, "errmsg", error)).replace(os.path.abspath(path), path.name)
     return " ".join(words.split()).rstrip(".")[:160]
-
-
-def _data_of(header: Path) -> Path:
-    need_content(header, KIND)
-    found = next((base for base in map(header.with_suffix, _ENVI_DATA) if base.is_file()), None)
-    if found is None:
-        names = ", ".join(f"{header.stem}{suffix}" for suffix in _ENVI_DATA)
-        raise DataError(f"{header}: an ENVI header without its data; expected one of {names} beside it")
-    return found
