@@ -107,8 +107,7 @@ class Loop:
         at_limit = run.max_steps is not None and self.state.step + 1 >= run.max_steps
         try:
             stopping = self.step.run(epoch, index, plan.valid_rows(index), stop or at_limit)
-            ends_epoch = index + 1 == plan.steps_per_epoch
-            if at_limit or ends_epoch or run.trace or self._saves_at(self.state.step):
+            if at_limit or index + 1 == plan.steps_per_epoch or run.trace or self._saves_at(self.state.step):
                 stopping = self.step.synchronise() or stopping
         except DivergedError as error:
             last = self.checkpoints.last
