@@ -162,7 +162,7 @@ class Loop:
         self.live(record)
         last = epoch + 1 == config.train.epochs or self._stopped_early()
         self.checkpoints.after_epoch(state, improved=improved, last=last)
-        self._table.add([record[name] for name in COLUMNS])
+        self._table([record[name] for name in COLUMNS])
 
     def _validate(self, record: dict[str, Any]) -> bool:
         """Put the validation's results into the record and return whether they are the best so far."""

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ def start(argv: Sequence[str], ranks: int) -> int:
     """Start ranks here that run this command line, and return their exit code."""
     from ptrain.launch import local  # here, since --help does not wait for what it does not need
 
-    return local.start(argv, ranks, os.environ)
+    return local.start([sys.executable, "-m", "ptrain", *argv], ranks, os.environ)
 
 
 def function(work: str) -> Callable[..., Any]:

@@ -10,12 +10,13 @@ import numpy as np
 
 from ptrain.config import DataConfig, RunConfig
 from ptrain.console import Console
-from ptrain.data.checks import check, combine_fingerprints, fingerprint_blocks
+from ptrain.data.checks import check, class_counts
+from ptrain.data.fingerprint import combine_fingerprints, fingerprint_blocks
 from ptrain.data.samples import DataSet
 from ptrain.data.sources import table_columns, tables
 from ptrain.data.sources.load import load
 from ptrain.data.sources.table import parse
-from ptrain.data.summary import counts_of, duplicates, ranges
+from ptrain.data.summary import duplicates, ranges
 from ptrain.errors import EXIT_DONE, DataError, MissingValueError
 from ptrain.launch import env
 from ptrain.verbs.data import DataOptions
@@ -87,7 +88,7 @@ def describe(data: DataConfig, seed: int) -> dict[str, Any]:
         "type": str(train.features.dtype),
         "labels_type": str(train.labels.dtype),
         "classes": list(dataset.class_names),
-        "counts": {name: counts_of(split, dataset.num_classes) for name, split in dataset.splits.items()},
+        "counts": {name: class_counts(split, dataset.num_classes).tolist() for name, split in dataset.splits.items()},
         "ranges": [
             {"name": name}
             | {key: _number(features[key][number]) for key in ("low", "high", "mean")}
