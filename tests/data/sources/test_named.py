@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ptrain.config import DataConfig
-from ptrain.data import checks
+from ptrain.data import checks, fingerprint
 from ptrain.data.samples import DataSet
 from ptrain.data.sources import fashion_mnist, idx, torchvision_sets
 from ptrain.data.sources.load import load
@@ -22,7 +22,7 @@ def get(spec: str, **fields: float) -> DataSet:
 
 
 def sha256(dataset: DataSet) -> str:
-    return checks.combine_fingerprints([checks.fingerprint_blocks(dataset)])
+    return fingerprint.combine_fingerprints([fingerprint.fingerprint_blocks(dataset)])
 
 
 def test_digits_are_those_of_scikit_learn_with_every_fifth_for_the_test() -> None:
