@@ -23,11 +23,7 @@ _HABITS = {
     "--layers": "--hidden",
     "--dataset": "--data",
     "--output": "--run-dir",
-    "--num-workers": "--ranks",
-    "--nproc": "--ranks",
-    "--np": "--ranks",
-    "-np": "--ranks",
-    "-n": "--ranks",
+    **dict.fromkeys(("--num-workers", "--nproc", "--np", "-np", "-n"), "--ranks"),
 }
 """Flags that other programs use, and ours, where the spelling alone would not lead there."""
 
@@ -57,7 +53,8 @@ class FlagGroup:
 
     of: type[Any]
     names: Sequence[str] | None = None
-    """None: all of them."""
+    """None: all of them but those in ``without``."""
+    without: Sequence[str] = ()
     heading: str | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
     """Help in place of the field's docstring and default."""
@@ -65,7 +62,8 @@ class FlagGroup:
     @property
     def fields(self) -> "list[dataclasses.Field[Any]]":
         """The fields that are flags."""
-        return [one for one in dataclasses.fields(self.of) if self.names is None or one.name in self.names]
+        of = dataclasses.fields(self.of)
+        return [one for one in of if one.name not in self.without and one.name in (self.names or [one.name])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +111,7 @@ class Parser(argparse.ArgumentParser):
             if flag.heading is not None:
                 target = self._under(flag.heading)
             text = group.texts.get(one.name) or _help(group.of, one, flag)
-            _add(target, one, annotation, flag, text.replace("%", "%%"))
+            _add(target, one, annotation, text.replace("%", "%%"))
 
     def _under(self, heading: str | None) -> argparse._ActionsContainer:
         """Where flags of this heading are added: groups of the same heading are one."""
@@ -178,9 +176,8 @@ def _flag_of(annotation: Any) -> Flag:
     return marked(annotation, Flag) or Flag()
 
 
-def _add(
-    target: argparse._ActionsContainer, one: "dataclasses.Field[Any]", annotation: Any, flag: Flag, text: str
-) -> None:
+def _add(target: argparse._ActionsContainer, one: "dataclasses.Field[Any]", annotation: Any, text: str) -> None:
+    flag = _flag_of(annotation)
     options: dict[str, Any] = {"default": argparse.SUPPRESS, "help": text}
     name = "--" + one.name.replace("_", "-")
     if bool in kinds(annotation):

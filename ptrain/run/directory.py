@@ -128,9 +128,8 @@ def _writing(path: Path) -> AbstractContextManager[None]:
 def write_model(path: Path, layout: Layout, parameters: torch.Tensor, description: dict[str, Any]) -> None:
     """Write the parameters with everything that is needed to use them: widths, class names, normalization."""
     tensors = {name: view.cpu().clone() for name, view in layout.views(parameters).items()}
-    content = save(tensors, metadata={"ptrain": json.dumps(description)})
     with _writing(path):
-        write_file(path, content)
+        write_file(path, save(tensors, metadata={"ptrain": json.dumps(description)}))
 
 
 def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -114,8 +114,7 @@ class _MLflow:
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         from mlflow.tracking import MlflowClient
 
-        local = (folder.resolve().parent / "mlruns").as_uri()
-        uri = os.environ.get("MLFLOW_TRACKING_URI", local)
+        uri = os.environ.get("MLFLOW_TRACKING_URI", (folder.resolve().parent / "mlruns").as_uri())
         self._client: Any = MlflowClient(tracking_uri=uri)
         kept = folder / "mlflow.json"
         if step and kept.exists():

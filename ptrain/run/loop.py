@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from ptrain.console import ProgressLine
@@ -57,18 +56,17 @@ class Loop:
             DivergedError: the loss or a gradient is not finite.
             StopRequested: a rank was asked to stop, or ``--max-steps`` is reached; a checkpoint is written.
         """
-        run, epochs, state = self.job.config.run, self.job.config.train.epochs, self.state
-        total = epochs * self.job.plan.steps_per_epoch
-        self.job.session.from_root(self._clear)
-        console, processes = self.job.session.console, self.job.environment["processes"]
-        rank = self.job.session.comm.info.rank
+        job, state, session = self.job, self.state, self.job.session
+        total = job.config.train.epochs * job.plan.steps_per_epoch
+        session.from_root(self._clear)
+        rank, processes, limit = session.comm.info.rank, job.environment["processes"], job.config.run.step_timeout
         with (
-            closing(Watchdog(self.job.folder / HANG, rank, processes, run.step_timeout)) as watchdog,
-            console.progress(total, "training", completed=state.step) as progress,
+            closing(Watchdog(job.folder / HANG, rank, processes, limit)) as watchdog,
+            session.console.progress(total, "training", completed=state.step) as progress,
         ):
             self.step.heartbeat = watchdog.heartbeat
             while state.step < total and not self._stopped_early():
-                self._epoch(state.step // self.job.plan.steps_per_epoch, stop_requested, progress)
+                self._epoch(state.step // job.plan.steps_per_epoch, stop_requested, progress)
 
     def _clear(self) -> None:
         """Drop what an earlier, interrupted run left behind after this step."""
@@ -109,8 +107,7 @@ class Loop:
         at_limit = run.max_steps is not None and self.state.step + 1 >= run.max_steps
         try:
             stopping = self.step.run(epoch, index, plan.valid_rows(index), stop or at_limit)
-            ends_epoch = index + 1 == plan.steps_per_epoch
-            if at_limit or ends_epoch or run.trace or self._saves_at(self.state.step):
+            if at_limit or index + 1 == plan.steps_per_epoch or run.trace or self._saves_at(self.state.step):
                 stopping = self.step.synchronise() or stopping
         except DivergedError as error:
             last = self.checkpoints.last
@@ -169,11 +166,13 @@ class Loop:
 
     def _validate(self, record: dict[str, Any]) -> bool:
         """Put the validation's results into the record and return whether they are the best so far."""
-        split, names = self.job.dataset.validation, self.job.dataset.class_names
+        job, heartbeat = self.job, self.step.heartbeat
+        split, names = job.dataset.validation, job.dataset.class_names
         if split is None:
             return False
-        alive = partial(self.step.heartbeat, "validating", False)
-        counts = score(self.job.session, self.inference, split, self.job.normalization, names, lambda _: alive())
+        counts = score(
+            job.session, self.inference, split, job.normalization, names, lambda _: heartbeat("validating", False)
+        )
         summary = summarise_counts(counts, names)
         loss = record["validation_loss"] = summary["loss"]
         record["validation_accuracy"] = summary["overall_accuracy"]

@@ -50,8 +50,7 @@ class Session:
 
         Only InputError is agreed upon: anything else is a defect and ends the job from the rank that met it.
 
-        Raises:
-            InputError: of the class of the first rank that failed; the message names the rank unless all failed.
+        Raises InputError of the class of the first rank that failed; the message names the rank unless all failed.
         """
         # Nothing may be raised before the gathering below: the other ranks would wait there for ever.
         failure = result = None
@@ -149,8 +148,7 @@ def load_data(
 
     ``class_names`` and ``schema`` are those of a trained network that is to be evaluated on the data.
 
-    Raises:
-        DataError: on every rank alike, naming the rank where only some could not read.
+    Raises DataError on every rank alike, naming the rank where only some could not read.
     """
     part, parts = session.comm.info.rank, session.comm.info.size
     dataset = session.agreed(lambda: load(config, seed, schema=schema, class_names=class_names, watch=session.watch))

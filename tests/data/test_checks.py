@@ -95,9 +95,8 @@ def test_class_counts_of_the_parts_add_up(total: int, parts: int, classes: int, 
 
 
 def sha256(data: DataSet, parts: int = 1) -> str:
-    return fingerprint.combine_fingerprints(
-        [fingerprint.fingerprint_blocks(data, part, parts) for part in range(parts)]
-    )
+    blocks = [fingerprint.fingerprint_blocks(data, part, parts) for part in range(parts)]
+    return fingerprint.combine_fingerprints(blocks)
 
 
 @settings(max_examples=30)

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -116,11 +116,7 @@ VERB = Verb(
     groups=(
         FlagGroup(of=BenchOptions, texts={"action": actions_text(ACTIONS)}),
         *(
-            FlagGroup(
-                of=section,
-                names=[field.name for field in fields(section) if field.name not in NOT_FOR_BENCH],
-                heading=f"[{name}] as for ptrain train",
-            )
+            FlagGroup(of=section, without=NOT_FOR_BENCH, heading=f"[{name}] as for ptrain train")
             for name, section in SECTIONS.items()
         ),
     ),

@@ -18,7 +18,6 @@ from ptrain.verbs.bench import BenchOptions, measuring
 
 WORTH = 0.05
 """More ranks pay where they add at least this share to the samples/s."""
-COLUMNS = ["ranks", "samples/s", "lowest", "highest", "speed-up", "efficiency"]
 
 
 def run(config: Config, options: BenchOptions) -> int:
@@ -123,7 +122,7 @@ def _show(console: Console, report: Mapping[str, Any], picture: Path) -> None:
         ]
         for row in report["ranks"]
     ]
-    console.table(COLUMNS, rows)
+    console.table(["ranks", "samples/s", "lowest", "highest", "speed-up", "efficiency"], rows)
     if text := verdict(report):
         console.say(text)
     console.say(f"plot {picture}, numbers {picture.with_suffix('.json')}")

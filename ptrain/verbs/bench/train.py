@@ -4,7 +4,7 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from statistics import fmean
 from typing import Any
@@ -53,7 +53,7 @@ def measure(job: Job, choice: Choice, steps: int, seconds: float, progress: Prog
     """
     session, plan, step = job.session, job.plan, choice.step
     settle = settler(session.device)
-    order = _order(plan.steps_per_epoch)
+    order = ((epoch, index) for epoch in itertools.count() for index in range(plan.steps_per_epoch))
     done = itertools.count(1)
 
     def go(steps: int) -> tuple[int, list[float]]:
@@ -107,11 +107,6 @@ def measure(job: Job, choice: Choice, steps: int, seconds: float, progress: Prog
         "split": [{"rank": rank, "host": host} | row for rank, (host, row) in enumerate(zip(hosts, rows, strict=True))],
         "slowest_rank": slowest(rows),
     }
-
-
-def _order(steps_per_epoch: int) -> Iterator[tuple[int, int]]:
-    """Epoch and step, for ever."""
-    return ((epoch, step) for epoch in itertools.count() for step in range(steps_per_epoch))
 
 
 def settler(device: torch.device) -> Callable[[], None]:

@@ -1,7 +1,7 @@
 """``ptrain data``: look at data, convert them, fetch them, make some up."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Annotated
 
 from ptrain.config import DataConfig, RunConfig, TrainConfig
@@ -73,6 +73,7 @@ def check(given: Given) -> Command:
     return on_ranks(action.work, run, options, given.of(DataConfig), given.of(TrainConfig).seed, run)
 
 
+_READING = "how the data are read (info and convert)"
 VERB = Verb(
     summary="look at data, convert them to memory-mapped arrays, fetch them, or make some up",
     usage="ACTION SPEC|NAME|OUT [OUT]",
@@ -83,13 +84,9 @@ VERB = Verb(
 """,
     groups=(
         FlagGroup(of=DataOptions, texts={"action": actions_text(ACTIONS)}),
-        FlagGroup(
-            of=DataConfig,
-            names=[field.name for field in fields(DataConfig) if field.name not in ("data", "normalize")],
-            heading="how the data are read (info and convert)",
-        ),
-        FlagGroup(of=TrainConfig, names=("seed",), heading="how the data are read (info and convert)"),
-        FlagGroup(of=RunConfig, names=("ranks", "backend"), heading="how the data are read (info and convert)"),
+        FlagGroup(of=DataConfig, without=("data", "normalize"), heading=_READING),
+        FlagGroup(of=TrainConfig, names=("seed",), heading=_READING),
+        FlagGroup(of=RunConfig, names=("ranks", "backend"), heading=_READING),
     ),
     check=check,
 )

@@ -45,8 +45,7 @@ def run(options: DataOptions, data: DataConfig, _seed: int, settings: RunConfig)
         partial = convert.partial_of(folder)
         session.from_root(lambda: _writing(folder, lambda: convert.prepare(partial, key)))
         shares = stream.pieces is not None
-        ranks = f"{info.size} ranks" if shares else "rank 0"
-        session.console.say(f"converting {stream.name} on {ranks}")
+        session.console.say(f"converting {stream.name} on {f'{info.size} ranks' if shares else 'rank 0'}")
         with _shown(session.console, stream, info.size if shares else 1) as report:
             session.agreed(
                 lambda: _writing(folder, lambda: convert.write_part(stream, key, partial, report, info.rank, info.size))

@@ -14,8 +14,7 @@ from ptrain.verbs.data import DataOptions
 def run(options: DataOptions, *_: object) -> int:
     """Bring a data set into $PTRAIN_DATA, or the user's cache, and return the exit code.
 
-    Raises:
-        DataError: there is no such set, torchvision or the network is missing, or the folder cannot be written to.
+    Raises DataError where there is no such set, no torchvision, no network, or the folder cannot be written to.
     """
     console = Console()
     # Torchvision's bar of the download is for a terminal: in a file it would be thousands of lines.

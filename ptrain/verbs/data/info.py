@@ -70,14 +70,13 @@ def describe(data: DataConfig, seed: int) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     train, test = dataset.train.samples, None if dataset.test is None else dataset.test.samples
     features = ranges(train)
+    problem = None
     try:
         check(dataset)
-        problem = None
     except DataError as error:
         problem = str(error)
     if missing:
-        count = sum(missing.values())
-        problem = f"{count:,} missing values: choose --missing mean or --missing drop to train"
+        problem = f"{sum(missing.values()):,} missing values: choose --missing mean or --missing drop to train"
     names = dataset.feature_names or tuple(f"feature {number}" for number in range(dataset.num_features))
     return {
         "data": data.data,

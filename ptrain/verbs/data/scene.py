@@ -73,6 +73,7 @@ def _write(scene: Scene, folder: Path, console: Console) -> None:
     image = scene_picture.composite(pixels, range(3), truth == 0)
     painted = scene_picture.paint(reference, legend.values, legend.colors)
     title = f"scene ({', '.join(f'{scene.wavelengths[band]:.0f}' for band in rgb)} nm)"
-    panels = [(title, image), ("reference", painted)]
-    picture = scene_picture.draw(panels, legend.names, legend.colors, unclassified="no class")
+    picture = scene_picture.draw(
+        [(title, image), ("reference", painted)], legend.names, legend.colors, unclassified="no class"
+    )
     write_beside(folder / "scene.png", picture)

@@ -61,9 +61,8 @@ def _is_map(spec: str, out: str, trained: Trained) -> bool:
     if is_scene and not wants_map:
         raise DataError(f"--out {out}: {spec} is a scene, which is predicted as a map; expected a name ending in .tif")
     if wants_map and not is_scene:
-        raise DataError(
-            f"--out {out}: a map is of a scene, which {spec} is not; expected a name ending in .csv or .npy"
-        )
+        what = f"a map is of a scene, which {spec} is not"
+        raise DataError(f"--out {out}: {what}; expected a name ending in .csv or .npy")
     return is_scene
 
 

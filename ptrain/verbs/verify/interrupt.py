@@ -52,19 +52,23 @@ def train_with_kills(
 
     Raises PtrainError where the run ended in any other way than by a kill or in good order.
     """
-    kills = 0
+    kills, environment = 0, run_dir / "environment.json"
     flags = [*flags, "--resume", "auto"]
     for number, moment in enumerate(sorted(moments)):
         process = _start(flags, run_dir, cases[number % len(cases)])
         started = time.time()
-        while process.poll() is None and not (_is_running(run_dir, started) and last_step(run_dir) >= moment):
+        # Not before this process wrote its own environment: what lies there is of the one before.
+        while process.poll() is None and not (environment.exists() and environment.stat().st_mtime >= started):
+            time.sleep(POLL)
+        while process.poll() is None and last_step(run_dir) < moment:
             time.sleep(POLL)
         time.sleep(chance.random() / 10)
         if process.poll() is not None:
             _expect_end(process, run_dir)
             return kills
+        processes = json.loads(environment.read_text())["processes"]
         with contextlib.suppress(ProcessLookupError):
-            os.kill(chance.choice(_processes(run_dir)), signal.SIGKILL)
+            os.kill(chance.choice(processes)["pid"], signal.SIGKILL)
         process.wait()
         if process.returncode in (EXIT_DONE, EXIT_REQUEUE):
             return kills
@@ -95,17 +99,6 @@ def _expect_end(process: "subprocess.Popen[bytes]", run_dir: Path) -> None:
     if code not in (EXIT_DONE, EXIT_REQUEUE):
         tail = run_dir.with_name(f"{run_dir.name}.log").read_text(errors="replace").strip().splitlines()[-3:]
         raise PtrainError(f"the repeated run ended with exit code {code}: {' / '.join(tail)}")
-
-
-def _is_running(run_dir: Path, since: float) -> bool:
-    """Whether environment.json is of a process that started after ``since``."""
-    path = run_dir / "environment.json"
-    return path.exists() and path.stat().st_mtime >= since
-
-
-def _processes(run_dir: Path) -> list[int]:
-    content = json.loads((run_dir / "environment.json").read_text())
-    return [int(process["pid"]) for process in content["processes"]]
 
 
 def last_step(run_dir: Path) -> int:
