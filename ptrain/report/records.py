@@ -5,12 +5,13 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from ptrain.errors import RunDirectoryError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,7 +27,7 @@ class RunRecord:
     evaluation: dict[str, Any] | None
     misclassified: list[dict[str, Any]]
     """Groups of samples, one a confusion."""
-    pixels: NDArray[np.uint8] | None
+    pixels: "NDArray[np.uint8] | None"
     """The samples of all groups, in order: (samples, height, width) or (samples, height, width, 3)."""
 
     @property
@@ -88,6 +89,8 @@ def _json(path: Path) -> dict[str, Any] | None:
 
 def read_array(path: Path) -> Any:
     """The array of a .npy file, or None where it was not kept; raises RunDirectoryError where it is damaged."""
+    import numpy as np  # ptrain slurm reads records too, and needs no arrays
+
     try:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError:
