@@ -47,7 +47,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "models.inference": ("config", "native", "models.base", "models.losses"),
     "steps": ("errors", "config", "native", "comm.base", "sums", "optimizers", "models.base", "steps"),
     "steps.graph": ("models.base",),
-    "steps.shared": ("native", "comm.window", "models.base", "sums", "steps"),
+    "steps.shared": ("native", "comm.base", "comm.window", "models.base", "sums", "steps"),
     "steps.memory": ("native", "comm.window", "models.base", "models.buffers", "steps.base"),
     "steps.state": ("models.base", "optimizers.rules"),
     "data": (),

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ptrain import native
 from ptrain.errors import ConfigError
 from ptrain.steps.base import Step, UnavailableError, Work
 from ptrain.steps.device import DeviceStep
 from ptrain.steps.messages import MessagesStep
-from ptrain.steps.shared import SharedStep
+from ptrain.steps.shared import SharedStep, why_not_shared
 from ptrain.steps.slices import SlicesStep
 
 
@@ -48,14 +47,11 @@ def _slices_are_slower(work: Work) -> str:
 
 
 def _not_shared(work: Work) -> str:
-    reasons = {
-        "there is one rank": work.comm.info.size == 1,
-        f"the device is the {work.device.type}": work.device.type != "cpu",
-        f"reduction is {work.config.train.reduction}, expected ordered": work.config.train.reduction != "ordered",
-        "the ranks are on several machines": work.comm.info.local_size < work.comm.info.size,
-        "ptrain's kernels are not compiled": native.instruction_set() is None,
-    }
-    return next((reason for reason, applies in reasons.items() if applies), "")
+    if work.comm.info.size == 1:
+        return "there is one rank"
+    if work.config.train.reduction != "ordered":
+        return f"reduction is {work.config.train.reduction}, expected ordered"
+    return why_not_shared(work.comm.info, work.device)
 
 
 def _no_device(work: Work) -> str:

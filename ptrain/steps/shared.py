@@ -6,11 +6,13 @@ torch's kernels; with the native ones slices are faster still.
 
 import math
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from ptrain import native
+from ptrain.comm.base import Communicator, RankInfo
 from ptrain.comm.window import open_window
 from ptrain.models.base import ALIGNMENT
 from ptrain.native.threads import Workers, spins
@@ -25,24 +27,37 @@ LINE = 64
 PAGE = 4096
 
 
+def why_not_shared(info: RankInfo, device: torch.device) -> str:
+    """Why these ranks cannot have a SharedExchange, the same on all of them; empty where they may."""
+    reasons = {
+        f"the device is the {device.type}": device.type != "cpu",
+        "the ranks are on several machines": info.local_size < info.size,
+        "ptrain's kernels are not compiled": native.instruction_set() is None,
+    }
+    return next((reason for reason, applies in reasons.items() if applies), "")
+
+
 class SharedExchange:
     """The ordered sum over ranks, divided by the rows of the batch; see ``ptrain.steps.exchange.Exchange``.
 
-    Raises UnavailableError, on all ranks, where they cannot have the memory.
+    ``shards``: of all ranks; ``threads``: those of every rank, ``workers`` are this one's. Raises UnavailableError, on
+    all ranks, where they cannot have the memory.
     """
 
-    def __init__(self, work: Work, local: LocalSum, workers: Workers):
-        info, length, size = work.comm.info, work.model.layout.length, work.comm.info.size
-        everybody = work.comm.all_gather_object((local.num_rows, local.nodes))
-        most, threads = max(rows for rows, _ in everybody), sum(work.workers)
-        header = PAGE + -(-LINE * threads // PAGE) * PAGE
+    def __init__(
+        self, comm: Communicator, local: LocalSum, length: int, shards: int, threads: Sequence[int], workers: Workers
+    ):
+        info, size, total = comm.info, comm.info.size, sum(threads)
+        everybody = comm.all_gather_object((local.num_rows, local.nodes))
+        most = max(rows for rows, _ in everybody)
+        header = PAGE + -(-LINE * total // PAGE) * PAGE
         stride = -(-4 * (length + CONTROL) // PAGE) * PAGE // 4
-        window, why = open_window(work.comm, header + 4 * stride * (1 + size * most))
+        window, why = open_window(comm, header + 4 * stride * (1 + size * most))
         if window is None:
             raise UnavailableError(why)
         words = window[: 4 * native.BARRIER_WORDS]
         self._barrier = native.barrier(words, size, spins(info.local_size, os.cpu_count() or 1))
-        self._flags = window[PAGE : PAGE + LINE * threads].view(torch.int32).view(threads, LINE // 4)[:, 0].numpy()
+        self._flags = window[PAGE : PAGE + LINE * total].view(torch.int32).view(total, LINE // 4)[:, 0].numpy()
         vectors = window[header:].view(torch.float32)
         self.gradient = vectors[:length]
         spaces = vectors[stride:].view(size, most, stride)
@@ -50,12 +65,12 @@ class SharedExchange:
         pieces = [
             (tuple(node), spaces[owner, row]) for owner, (_, nodes) in enumerate(everybody) for node, row in nodes
         ]
-        additions, _ = plan_additions([(start, width) for (start, width), _ in pieces], work.num_shards)
+        additions, _ = plan_additions([(start, width) for (start, width), _ in pieces], shards)
         sums = [vector for _, vector in pieces]
-        first, units = sum(work.workers[: info.rank]), -(-length // ALIGNMENT)
+        first, units = sum(threads[: info.rank]), -(-length // ALIGNMENT)
         self._workers, self._slices = workers, []
         for thread in range(first, first + workers.count):
-            start, stop = (units * edge // threads * ALIGNMENT for edge in (thread, thread + 1))
+            start, stop = (units * edge // total * ALIGNMENT for edge in (thread, thread + 1))
             part, flag = range(start, min(stop, length)), self._flags[thread : thread + 1]
             self._slices.append(native.reduce(sums, additions, part, self.gradient, flag))
         control = torch.zeros(stride)
@@ -84,4 +99,5 @@ class SharedStep(MessagesStep):
     exchange: Exchanged = "shared memory"
 
     def _open(self, work: Work, local: LocalSum) -> SharedExchange:
-        return SharedExchange(work, local, self._workers)
+        length = work.model.layout.length
+        return SharedExchange(work.comm, local, length, work.num_shards, work.workers, self._workers)
