@@ -22,7 +22,7 @@ from ptrain.run.header import print_header
 from ptrain.run.saving import Checkpoints
 from ptrain.run.session import Session, load_data
 from ptrain.steps.base import Work
-from ptrain.steps.choose import Choice, choose
+from ptrain.steps.choose import ChosenStep, choose
 from ptrain.steps.state import State, new_state
 
 
@@ -137,7 +137,7 @@ def checkpoints_of(job: Job) -> Checkpoints:
     )
 
 
-def training_step(job: Job, state: State) -> Choice:
+def training_step(job: Job, state: State) -> ChosenStep:
     """Make the step of the job with all its buffers. Every rank calls it.
 
     Raises:

@@ -18,9 +18,9 @@ class Strategy:
     summary: str
     make: Callable[[Work], Step]
     """Every rank calls it; may raise UnavailableError."""
-    why_not: Callable[[Work], str]
+    why_not: Callable[[Work], str] = lambda work: ""
     """Why it cannot be had here."""
-    why_slower: Callable[[Work], str]
+    why_slower: Callable[[Work], str] = lambda work: ""
     """Why another one, of those behind it, is expected to be faster."""
 
 
@@ -75,20 +75,17 @@ STRATEGIES = {
         summary="every rank adds up a slice of all sums of gradients, in memory that they share",
         make=SharedStep,
         why_not=_not_shared,
-        why_slower=lambda work: "",
     ),
     "messages": Strategy(
         summary="sums of gradients are exchanged through the backend",
         make=MessagesStep,
-        why_not=lambda work: "",
-        why_slower=lambda work: "",
     ),
 }
 """Every strategy by its name, in order of preference; the last is always to be had."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class ChosenStep:
     """The step that was chosen."""
 
     step: Step
@@ -100,7 +97,7 @@ class Choice:
         return f"{self.step.name}: {STRATEGIES[self.step.name].summary}{others}"
 
 
-def choose(work: Work) -> Choice:
+def choose(work: Work) -> ChosenStep:
     """Make the step that --step names, or with auto the first that can be had and pays. Every rank calls it.
 
     Raises:
@@ -113,7 +110,7 @@ def choose(work: Work) -> Choice:
         reason = strategy.why_not(work) or (strategy.why_slower(work) if wanted == "auto" else "")
         if not reason:
             try:
-                return Choice(step=strategy.make(work), why_not=why_not)
+                return ChosenStep(step=strategy.make(work), why_not=why_not)
             except UnavailableError as error:
                 reason = str(error)
         why_not[name] = reason

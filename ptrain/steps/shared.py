@@ -13,18 +13,14 @@ import torch
 
 from ptrain import native
 from ptrain.comm.base import Communicator, RankInfo
-from ptrain.comm.window import open_window
 from ptrain.models.base import ALIGNMENT
 from ptrain.native.threads import Workers, spins
-from ptrain.steps.base import Exchanged, UnavailableError, Work
+from ptrain.steps.base import Work
 from ptrain.steps.local import CONTROL
+from ptrain.steps.memory import LINE, shared_words, whole_pages
 from ptrain.steps.messages import MessagesStep
 from ptrain.sums.ordered import plan_additions
 from ptrain.sums.tree import LocalSum
-
-LINE = 64
-"""Bytes of a cache line: what different threads write lies on different ones."""
-PAGE = 4096
 
 
 def why_not_shared(info: RankInfo, device: torch.device) -> str:
@@ -50,17 +46,13 @@ class SharedExchange:
         info, size, total = comm.info, comm.info.size, sum(threads)
         everybody = comm.all_gather_object((local.num_rows, local.nodes))
         most = max(rows for rows, _ in everybody)
-        header = PAGE + -(-LINE * total // PAGE) * PAGE
-        stride = -(-4 * (length + CONTROL) // PAGE) * PAGE // 4
-        window, why = open_window(comm, header + 4 * stride * (1 + size * most))
-        if window is None:
-            raise UnavailableError(why)
-        words = window[: 4 * native.BARRIER_WORDS]
-        self._barrier = native.barrier(words, size, spins(info.local_size, os.cpu_count() or 1))
-        self._flags = window[PAGE : PAGE + LINE * total].view(torch.int32).view(total, LINE // 4)[:, 0].numpy()
-        vectors = window[header:].view(torch.float32)
-        self.gradient = vectors[:length]
-        spaces = vectors[stride:].view(size, most, stride)
+        stride = whole_pages(length + CONTROL)
+        sizes = {"barrier": native.BARRIER_WORDS, "flags": LINE * total, "mean": length, "sums": size * most * stride}
+        words = shared_words(comm, sizes)
+        self._barrier = native.barrier(words["barrier"], size, spins(info.local_size, os.cpu_count() or 1))
+        self._flags = words["flags"].view(total, LINE)[:, 0].numpy()
+        self.gradient = words["mean"].view(torch.float32)
+        spaces = words["sums"].view(torch.float32).view(size, most, stride)
         self.workspace = spaces[info.rank]
         pieces = [
             (tuple(node), spaces[owner, row]) for owner, (_, nodes) in enumerate(everybody) for node, row in nodes
@@ -96,7 +88,7 @@ class SharedStep(MessagesStep):
     """As with messages, but for the exchange."""
 
     name = "shared"
-    exchange: Exchanged = "shared memory"
+    exchange = "shared memory"
 
     def _open(self, work: Work, local: LocalSum) -> SharedExchange:
         length = work.model.layout.length

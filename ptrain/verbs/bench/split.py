@@ -1,6 +1,7 @@
 """Where the time of a step goes, from what the steps of all ranks kept of it."""
 
 from collections.abc import Callable, Sequence
+from statistics import fmean
 
 import torch
 
@@ -23,8 +24,8 @@ def split(times: Sequence[Times]) -> list[dict[str, float]]:
     shortest = [min(values) for values in zip(*(rank.exchange for rank in times), strict=True)]
     rows = []
     for rank in times:
-        gather, compute, exchange, step = map(_mean, (rank.gather, rank.compute, rank.exchange, rank.step))
-        waiting = exchange - _mean(shortest)
+        gather, compute, exchange, step = map(fmean, (rank.gather, rank.compute, rank.exchange, rank.step))
+        waiting = exchange - fmean(shortest)
         update = step - gather - compute - exchange
         rows.append(dict(zip((*PARTS, "step"), (gather, compute, exchange, waiting, update, step), strict=True)))
     return rows
@@ -33,7 +34,3 @@ def split(times: Sequence[Times]) -> list[dict[str, float]]:
 def slowest(rows: Sequence[dict[str, float]]) -> int:
     """The rank that does its own work, all but waiting, most slowly."""
     return max(range(len(rows)), key=lambda rank: rows[rank]["step"] - rows[rank]["waiting"])
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

@@ -4,7 +4,6 @@ import itertools
 import json
 import statistics
 import time
-from collections.abc import Iterator
 from typing import Any
 
 from ptrain.config import Config
@@ -12,7 +11,7 @@ from ptrain.console import Console, ProgressLine
 from ptrain.errors import EXIT_DONE
 from ptrain.run.job import Job, load_job, start_state, training_step
 from ptrain.run.session import open_session
-from ptrain.steps.choose import Choice
+from ptrain.steps.choose import ChosenStep
 from ptrain.verbs.bench import BenchOptions
 from ptrain.verbs.bench.split import PARTS, settler, slowest, split
 
@@ -42,14 +41,14 @@ def run(config: Config, options: BenchOptions) -> int:
     return EXIT_DONE
 
 
-def measure(job: Job, choice: Choice, steps: int, seconds: float, progress: ProgressLine) -> dict[str, Any]:
+def measure(job: Job, choice: ChosenStep, steps: int, seconds: float, progress: ProgressLine) -> dict[str, Any]:
     """Measure first the steps as they are, then their parts.
 
     steps, seconds: each of the two measurements ends with whichever comes first.
     """
     session, plan, step = job.session, job.plan, choice.step
     settle = settler(session.device)
-    order = _order(plan.steps_per_epoch)
+    order = ((epoch, index) for epoch in itertools.count() for index in range(plan.steps_per_epoch))
     done = itertools.count(1)
 
     def go(steps: int) -> tuple[int, list[float]]:
@@ -105,11 +104,6 @@ def measure(job: Job, choice: Choice, steps: int, seconds: float, progress: Prog
     }
 
 
-def _order(steps_per_epoch: int) -> Iterator[tuple[int, int]]:
-    """Epoch and step, for ever."""
-    return ((epoch, step) for epoch in itertools.count() for step in range(steps_per_epoch))
-
-
 def show(console: Console, report: dict[str, Any]) -> None:
     """Print the measurements."""
     threads = f"{report['threads']} thread{'s' if report['threads'] > 1 else ''} a rank"
@@ -132,11 +126,9 @@ def show(console: Console, report: dict[str, Any]) -> None:
     ]
     console.table(columns, rows, "µs a step, mean")
     own = report["split"][report["slowest_rank"]]
-    largest = max(("gather", "compute", "update"), key=lambda part: own[part])
-    own_exchange = own["exchange"] - own["waiting"]
-    if own_exchange > own[largest]:
-        largest, most = "exchange", own_exchange
-    else:
-        most = own[largest]
+    work = {part: own[part] for part in ("gather", "compute", "update")} | {
+        "exchange": own["exchange"] - own["waiting"]
+    }
+    largest, most = max(work.items(), key=lambda item: item[1])
     which = f"slowest rank: {own['rank']}; its" if report["ranks"] > 1 else "the"
     console.say(f"{which} largest part: {largest}, {100 * most / own['step']:.0f} % of the step")
