@@ -7,7 +7,8 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TextIO
 
 BAR_INTERVAL = 0.1  # seconds between two drawings of the bar
@@ -54,31 +55,41 @@ class Console:
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
         """Print a table; columns of numbers are aligned to the right."""
-        cells = [[shown(value) for value in row] for row in rows]
-        right = [all(_is_numeric(row[index]) for row in cells) and bool(cells) for index in range(len(columns))]
         if self.rank != 0:
             return
+        cells = [[shown(value) for value in row] for row in rows]
+        right = [all(_is_numeric(row[index]) for row in cells) and bool(cells) for index in range(len(columns))]
         if self.terminal or self.colour:
             self._write(self._rich_table(columns, cells, right, title), self.stream)
             return
         widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
         lines = [] if title is None else [title]
-        lines += [_line(columns, widths, right), "  ".join("-" * width for width in widths)]
-        lines += [_line(row, widths, right) for row in cells]
-        self._write("\n".join(lines) + "\n", self.stream)
+        lines += [_line(row, widths, right) for row in (columns, ["-" * width for width in widths], *cells)]
+        self.say("\n".join(lines))
 
-    def growing_table(self, columns: Sequence[str]) -> "GrowingTable":
-        """A table that prints its rows one by one, as they are added."""
-        return GrowingTable(self, columns)
+    def growing_table(self, columns: Sequence[str]) -> Callable[[Sequence[Any]], None]:
+        """A function that prints a row of a table; the heading is printed before the first."""
+        widths: list[int] = []
+        right: list[bool] = []
+
+        def add(values: Sequence[Any]) -> None:
+            cells = [shown(value) for value in values]
+            if not widths:
+                right.extend(map(_is_numeric, cells))
+                widths.extend(max(map(len, column)) for column in zip(columns, cells, strict=True))
+                heading = _line(columns, widths, right)
+                self.say(f"\x1b[1m{heading}\x1b[0m" if self.colour else heading)
+            self.say(_line(cells, widths, right))
+
+        return add
 
     @contextlib.contextmanager
     def progress(
         self, total: int, description: str, unit: str = "steps", completed: int = 0
     ) -> Iterator["ProgressLine"]:
         """Show how far a piece of work is; it starts at ``completed`` of ``total``. The bar is gone at the end."""
-        progress = ProgressLine(self, total, description, unit, completed)
         try:
-            yield progress
+            yield ProgressLine(self, total, description, unit, completed)
         finally:
             self._draw("")
 
@@ -100,18 +111,15 @@ class Console:
             self.stream.flush()
         self._bar = bar
 
-    def _rich(self) -> Any:
+    def _rendered(self, renderable: Any, end: str = "\n") -> str:
         from rich.console import Console as RichConsole
 
-        width = self.width if self.terminal else 10_000
-        return RichConsole(
-            file=io.StringIO(),
-            force_terminal=True,
-            width=width,
-            no_color=not self.colour,
-            highlight=False,
-            markup=False,
+        text, width = io.StringIO(), self.width if self.terminal else 10_000
+        rich = RichConsole(
+            file=text, force_terminal=True, width=width, no_color=not self.colour, highlight=False, markup=False
         )
+        rich.print(renderable, end=end)
+        return text.getvalue()
 
     def _rich_table(self, columns: Sequence[str], cells: list[list[str]], right: list[bool], title: str | None) -> str:
         from rich import box
@@ -130,80 +138,56 @@ class Console:
             table.add_column(name, justify="right" if to_right else "left")
         for row in cells:
             table.add_row(*row)
-        rich = self._rich()
-        rich.print(table)
-        return str(rich.file.getvalue())
+        return self._rendered(table)
 
 
-class GrowingTable:
-    """A table whose rows are printed one by one; the heading is printed before the first."""
-
-    def __init__(self, console: Console, columns: Sequence[str]) -> None:
-        self._console = console
-        self._columns = columns
-        self._widths: list[int] = []
-        self._right: list[bool] = []
-
-    def add(self, values: Sequence[Any]) -> None:
-        """Print one row."""
-        cells = [shown(value) for value in values]
-        if not self._widths:
-            self._right = [_is_numeric(cell) for cell in cells]
-            self._widths = [max(map(len, column)) for column in zip(self._columns, cells, strict=True)]
-            heading = _line(self._columns, self._widths, self._right)
-            self._console.say(f"\x1b[1m{heading}\x1b[0m" if self._console.colour else heading)
-        self._console.say(_line(cells, self._widths, self._right))
-
-
+@dataclass
 class ProgressLine:
     """How far a piece of work is."""
 
-    def __init__(self, console: Console, total: int, description: str, unit: str, completed: int) -> None:
-        self._console = console
-        self._total = total
-        self._description = description
-        self._unit = unit
-        self._first = completed
-        self._clock = console._clock
+    console: Console
+    total: int
+    description: str
+    unit: str
+    first: int
+
+    def __post_init__(self) -> None:
+        self._clock = self.console._clock
         self._start = self._clock()
-        self._due = self._start + (0.0 if console.terminal else FIRST_LINE)
-        if console.rank != 0:
-            self._due = math.inf
+        first_wait = 0.0 if self.console.terminal else FIRST_LINE
+        self._due = self._start + first_wait if self.console.rank == 0 else math.inf
 
     def update(self, completed: int, text: str = "") -> None:
         """Say that ``completed`` units are done; cheap enough to be called at every step."""
         now = self._clock()
-        if now >= self._due:
-            self._show(completed, text, now)
-
-    def _show(self, completed: int, text: str, now: float) -> None:
-        console = self._console
+        if now < self._due:
+            return
+        console = self.console
         self._due = now + (BAR_INTERVAL if console.terminal else LINE_INTERVAL)
-        share = completed / self._total if self._total else 1.0
-        rate = (completed - self._first) / (now - self._start) if now > self._start else 0.0
-        figures = [f"{100 * share:.0f} %", f"{completed:,} of {self._total:,} {self._unit}"]
+        share = completed / self.total if self.total else 1.0
+        rate = (completed - self.first) / (now - self._start) if now > self._start else 0.0
+        figures = [f"{100 * share:.0f} %", f"{completed:,} of {self.total:,} {self.unit}"]
         if rate > 0:
             speed = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
-            figures += [f"{speed} {self._unit}/s", f"{duration((self._total - completed) / rate)} left"]
+            figures += [f"{speed} {self.unit}/s", f"{duration((self.total - completed) / rate)} left"]
         if text:
             figures.append(text)
         if console.terminal:
             console._draw(self._bar(completed, ", ".join(figures)))
         else:
-            console.say(f"{self._description}: {', '.join(figures)}")
+            console.say(f"{self.description}: {', '.join(figures)}")
 
     def _bar(self, completed: int, figures: str) -> str:
         """One line that is shorter than the terminal is wide, so that it can be drawn over."""
         from rich.progress_bar import ProgressBar
 
-        room = self._console.width - 1
-        description, figures = self._description[:room], " " + figures
+        room = self.console.width - 1
+        description, figures = self.description[:room], " " + figures
         length = min(40, room - len(description) - len(figures) - 1)
         if length < 5:
             return (description + figures)[:room]
-        rich = self._console._rich()
-        rich.print(ProgressBar(total=max(self._total, 1), completed=completed, width=length), end="")
-        return f"{description} {rich.file.getvalue()}{figures}"
+        bar = ProgressBar(total=max(self.total, 1), completed=completed, width=length)
+        return f"{description} {self.console._rendered(bar, end='')}{figures}"
 
 
 def shown(value: Any) -> str:
@@ -237,8 +221,5 @@ def _is_numeric(text: str) -> bool:
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    padded = [
-        cell.rjust(width) if to_right else cell.ljust(width)
-        for cell, width, to_right in zip(cells, widths, right, strict=True)
-    ]
-    return "  ".join(padded).rstrip()
+    columns = zip(cells, widths, right, strict=True)
+    return "  ".join(cell.rjust(width) if to_right else cell.ljust(width) for cell, width, to_right in columns).rstrip()

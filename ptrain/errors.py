@@ -11,6 +11,9 @@ PtrainError                   exit code 1
 └── StopRequested             exit code 75: stopped at a step boundary, checkpoint written, to be requeued
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 EXIT_DONE = 0
 EXIT_DEFECT = 1
 EXIT_INPUT = 2
@@ -19,11 +22,16 @@ EXIT_REQUEUE = 75
 
 
 class PtrainError(Exception):
-    """Base of every error that ptrain raises on purpose."""
+    """Base of every error that ptrain raises on purpose.
+
+    ``agreed``: every rank raises it alike, so rank 0 prints it and all ranks leave in good order.
+    """
 
     exit_code = EXIT_DEFECT
-    agreed = False
-    """Set to True on an error that every rank raises alike: rank 0 prints it and all ranks leave in good order."""
+
+    def __init__(self, message: str = "", *, agreed: bool = False) -> None:
+        super().__init__(message)
+        self.agreed = agreed
 
 
 class InputError(PtrainError):
@@ -68,3 +76,12 @@ class StopRequested(PtrainError):
     """Training stopped at a step boundary on request, with its checkpoint written."""
 
     exit_code = EXIT_REQUEUE
+
+
+@contextmanager
+def os_error_as(kind: type[InputError], cannot: str, fix: str) -> Iterator[None]:
+    """Turn an OSError of the block into ``kind``: what ``cannot`` be done, the system's reason, and the fix."""
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"{cannot} ({error.strerror or error}); {fix}") from None

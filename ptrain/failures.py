@@ -1,5 +1,6 @@
 """How a process ends after an error: the message printed once for the whole job, the exit code, and no hanging rank."""
 
+import contextlib
 import os
 import select
 import signal
@@ -22,22 +23,23 @@ def end(error: BaseException, environ: Mapping[str, str]) -> int:
     In a job of several ranks an error that is not marked as agreed ends the process here and now: the other ranks may
     be waiting in a collective operation, and an orderly end would wait for them in the MPI library's finalize.
     """
-    rank, size = _who(environ)
+    from ptrain.launch import env
+
+    rank, size = 0, 1  # stays where the launcher's variables contradict each other: that is the error to print
+    with contextlib.suppress(PtrainError):
+        info = env.detect(environ)
+        rank, size = info.rank, info.size
     code, message = describe(error, rank, size)
-    agreed = isinstance(error, PtrainError) and error.agreed
-    if size == 1 or agreed:
-        if rank == 0:
-            _print(message)
-        else:  # mpirun ends all ranks as soon as one leaves with a code, and rank 0 has yet to print
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            time.sleep(GRACE / 2)
-        return code
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # rank 0's exit makes the launcher send it
+    agreed = size == 1 or (isinstance(error, PtrainError) and error.agreed)
+    if rank != 0 or not agreed:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the launcher sends it as soon as a rank leaves with a code
     if rank != 0:
-        time.sleep(GRACE)
-    if rank == 0 or not isinstance(error, KeyboardInterrupt):
+        time.sleep(GRACE / 2 if agreed else GRACE)  # rank 0 has yet to print
+    if rank == 0 or not (agreed or isinstance(error, KeyboardInterrupt)):
         _print(message)
-    os._exit(code)
+    if not agreed:
+        os._exit(code)
+    return code
 
 
 def describe(error: BaseException, rank: int, size: int) -> tuple[int, str]:
@@ -54,17 +56,6 @@ def describe(error: BaseException, rank: int, size: int) -> tuple[int, str]:
     lines = "".join(traceback.format_exception(error))
     cause = traceback.format_exception_only(error)[-1].strip()
     return EXIT_DEFECT, f"{lines}ptrain: error: {here}: {cause} (not foreseen; please report it with the lines above)\n"
-
-
-def _who(environ: Mapping[str, str]) -> tuple[int, int]:
-    """Rank and world size; where the launcher's variables contradict each other, that is the error to print."""
-    from ptrain.launch import env
-
-    try:
-        world = env.detect(environ)
-    except PtrainError:
-        return 0, 1
-    return world.rank, world.size
 
 
 def _print(message: str) -> None:

@@ -105,7 +105,7 @@ def test_the_flags_are_these(verb: str) -> None:
 
 
 def test_every_field_of_the_configuration_is_a_flag_of_train() -> None:
-    assert {"--" + name.replace("_", "-") for name in config.fields()} <= set(FLAGS["train"])
+    assert {"--" + name.replace("_", "-") for name in config.FIELDS} <= set(FLAGS["train"])
 
 
 def test_the_help_of_train_shows_docstrings_defaults_sections_and_examples() -> None:
@@ -168,7 +168,7 @@ def test_help_answers_fast() -> None:
 )
 def test_values(line: str, name: str, value: Any) -> None:
     built = trained(line)
-    assert getattr(getattr(built, config.fields()[name]), name) == value
+    assert getattr(getattr(built, config.FIELDS[name]), name) == value
 
 
 def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) -> None:

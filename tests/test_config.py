@@ -113,7 +113,7 @@ def test_the_hash_ignores_run_and_nothing_else() -> None:
         "clip_norm": 1.0, "epochs": 3, "batch_size": "all", "shards": 4, "seed": 1, "precision": "bf16",
         "reduction": "allreduce", "early_stopping": 3, "kernels": "torch",
     }  # fmt: skip
-    assert {*others, *in_run} == set(config.fields())
+    assert {*others, *in_run} == set(config.FIELDS)
     needs: dict[str, dict[str, Any]] = {
         "early_stopping": {"validation": 0.1},
         "test_labels": {"test_data": "t.npy"},

@@ -92,9 +92,9 @@ def test_a_growing_table_prints_its_heading_once_and_every_row_at_once() -> None
     console, stream = plain()
     table = console.growing_table(["epoch", "loss", "note"])
     assert stream.getvalue() == ""
-    table.add([1, 0.5, "best"])
+    table([1, 0.5, "best"])
     assert stream.getvalue().splitlines() == ["epoch    loss  note", "    1  0.5000  best"]
-    table.add([10, None, ""])
+    table([10, None, ""])
     assert stream.getvalue().splitlines()[2:] == ["   10       -"]
 
 
@@ -104,7 +104,7 @@ def test_other_ranks_are_silent(capsys: pytest.CaptureFixture[str]) -> None:
     console.say("x")
     console.warn("x")
     console.table(["a"], [[1]], title="t")
-    console.growing_table(["a"]).add([1])
+    console.growing_table(["a"])([1])
     with console.progress(10, "train") as progress:
         clock.now += 1000
         progress.update(5)
@@ -173,7 +173,7 @@ with console.progress(30, "train") as progress:
         time.sleep(0.02)
         progress.update(step + 1, "loss 0.5")
         if step % 10 == 9:
-            table.add([step // 10 + 1, 0.5])
+            table([step // 10 + 1, 0.5])
         if step == 15:
             console.warn("few samples")
 console.say("done")
@@ -260,7 +260,7 @@ def test_a_width_that_is_none_is_ignored(columns: str) -> None:
 def test_force_color_colours_a_log_file_but_draws_no_bar() -> None:
     stream, clock = io.StringIO(), Clock()
     console = Console(stream=stream, environ={"FORCE_COLOR": "1"}, clock=clock)
-    console.growing_table(["a"]).add([1])
+    console.growing_table(["a"])([1])
     with console.progress(10, "train") as progress:
         clock.now += 60
         progress.update(5)

@@ -1,11 +1,10 @@
 """Communication through Horovod (MPI, Gloo or NCCL, as it was built)."""
 
 import os
-from typing import NoReturn
 
 import torch
 
-from ptrain.comm.base import Communicator, Op, RankInfo, check_world, leave
+from ptrain.comm.base import Communicator, Op, RankInfo, check_world
 from ptrain.errors import LaunchError
 
 # Horovod's background thread looks for work once in this many milliseconds (1 by default), and every exchange of a
@@ -75,10 +74,6 @@ class HorovodCommunicator(Communicator):
     def barrier(self) -> None:
         """See Communicator."""
         self._hvd.barrier()
-
-    def abort(self, exit_code: int = 1) -> NoReturn:
-        """See Communicator. Horovod has no abort: the launcher ends the others when one rank leaves this way."""
-        leave(exit_code)
 
     def close(self) -> None:
         """See Communicator."""

@@ -53,30 +53,22 @@ class MpiCommunicator(Communicator):
         }
         self._ops = {"sum": MPI.SUM, "min": MPI.MIN, "max": MPI.MAX}
         self._takes_gpu_memory = _takes_gpu_memory(MPI.__file__)
-        self._staging: dict[tuple[str, torch.Size, torch.dtype], torch.Tensor] = {}
+        self._staging: dict[tuple[bool, torch.Size, torch.dtype], torch.Tensor] = {}
 
     def _all_reduce(self, tensor: torch.Tensor, op: Op) -> None:
         if tensor.dtype in (torch.bfloat16, torch.float16):
             tensor.copy_(self.all_reduce_(tensor.float(), op))
-            return
-        host = self._host(tensor, "in", filled=True)
-        self._comm.Allreduce(self._mpi.IN_PLACE, self._buffer(host), self._ops[op])
-        _fill(tensor, host)
+        else:
+            self._comm.Allreduce(self._mpi.IN_PLACE, self._buffer(tensor), self._ops[op])
 
     def _all_to_all(self, tensor: torch.Tensor, out: torch.Tensor) -> None:
-        send, receive = self._host(tensor, "in", filled=True), self._host(out, "out", filled=False)
-        self._comm.Alltoall(self._buffer(send), self._buffer(receive))
-        _fill(out, receive)
+        self._comm.Alltoall(self._buffer(tensor), self._buffer(out))
 
     def _all_gather(self, tensor: torch.Tensor, out: torch.Tensor) -> None:
-        send, receive = self._host(tensor, "in", filled=True), self._host(out, "out", filled=False)
-        self._comm.Allgather(self._buffer(send), self._buffer(receive))
-        _fill(out, receive)
+        self._comm.Allgather(self._buffer(tensor), self._buffer(out))
 
     def _broadcast(self, tensor: torch.Tensor, root: int) -> None:
-        host = self._host(tensor, "in", filled=self.info.rank == root)
-        self._comm.Bcast(self._buffer(host), root)
-        _fill(tensor, host)
+        self._comm.Bcast(self._buffer(tensor), root)
 
     def barrier(self) -> None:
         """See Communicator."""
@@ -102,22 +94,16 @@ class MpiCommunicator(Communicator):
         memory = self._mpi.buffer.fromaddress(tensor.data_ptr(), tensor.nbytes)
         return [memory, self._types[tensor.dtype]]
 
-    def _host(self, tensor: torch.Tensor, role: str, *, filled: bool) -> torch.Tensor:
-        """Memory that MPI can use for the tensor's, with the tensor's values where ``filled``."""
+    def _near(self, tensor: torch.Tensor, *, filled: bool = True) -> torch.Tensor:
         if not tensor.is_cuda:
             return tensor
         if self._takes_gpu_memory:
             torch.cuda.current_stream(tensor.device).synchronize()
             return tensor
-        key = (role, tensor.shape, tensor.dtype)
+        key = (filled, tensor.shape, tensor.dtype)  # what is sent never shares memory with what is received
         if key not in self._staging:
             self._staging[key] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
         return self._staging[key].copy_(tensor) if filled else self._staging[key]
-
-
-def _fill(tensor: torch.Tensor, host: torch.Tensor) -> None:
-    if tensor is not host:
-        tensor.copy_(host)
 
 
 def _takes_gpu_memory(extension: str) -> bool:

@@ -1,10 +1,8 @@
 """One process: every collective operation is the identity."""
 
-from typing import Any, NoReturn
-
 import torch
 
-from ptrain.comm.base import Communicator, Op, RankInfo, check_world, leave
+from ptrain.comm.base import Communicator, Op, RankInfo, check_world
 
 
 class SingleCommunicator(Communicator):
@@ -28,24 +26,8 @@ class SingleCommunicator(Communicator):
     def _broadcast(self, tensor: torch.Tensor, root: int) -> None:
         pass
 
-    def broadcast_object(self, obj: Any, root: int = 0) -> Any:
-        """See Communicator."""
-        return obj
-
-    def gather_object(self, obj: Any, root: int = 0) -> list[Any] | None:
-        """See Communicator."""
-        return [obj]
-
-    def all_gather_object(self, obj: Any) -> list[Any]:
-        """See Communicator."""
-        return [obj]
-
     def barrier(self) -> None:
         """See Communicator."""
-
-    def abort(self, exit_code: int = 1) -> NoReturn:
-        """See Communicator."""
-        leave(exit_code)
 
     def close(self) -> None:
         """See Communicator."""

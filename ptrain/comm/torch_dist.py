@@ -7,13 +7,12 @@ import zlib
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import NoReturn
 
 import torch
 import torch.distributed as dist
 from torch.distributed import FileStore, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
-from ptrain.comm.base import Communicator, Op, RankInfo, check_world, leave
+from ptrain.comm.base import Communicator, Op, RankInfo, check_world
 from ptrain.errors import LaunchError
 from ptrain.launch.env import first_host
 
@@ -62,24 +61,16 @@ class TorchCommunicator(Communicator):
         self.info = info
 
     def _all_reduce(self, tensor: torch.Tensor, op: Op) -> None:
-        here = self._here(tensor)
-        dist.all_reduce(here, self._ops[op])
-        _fill(tensor, here)
+        dist.all_reduce(tensor, self._ops[op])
 
     def _all_to_all(self, tensor: torch.Tensor, out: torch.Tensor) -> None:
-        send, receive = self._here(tensor), self._here(out)
-        dist.all_to_all_single(_movable(receive), _movable(send))
-        _fill(out, receive)
+        dist.all_to_all_single(_movable(out), _movable(tensor))
 
     def _all_gather(self, tensor: torch.Tensor, out: torch.Tensor) -> None:
-        send, receive = self._here(tensor), self._here(out)
-        self._gather(_movable(receive), _movable(send))
-        _fill(out, receive)
+        self._gather(_movable(out), _movable(tensor))
 
     def _broadcast(self, tensor: torch.Tensor, root: int) -> None:
-        here = self._here(tensor)
-        dist.broadcast(_movable(here), root)
-        _fill(tensor, here)
+        dist.broadcast(_movable(tensor), root)
 
     def barrier(self) -> None:
         """See Communicator."""
@@ -88,10 +79,6 @@ class TorchCommunicator(Communicator):
         if self._device.type == "cuda":
             torch.cuda.synchronize(self._device)
 
-    def abort(self, exit_code: int = 1) -> NoReturn:
-        """See Communicator. There is no abort: the launcher ends the others when one rank leaves this way."""
-        leave(exit_code)
-
     def close(self) -> None:
         """See Communicator."""
         self.barrier()
@@ -99,9 +86,8 @@ class TorchCommunicator(Communicator):
         if self._file is not None and self.info.rank == 0:
             self._file.unlink(missing_ok=True)
 
-    def _here(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The tensor where the backend can read it: NCCL takes only memory of its GPU."""
-        return tensor.to(self._device)
+    def _near(self, tensor: torch.Tensor, *, filled: bool = True) -> torch.Tensor:
+        return tensor.to(self._device)  # NCCL takes only memory of its GPU
 
 
 def plan_rendezvous(info: RankInfo, environ: Mapping[str, str]) -> Path | tuple[str, int]:
@@ -168,8 +154,3 @@ def _make_private(folder: Path) -> None:
 def _movable(tensor: torch.Tensor) -> torch.Tensor:
     """The same memory as a vector of a type that Gloo and NCCL can move: neither knows int16."""
     return tensor.view(-1).view(torch.uint8) if tensor.itemsize <= 2 else tensor.view(-1)
-
-
-def _fill(tensor: torch.Tensor, here: torch.Tensor) -> None:
-    if tensor is not here:
-        tensor.copy_(here)

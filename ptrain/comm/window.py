@@ -23,11 +23,10 @@ def open_window(communicator: Communicator, num_bytes: int) -> tuple[torch.Tenso
     path, problem = _create(num_bytes) if communicator.info.rank == 0 else ("", "")
     path, problem = communicator.broadcast_object((path, problem))
     window = None
-    if path:
-        try:
-            window = _map(path, num_bytes)
-        except OSError as error:
-            problem = f"{communicator.info.host} has no {path} of rank 0 ({error.strerror})"
+    try:
+        window = _map(path, num_bytes) if path else None
+    except OSError as error:
+        problem = f"{communicator.info.host} has no {path} of rank 0 ({error.strerror})"
     problems = [text for text in communicator.all_gather_object(problem) if text]
     if communicator.info.rank == 0 and path:
         with contextlib.suppress(OSError):
@@ -51,8 +50,5 @@ def _create(num_bytes: int) -> tuple[str, str]:
 
 
 def _map(path: str, num_bytes: int) -> torch.Tensor:
-    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
-    try:
-        return torch.frombuffer(mmap.mmap(descriptor, num_bytes), dtype=torch.uint8)
-    finally:
-        os.close(descriptor)
+    with open(path, "r+b", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
+        return torch.frombuffer(mmap.mmap(file.fileno(), num_bytes), dtype=torch.uint8)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
 from ptrain.config.sections import RENAMED
-from ptrain.config.values import annotations, build, choices_of, from_text, kinds
+from ptrain.config.values import annotations, build, choices_of, from_text, kinds, marked
 from ptrain.errors import ConfigError
 
 T = TypeVar("T")
@@ -85,7 +85,9 @@ class Given:
 class Parser(argparse.ArgumentParser):
     """A parser that raises ConfigError where argparse would print its usage and exit."""
 
-    def __init__(self, prog: str, usage: str, description: str, examples: str) -> None:
+    def __init__(
+        self, prog: str, usage: str = "", description: str = "", examples: str = "", groups: Sequence[FlagGroup] = ()
+    ) -> None:
         super().__init__(
             prog=prog,
             usage=usage,
@@ -94,15 +96,16 @@ class Parser(argparse.ArgumentParser):
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,  # an abbreviation would mean something else once there is another flag
         )
-        self.groups: list[FlagGroup] = []
+        self._groups = groups
+        for group in groups:
+            self._add(group)
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse found wrong."""
         raise ConfigError(f"{message.removeprefix('argument ')}; see {self.prog} --help")
 
-    def add(self, group: FlagGroup) -> None:
+    def _add(self, group: FlagGroup) -> None:
         """Add the flags of a group; those that are not given are absent from the result."""
-        self.groups.append(group)
         target, types_of = self._under(group.heading), annotations(group.of)
         for one in group.fields:
             annotation = types_of[one.name]
@@ -129,13 +132,12 @@ class Parser(argparse.ArgumentParser):
         namespace, extra = self.parse_known_intermixed_args(tokens)
         if extra:
             raise ConfigError(f"unexpected argument {extra[0]}; see {self.prog} --help")
-        found = {name: value for name, value in vars(namespace).items() if value is not None}
         values: dict[type[Any], dict[str, Any]] = {}
-        for group in self.groups:
+        for group in self._groups:
             types_of = annotations(group.of)
             for one in group.fields:
-                if one.name in found:
-                    value, annotation = found[one.name], types_of[one.name]
+                value, annotation = getattr(namespace, one.name, None), types_of[one.name]
+                if value is not None:
                     # A positional argument is text as it stands: a run may be called none.
                     if not isinstance(value, bool) and not _flag_of(annotation).is_positional:
                         value = from_text([value] if isinstance(value, str) else value, annotation)
@@ -173,7 +175,7 @@ def closest(word: str, valid: Sequence[str]) -> str:
 
 
 def _flag_of(annotation: Any) -> Flag:
-    return next((mark for mark in getattr(annotation, "__metadata__", ()) if isinstance(mark, Flag)), Flag())
+    return marked(annotation, Flag) or Flag()
 
 
 def _add(

@@ -10,12 +10,10 @@ from typing import Any
 from ptrain.config.sections import RENAMED, SECTIONS, Config
 from ptrain.config.values import build as build_one
 from ptrain.config.values import nearest
-from ptrain.errors import ConfigError
+from ptrain.errors import ConfigError, os_error_as
 
-
-def fields() -> dict[str, str]:
-    """The section of every field, by field name."""
-    return {field.name: name for name, section in SECTIONS.items() for field in dataclasses.fields(section)}
+FIELDS = {field.name: name for name, section in SECTIONS.items() for field in dataclasses.fields(section)}
+"""The section of every field, by field name."""
 
 
 def build(values: dict[str, Any]) -> Config:
@@ -23,13 +21,12 @@ def build(values: dict[str, Any]) -> Config:
 
     Raises ConfigError for an unknown name, naming the nearest valid one, and for a value of the wrong type.
     """
-    section_of = fields()
     parts: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     for given_name, value in values.items():
         name = RENAMED.get(given_name, given_name)
-        if name not in section_of:
-            raise ConfigError(f"unknown configuration key {name}: {nearest(name, list(section_of))}")
-        parts[section_of[name]][name] = value
+        if name not in FIELDS:
+            raise ConfigError(f"unknown configuration key {name}: {nearest(name, list(FIELDS))}")
+        parts[FIELDS[name]][name] = value
     return Config(**{name: build_one(SECTIONS[name], part) for name, part in parts.items()})
 
 
@@ -52,25 +49,23 @@ def read_toml(path: Path) -> dict[str, Any]:
     Raises ConfigError where the file is missing or not TOML, and for an unknown section or key.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"--config {path}: cannot be read ({error.strerror}); expected a TOML file") from None
+        with os_error_as(ConfigError, f"--config {path}: cannot be read", "expected a TOML file"):
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {path}: not a TOML file ({error})") from None
     values: dict[str, Any] = {}
-    section_of = fields()
     for section, content in document.items():
-        if section in section_of and not isinstance(content, dict):
-            raise ConfigError(f"{path}: {section} outside of a section: it belongs in [{section_of[section]}]")
+        if section in FIELDS and not isinstance(content, dict):
+            raise ConfigError(f"{path}: {section} outside of a section: it belongs in [{FIELDS[section]}]")
         if section not in SECTIONS:
             raise ConfigError(f"{path}: unknown section [{section}]: {nearest(section, list(SECTIONS))}")
         if not isinstance(content, dict):
             raise ConfigError(f"{path}: {section} is not a section: expected [{section}] and its keys below it")
         for given_key, value in content.items():
             key = RENAMED.get(given_key) or given_key
-            if section_of.get(key) != section:
-                keys = [name for name, owner in section_of.items() if owner == section]
-                hint = f"it belongs in [{section_of[key]}]" if key in section_of else nearest(key, keys)
+            if FIELDS.get(key) != section:
+                keys = [name for name, owner in FIELDS.items() if owner == section]
+                hint = f"it belongs in [{FIELDS[key]}]" if key in FIELDS else nearest(key, keys)
                 raise ConfigError(f"{path}: unknown key {key} in [{section}]: {hint}")
             values[key] = value
     return values
@@ -91,14 +86,15 @@ def default_run_dir(data: str) -> str:
 
 def differences(old: Config, new: Config) -> list[str]:
     """What changed between two configurations that can change the result, as ``lr: 0.1 -> 0.2``."""
-    changed = []
-    for section in ("data", "model", "optimizer", "train"):
-        before, after = getattr(old, section), getattr(new, section)
-        for item in dataclasses.fields(before):
-            a, b = getattr(before, item.name), getattr(after, item.name)
-            if a != b:
-                changed.append(f"{item.name}: {a} -> {b}")
-    return changed
+    before, after = (
+        {
+            name: value
+            for section in (one.data, one.model, one.optimizer, one.train)
+            for name, value in vars(section).items()
+        }
+        for one in (old, new)
+    )
+    return [f"{name}: {value} -> {after[name]}" for name, value in before.items() if value != after[name]]
 
 
 def sha256(config: Config) -> str:

@@ -77,7 +77,4 @@ def configuration_of(argv: Sequence[str]) -> Config:
 
 @functools.cache
 def _parser() -> Parser:
-    parser = Parser(prog="ptrain train", usage="", description="", examples="")
-    for group in GROUPS:
-        parser.add(group)
-    return parser
+    return Parser(prog="ptrain train", groups=GROUPS)

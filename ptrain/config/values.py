@@ -99,7 +99,7 @@ def _is_of(name: str, value: Any, kind: Any) -> bool:
     """Whether a value is of a type without parts, as it is."""
     if choices_of(kind):
         return value in choices_of(kind)
-    rule = _marked(kind, Rule)
+    rule = marked(kind, Rule)
     if rule is not None:
         return type(value) is kind.__origin__ and rule.fits(name, value)
     # type() and not isinstance(): True is no number here.
@@ -136,7 +136,7 @@ def _number(word: str, kinds: Sequence[Any]) -> Any:
 @functools.cache
 def kinds(annotation: Any) -> tuple[Any, ...]:
     """The alternatives of an annotation: ``int | None`` has two; marks that do not change what fits are left out."""
-    if typing.get_origin(annotation) is Annotated and not any(_marked(annotation, mark) for mark in (OneOf, Rule)):
+    if typing.get_origin(annotation) is Annotated and not any(marked(annotation, mark) for mark in (OneOf, Rule)):
         return kinds(annotation.__origin__)
     if typing.get_origin(annotation) in (types.UnionType, typing.Union):
         return tuple(kind for option in typing.get_args(annotation) for kind in kinds(option))
@@ -145,13 +145,14 @@ def kinds(annotation: Any) -> tuple[Any, ...]:
 
 def choices_of(kind: Any) -> tuple[str, ...]:
     """The texts that a Literal or OneOf takes; none for every other type."""
-    one_of = _marked(kind, OneOf)
+    one_of = marked(kind, OneOf)
     if one_of is not None:
         return one_of.choices
     return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
 
 
-def _marked(kind: Any, mark: type[T]) -> T | None:
+def marked(kind: Any, mark: type[T]) -> T | None:
+    """What marks an annotation, where something of that class does."""
     return next((one for one in getattr(kind, "__metadata__", ()) if isinstance(one, mark)), None)
 
 
@@ -178,7 +179,7 @@ def _expectation(value: Any, options: Sequence[Any]) -> str:
 
 
 def _word(kind: Any) -> str:
-    origin, rule = typing.get_origin(kind), _marked(kind, Rule)
+    origin, rule = typing.get_origin(kind), marked(kind, Rule)
     if choices_of(kind):
         return ", ".join(choices_of(kind))
     if rule is not None:

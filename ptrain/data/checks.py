@@ -3,12 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.fingerprint import combine_fingerprints, fingerprint_blocks
 from ptrain.data.plan import owned_shards
 from ptrain.data.samples import DataSet, Samples, Split, check_features, check_shapes, row_ranges
 from ptrain.errors import DataError
-
-__all__ = ["check", "check_finite", "class_counts", "combine_fingerprints", "fingerprint_blocks"]
 
 _CHUNK_BYTES = 4 * 2**20
 

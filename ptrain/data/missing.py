@@ -1,18 +1,18 @@
 """Missing values of tables: the mean of the feature over the training split takes their place."""
 
-import math
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy_format
-from numpy.typing import NDArray
 
 from ptrain.data.samples import DataSet, Samples, Split, row_ranges
 from ptrain.data.store import cache
 from ptrain.errors import DataError
 from ptrain.files import replacing
+from ptrain.sums.exact import exact_sum
 
 _BLOCK_BYTES = 8 * 2**20
 _CHUNK_ROWS = 2**14
@@ -46,49 +46,23 @@ def _means(train: Split, name: str, names: tuple[str, ...]) -> list[float]:
     step = max(1, _BLOCK_BYTES // (4 * _CHUNK_ROWS))
     for first in range(0, width, step):
         columns = slice(first, min(first + step, width))
-        sums: list[Exact] = [Exact() for _ in range(columns.stop - columns.start)]
+        counts, sums = [0] * (columns.stop - first), [Fraction(0)] * (columns.stop - first)
         for start in range(0, train.size, _CHUNK_ROWS):
             positions = np.arange(start, min(start + _CHUNK_ROWS, train.size))
             block = np.asarray(train.samples.features[train.indices(positions), columns], dtype=np.float64)
-            for number, total in enumerate(sums):
-                total.add(block[:, number])
-        for number, total in enumerate(sums):
-            if total.count == 0:
+            for number, values in enumerate(block.T):
+                kept = values[~np.isnan(values)]
+                counts[number] += len(kept)
+                sums[number] += exact_sum(kept)
+        for number, (count, total) in enumerate(zip(counts, sums, strict=True)):
+            if count == 0:
                 column = names[first + number]
                 raise DataError(
                     f"{name}, column {column}: no value in the training split, so it has no mean; expected at least "
                     f"one: leave it out with --drop {column}"
                 )
-            means.append(float(np.float32(total.mean())))
+            means.append(float(np.float32(float(total) / count)))
     return means
-
-
-class Exact:
-    """The exact sum of float32 values and their number; NaN counts as missing."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._parts: list[float] = []
-
-    def add(self, values: NDArray[np.float64]) -> None:
-        """Add a block of values."""
-        kept = values[~np.isnan(values)]
-        self.count += len(kept)
-        parts = [*self._parts, *kept.tolist()]
-        # what fsum rounds away is kept as further parts, until nothing is left
-        self._parts = []
-        while parts:
-            total = math.fsum(parts)
-            if total == 0.0:
-                break
-            self._parts.append(total)
-            parts = [*parts, -total]
-            if len(self._parts) > 40:  # of 53 bits each: 2**-149 to 2**128 and any count need 7
-                break
-
-    def mean(self) -> float:
-        """The mean, rounded once to float64."""
-        return math.fsum(self._parts) / self.count
 
 
 def _fill(samples: Samples, fill: list[float]) -> Samples:

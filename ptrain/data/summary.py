@@ -37,14 +37,6 @@ def ranges(samples: Samples) -> dict[str, Any]:
     }
 
 
-def counts_of(split: Split, num_classes: int) -> list[int]:
-    """How many samples of each class a split has."""
-    counts = np.zeros(num_classes, dtype=np.int64)
-    for labels in split.labels(range(split.size)):
-        counts += np.bincount(labels.astype(np.int64), minlength=num_classes)[:num_classes]
-    return counts.tolist()
-
-
 def duplicates(dataset: DataSet) -> dict[str, int]:
     """How many samples of validation and test have the features of a training sample, bit by bit.
 
@@ -57,11 +49,8 @@ def duplicates(dataset: DataSet) -> dict[str, int]:
         return hashes[id(split.samples)][split.indices(np.arange(split.size))]
 
     train = np.unique(of(dataset.train))
-    found = {"train": dataset.train.size - len(train)}
-    for name, split in dataset.splits.items():
-        if name != "train":
-            found[name] = int(np.isin(of(split), train).sum())
-    return found
+    found = {name: int(np.isin(of(split), train).sum()) for name, split in dataset.splits.items() if name != "train"}
+    return {"train": dataset.train.size - len(train)} | found
 
 
 def row_hashes(samples: Samples) -> NDArray[np.uint64]:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from ptrain.errors import DataError
 from ptrain.evaluation.confusion import class_counts
-from ptrain.evaluation.intervals import Z95, around
+from ptrain.evaluation.intervals import around
 
 
 def area_weighted(confusion: ArrayLike, mapped_areas: Sequence[float], class_names: Sequence[str]) -> dict[str, Any]:
@@ -62,11 +62,7 @@ def area_weighted(confusion: ArrayLike, mapped_areas: Sequence[float], class_nam
             {
                 "class": str(class_names[k]),
                 "mapped_area": areas[k],
-                "area": estimated[k],
-                "area_standard_error": area_error,
-                "area_interval": None
-                if area_error is None
-                else [max(0.0, estimated[k] - Z95 * area_error), min(total, estimated[k] + Z95 * area_error)],
+                **_score("area", estimated[k], area_error, highest=total),
                 **_score("users_accuracy", users, users_error),
                 **_score("producers_accuracy", producers, producers_error),
             }
@@ -79,13 +75,8 @@ def add_areas(summary: dict[str, Any], mapped_areas: Sequence[float]) -> None:
     summary["area_weighted"] = area_weighted(summary["confusion"], mapped_areas, summary["class_names"])
 
 
-def _score(name: str, value: float | None, error: float | None) -> dict[str, Any]:
-    interval = around(value, error)
-    return {
-        name: value,
-        f"{name}_standard_error": error,
-        f"{name}_interval": None if interval is None else list(interval),
-    }
+def _score(name: str, value: float | None, error: float | None, highest: float = 1.0) -> dict[str, Any]:
+    return {name: value, f"{name}_standard_error": error, f"{name}_interval": around(value, error, highest=highest)}
 
 
 def _check(mapped_areas: Sequence[float], predicted: Sequence[int], class_names: Sequence[str]) -> list[float]:

@@ -6,41 +6,14 @@ method says nothing.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ptrain.evaluation.confusion import ClassCounts, class_counts
+from ptrain.evaluation.confusion import class_counts
 from ptrain.evaluation.ratios import Absent
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Cells:
-    """The cells that hold samples, one element a cell; arrays per class have one element a class."""
-
-    counts: ClassCounts
-    i: NDArray[np.intp]
-    """Class in the reference."""
-    j: NDArray[np.intp]
-    """Class predicted."""
-    p: Floats
-    """Share of all samples."""
-    diagonal: Floats
-    """1 where i == j, else 0."""
-    correct: Floats
-    """Share of all samples that are of the class and predicted as it, per class."""
-    support: Floats
-    """Share of all samples in the reference, per class."""
-    predicted: Floats
-    """Share of all predictions, per class."""
-
-    def error(self, gradient: Floats) -> float:
-        # fsum rounds once, so neither the order of the classes nor the machine matters
-        variance = math.fsum(self.p * gradient * gradient) - math.fsum(self.p * gradient) ** 2
-        return math.sqrt(max(variance, 0.0) / self.counts.num_samples)
 
 
 def standard_errors(confusion: ArrayLike, absent: Absent = "exclude") -> dict[str, float | None]:
@@ -49,28 +22,48 @@ def standard_errors(confusion: ArrayLike, absent: Absent = "exclude") -> dict[st
     confusion: (classes, classes) counts, rows the reference. None where the score itself is undefined.
     """
     counts = class_counts(confusion)
-    matrix = np.asarray(confusion)
-    i, j = np.nonzero(matrix)
+    n, matrix = counts.num_samples, np.asarray(confusion)
+    i, j = np.nonzero(matrix)  # class in the reference and class predicted of each cell that holds samples
+    p, diagonal = matrix[i, j] / n, (i == j).astype(np.float64)
+    # shares of all samples: of the class and predicted as it, in the reference, predicted; one of each a class
     correct, support, predicted = (
-        np.array([count / counts.num_samples for count in row])
-        for row in (counts.correct, counts.support, counts.predicted)
+        np.array([count / n for count in row]) for row in (counts.correct, counts.support, counts.predicted)
     )
-    cells = _Cells(
-        counts=counts,
-        i=i,
-        j=j,
-        p=matrix[i, j] / counts.num_samples,
-        diagonal=(i == j).astype(np.float64),
-        correct=correct,
-        support=support,
-        predicted=predicted,
-    )
-    return {**_macro(cells, absent), "kappa": _kappa(cells), "matthews": _matthews(cells)}
+    gradients = _macro(i, j, diagonal, correct, support, predicted, absent)
+    gradients |= {"kappa": None, "matthews": None}
+    sides = (counts.support, counts.predicted), (counts.support, counts.support), (counts.predicted, counts.predicted)
+    products = [sum(a * b for a, b in zip(*pair, strict=True)) for pair in sides]
+    # from whole numbers, so that they are exact also where they are tiny
+    beyond_chance, spread_r, spread_c = ((n * n - product) / (n * n) for product in products)
+    chance = predicted[i] + support[j]
+    if beyond_chance:
+        # this gives the variance of Fleiss, Cohen & Everitt 1969
+        wrong = (n - sum(counts.correct)) / n
+        gradients["kappa"] = diagonal / beyond_chance - wrong * chance / beyond_chance**2
+    if spread_r and spread_c:
+        root = math.sqrt(spread_r * spread_c)
+        value = (n * sum(counts.correct) - products[0]) / (n * n) / root
+        shrink = support[i] / spread_r + predicted[j] / spread_c
+        gradients["matthews"] = (diagonal - chance) / root + value * shrink
+    return {name: None if gradient is None else _error(p, gradient, n) for name, gradient in gradients.items()}
 
 
-def _macro(cells: _Cells, absent: Absent) -> dict[str, float | None]:
-    """For macro F1 this is the variance of Takahashi et al. 2022."""
-    i, j, diagonal, r, c = cells.i, cells.j, cells.diagonal, cells.support, cells.predicted
+def _error(p: Floats, gradient: Floats, n: int) -> float:
+    # fsum rounds once, so neither the order of the classes nor the machine matters
+    variance = math.fsum(p * gradient * gradient) - math.fsum(p * gradient) ** 2
+    return math.sqrt(max(variance, 0.0) / n)
+
+
+def _macro(
+    i: NDArray[np.intp],
+    j: NDArray[np.intp],
+    diagonal: Floats,
+    correct: Floats,
+    r: Floats,
+    c: Floats,
+    absent: Absent,
+) -> dict[str, Floats | None]:
+    """The gradients of the macro averages. That of F1 gives the variance of Takahashi et al. 2022."""
     s = r + c
 
     def num_averaged(shares: Floats) -> int:
@@ -78,8 +71,7 @@ def _macro(cells: _Cells, absent: Absent) -> dict[str, float | None]:
 
     # Absent classes divide by 1 instead of 0: their ratio is 0, and no cell refers to them.
     recalls, precisions, f1s = (
-        top / np.where(bottom > 0, bottom, 1)
-        for top, bottom in ((cells.correct, r), (cells.correct, c), (2 * cells.correct, s))
+        top / np.where(bottom > 0, bottom, 1) for top, bottom in ((correct, r), (correct, c), (2 * correct, s))
     )
     d_recall = (diagonal - recalls[i]) / r[i] / num_averaged(r)
     d_precision = (diagonal - precisions[j]) / c[j] / num_averaged(c)
@@ -87,38 +79,4 @@ def _macro(cells: _Cells, absent: Absent) -> dict[str, float | None]:
     recall, precision = math.fsum(recalls) / num_averaged(r), math.fsum(precisions) / num_averaged(c)
     both = precision + recall
     d_means = 2 * (recall**2 * d_precision + precision**2 * d_recall) / both**2 if both else None
-    return {
-        "precision": cells.error(d_precision),
-        "recall": cells.error(d_recall),
-        "f1": cells.error(d_f1),
-        "f1_of_means": None if d_means is None else cells.error(d_means),
-    }
-
-
-def _kappa(cells: _Cells) -> float | None:
-    """The standard error of Fleiss, Cohen & Everitt 1969."""
-    n = cells.counts.num_samples
-    # from whole numbers, so that it is exact also where it is tiny
-    beyond_chance = (n * n - _product(cells.counts.support, cells.counts.predicted)) / (n * n)
-    if beyond_chance == 0:
-        return None
-    wrong = (n - sum(cells.counts.correct)) / n
-    chance = cells.predicted[cells.i] + cells.support[cells.j]
-    return cells.error(cells.diagonal / beyond_chance - wrong * chance / beyond_chance**2)
-
-
-def _matthews(cells: _Cells) -> float | None:
-    counts, n = cells.counts, cells.counts.num_samples
-    spread_r = (n * n - _product(counts.support, counts.support)) / (n * n)
-    spread_c = (n * n - _product(counts.predicted, counts.predicted)) / (n * n)
-    if spread_r == 0 or spread_c == 0:
-        return None
-    root = math.sqrt(spread_r * spread_c)
-    value = (n * sum(counts.correct) - _product(counts.support, counts.predicted)) / (n * n) / root
-    chance = cells.predicted[cells.i] + cells.support[cells.j]
-    shrink = cells.support[cells.i] / spread_r + cells.predicted[cells.j] / spread_c
-    return cells.error((cells.diagonal - chance) / root + value * shrink)
-
-
-def _product(first: tuple[int, ...], second: tuple[int, ...]) -> int:
-    return sum(a * b for a, b in zip(first, second, strict=True))
+    return {"precision": d_precision, "recall": d_recall, "f1": d_f1, "f1_of_means": d_means}

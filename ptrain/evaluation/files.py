@@ -53,20 +53,15 @@ def read_judged(predictions: Path, labels: Path) -> Judged:
             f"{len(reference.classes)} labels in {labels} and {len(found.classes)} predictions in {predictions}: "
             "expected one of each a sample, in the same order"
         )
-    kinds = {column.classes.dtype.kind for column in (found, reference)}
-    text = kinds == {"U"} or found.names is not None
-    if not text and len(kinds) > 1:
-        words = {"U": "names", "i": "numbers"}
+    kinds = [{"U": "names", "i": "numbers"}[column.classes.dtype.kind] for column in (reference, found)]
+    if kinds[0] != kinds[1] and found.names is None:
         raise DataError(
-            f"{labels} holds {words[reference.classes.dtype.kind]} of classes and {predictions} "
-            f"{words[found.classes.dtype.kind]}: expected the same kind in both"
+            f"{labels} holds {kinds[0]} of classes and {predictions} {kinds[1]}: expected the same kind in both"
         )
     if found.probabilities is not None:
-        names = found.names or tuple(str(number) for number in range(found.probabilities.shape[1]))
-    elif text:
-        names = tuple(str(name) for name in np.unique(np.r_[reference.classes.astype(str), found.classes.astype(str)]))
+        names = found.names or tuple(map(str, range(found.probabilities.shape[1])))
     else:
-        names = tuple(str(number) for number in np.unique(np.r_[reference.classes, found.classes]).tolist())
+        names = tuple(map(str, np.unique(np.r_[reference.classes, found.classes]).tolist()))
     return Judged(
         labels=_numbers(reference, names),
         predictions=_numbers(found, names),
@@ -81,13 +76,14 @@ def _numbers(column: ClassColumn, names: Sequence[str]) -> NDArray[np.int64]:
     values, inverse = np.unique(column.classes, return_inverse=True)
     if values.dtype.kind == "i" and not any(name.isdecimal() for name in names):
         numbers = {str(number): number for number in range(len(names))}  # numbers of classes that have names
-    for value in values.tolist():
-        if str(value) not in numbers:
-            raise DataError(
-                f"{column.origin}: class {value} has no probability in the predictions; expected one of "
-                f"{_listing(list(numbers))}"
-            )
-    return np.array([numbers[str(value)] for value in values.tolist()], dtype=np.int64)[inverse]
+    found = [str(value) for value in values.tolist()]
+    unknown = next((value for value in found if value not in numbers), None)
+    if unknown is not None:
+        raise DataError(
+            f"{column.origin}: class {unknown} has no probability in the predictions; expected one of "
+            f"{_listing(list(numbers))}"
+        )
+    return np.array([numbers[value] for value in found], dtype=np.int64)[inverse]
 
 
 def read_column(path: Path, flag: str) -> ClassColumn:
@@ -118,14 +114,12 @@ def _read_npy(path: Path, flag: str) -> ClassColumn:
         return ClassColumn(origin=str(path), classes=array["class"].astype(np.int64), probabilities=shares)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if array.ndim == 2 and array.dtype.kind == "f":
-        return _from_probabilities(path, array, None)
-    if array.ndim == 1 and array.dtype.kind in "biu":
-        return ClassColumn(origin=str(path), classes=array.astype(np.int64))
-    if array.ndim == 1 and array.dtype.kind == "U":
-        return ClassColumn(origin=str(path), classes=array)
-    if array.ndim == 1 and array.dtype.kind == "f" and (np.isfinite(array) & (np.rint(array) == array)).all():
-        return ClassColumn(origin=str(path), classes=array.astype(np.int64))
+    kind = array.dtype.kind
+    if array.ndim == 2 and kind == "f":
+        return _from_probabilities(path, array)
+    whole = kind in "biu" or (kind == "f" and (np.isfinite(array) & (np.rint(array) == array)).all())
+    if array.ndim == 1 and (whole or kind == "U"):
+        return ClassColumn(origin=str(path), classes=array.astype(np.int64) if whole else array)
     raise DataError(
         f"{flag} {path}: {array.dtype} of shape {array.shape}: expected class numbers or names (samples,), or "
         "probabilities (samples, classes)"
@@ -140,15 +134,14 @@ def _read_csv(path: Path, flag: str) -> ClassColumn:
     names = [first[index][2:-1] for index in columns]
     if heading is None and not names:
         if len(first) > 1:
-            return _from_probabilities(path, _table(path, flag, rows, 1), None)
+            return _from_probabilities(path, _table(path, flag, rows, 1))
         return ClassColumn(origin=str(path), classes=_classes([row[0] for row in rows]))
-    body = rows[1:]
-    shares = _table(path, flag, [[row[index] for index in columns] for row in body], 2) if names else None
-    if heading is None and shares is not None:
-        return _from_probabilities(path, shares, tuple(names))
-    classes = [row[heading or 0] for row in body]
-    if shares is None:
+    classes = [row[heading or 0] for row in rows[1:]]
+    if not names:
         return ClassColumn(origin=str(path), classes=_classes(classes))
+    shares = _table(path, flag, [[row[index] for index in columns] for row in rows[1:]], 2)
+    if heading is None:
+        return _from_probabilities(path, shares, tuple(names))
     return ClassColumn(origin=str(path), classes=np.array(classes), probabilities=shares, names=tuple(names))
 
 
@@ -179,12 +172,12 @@ def _classes(cells: list[str]) -> NDArray[Any]:
 
 def _table(path: Path, flag: str, rows: list[list[str]], first_line: int) -> NDArray[np.float64]:
     for number, row in enumerate(rows, start=first_line):
-        for cell in row:
-            if not _is_number(cell):
-                raise DataError(
-                    f"{flag} {path}: {cell!r} in line {number} is no probability: expected numbers, or a heading with "
-                    f"a column named {' or '.join(HEADINGS[:3])}"
-                )
+        wrong = next((cell for cell in row if not _is_number(cell)), None)
+        if wrong is not None:
+            raise DataError(
+                f"{flag} {path}: {wrong!r} in line {number} is no probability: expected numbers, or a heading with "
+                f"a column named {' or '.join(HEADINGS[:3])}"
+            )
     return np.array([[float(cell) for cell in row] for row in rows], dtype=np.float64)
 
 
@@ -195,7 +188,7 @@ def _is_number(cell: str) -> bool:
         return False
 
 
-def _from_probabilities(path: Path, shares: NDArray[np.floating], names: tuple[str, ...] | None) -> ClassColumn:
+def _from_probabilities(path: Path, shares: NDArray[np.floating], names: tuple[str, ...] | None = None) -> ClassColumn:
     if shares.shape[1] < 2 or not len(shares):
         raise DataError(f"{path}: probabilities of shape {shares.shape}: expected (samples, classes)")
     largest = shares.argmax(axis=1)

@@ -8,7 +8,8 @@ import math
 Z95 = 1.959963984540054
 """The 97.5 % point of the standard normal distribution."""
 
-Interval = tuple[float, float]
+Interval = list[float]
+"""Low and high, as JSON has them."""
 
 
 def wilson(successes: int, trials: int) -> Interval | None:
@@ -21,7 +22,7 @@ def wilson(successes: int, trials: int) -> Interval | None:
     # The bounds at none and all are 0 and 1 exactly; rounding would miss them by an ulp.
     low = 0.0 if successes == 0 else max(0.0, centre - spread)
     high = 1.0 if successes == trials else min(1.0, centre + spread)
-    return low, high
+    return [low, high]
 
 
 def f1_interval(iou_interval: Interval | None) -> Interval | None:
@@ -29,14 +30,13 @@ def f1_interval(iou_interval: Interval | None) -> Interval | None:
 
     Source: Hand, Christen & Kirielle 2021 for the transformation; Lam, Gopal & Qian 2023 for the interval.
     """
-    if iou_interval is None:
-        return None
-    low, high = iou_interval
-    return 2 * low / (1 + low), 2 * high / (1 + high)
+    return None if iou_interval is None else [2 * bound / (1 + bound) for bound in iou_interval]
 
 
-def around(estimate: float | None, standard_error: float | None, lowest: float = 0.0) -> Interval | None:
-    """Estimate -+ Z95 standard errors, cut to lowest .. 1; None where either is undefined."""
+def around(
+    estimate: float | None, standard_error: float | None, lowest: float = 0.0, highest: float = 1.0
+) -> Interval | None:
+    """Estimate -+ Z95 standard errors, cut to lowest .. highest; None where either is undefined."""
     if estimate is None or standard_error is None:
         return None
-    return max(lowest, estimate - Z95 * standard_error), min(1.0, estimate + Z95 * standard_error)
+    return [max(lowest, estimate - Z95 * standard_error), min(highest, estimate + Z95 * standard_error)]

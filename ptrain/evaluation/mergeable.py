@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ptrain.errors import DataError
 from ptrain.evaluation.confusion import confusion_matrix
-from ptrain.evaluation.exact import exact_sum
 from ptrain.evaluation.probabilities import ProbabilitySums, probability_sums, summarise_probabilities
 from ptrain.evaluation.ratios import Absent
 from ptrain.evaluation.scores import summarise
+from ptrain.sums.exact import exact_sum
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +85,7 @@ def summarise_counts(
     counts: EvaluationCounts, class_names: Sequence[str], *, absent: Absent = "exclude"
 ) -> dict[str, Any]:
     """Turn merged counts into ``summarise`` with the mean loss and, where counted, the key probabilities."""
-    loss = None
-    num_samples = int(counts.confusion.sum())
+    loss, num_samples = None, int(counts.confusion.sum())
     if counts.loss is not None and num_samples:
         loss = float("inf") if counts.num_infinite else float(counts.loss / num_samples)
     summary = summarise(counts.confusion, class_names, loss=loss, absent=absent)

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from operator import add
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ptrain.errors import DataError
-from ptrain.evaluation.exact import exact_sum
+from ptrain.sums.exact import exact_sum
 
 SUM_TOLERANCE = 1e-2
 """How far a row of probabilities may be from 1: enough for half precision and for printed digits."""
@@ -44,9 +45,9 @@ class ProbabilitySums:
             log_loss=self.log_loss + other.log_loss,
             squared_error=self.squared_error + other.squared_error,
             top_k=tuple((k, a + b) for (k, a), (_, b) in zip(self.top_k, other.top_k, strict=True)),
-            bin_counts=tuple(a + b for a, b in zip(self.bin_counts, other.bin_counts, strict=True)),
-            bin_correct=tuple(a + b for a, b in zip(self.bin_correct, other.bin_correct, strict=True)),
-            bin_confidence=tuple(a + b for a, b in zip(self.bin_confidence, other.bin_confidence, strict=True)),
+            bin_counts=tuple(map(add, self.bin_counts, other.bin_counts)),
+            bin_correct=tuple(map(add, self.bin_correct, other.bin_correct)),
+            bin_confidence=tuple(map(add, self.bin_confidence, other.bin_confidence)),
         )
 
 
@@ -108,10 +109,8 @@ def summarise_probabilities(sums: ProbabilitySums) -> dict[str, Any]:
     n = sums.num_samples
     if n == 0:
         raise DataError("no samples to evaluate: expected at least one; check the split and the files of the data")
-    gaps = [
-        abs(correct - confidence) for correct, confidence in zip(sums.bin_correct, sums.bin_confidence, strict=True)
-    ]
-    bins = zip(sums.bin_counts, sums.bin_correct, sums.bin_confidence, strict=True)
+    bins = list(zip(sums.bin_counts, sums.bin_correct, sums.bin_confidence, strict=True))
+    gaps = [abs(correct - confidence) for _, correct, confidence in bins]
     return {
         "log_loss": float(sums.log_loss / n),
         "brier": float(sums.squared_error / n),
@@ -119,8 +118,8 @@ def summarise_probabilities(sums: ProbabilitySums) -> dict[str, Any]:
         "top_k": {str(k): hits / n for k, hits in sums.top_k},
         "calibration": [
             {
-                "low": index / len(sums.bin_counts),
-                "high": (index + 1) / len(sums.bin_counts),
+                "low": index / len(bins),
+                "high": (index + 1) / len(bins),
                 "count": count,
                 "accuracy": correct / count if count else None,
                 "confidence": float(confidence / count) if count else None,

@@ -58,20 +58,15 @@ def one_vs_rest(labels: ArrayLike, scores: ArrayLike, class_names: Sequence[str]
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
         raise DataError(f"scores in row {row} are not finite: expected numbers")
-    per_class = [
-        {
-            "class": str(name),
-            "roc_auc": roc_auc(reference == index, values[:, index]),
-            "average_precision": average_precision(reference == index, values[:, index]),
-        }
-        for index, name in enumerate(class_names)
+    metrics = {"roc_auc": roc_auc, "average_precision": average_precision}
+    per_class: list[dict[str, Any]] = [
+        {"class": str(name)} | {metric: of(reference == k, values[:, k]) for metric, of in metrics.items()}
+        for k, name in enumerate(class_names)
     ]
-    result: dict[str, Any] = {"per_class": per_class}
-    for name, weights in (("macro", [1] * len(support)), ("weighted", support)):
-        result[name] = {
-            metric: _mean([row[metric] for row in per_class], weights) for metric in ("roc_auc", "average_precision")
-        }
-    return result
+    return {"per_class": per_class} | {
+        kind: {metric: _mean([row[metric] for row in per_class], weights) for metric in metrics}
+        for kind, weights in (("macro", [1] * len(support)), ("weighted", support))
+    }
 
 
 def add_ranking(summary: dict[str, Any], labels: ArrayLike, scores: ArrayLike) -> None:

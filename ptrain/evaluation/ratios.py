@@ -21,42 +21,24 @@ def ratio(numerator: int, denominator: int) -> Value:
     return Fraction(numerator, denominator) if denominator else None
 
 
-def precision(counts: ClassCounts) -> list[Value]:
-    """TP / (TP + FP) of each class (user's accuracy): Story & Congalton 1986, van Rijsbergen 1979."""
-    return [ratio(tp, m) for tp, m in zip(counts.correct, counts.predicted, strict=True)]
+def per_class(counts: ClassCounts) -> dict[str, list[Value]]:
+    """The ratios of each class by name, in the order of evaluation.json.
 
-
-def recall(counts: ClassCounts) -> list[Value]:
-    """TP / (TP + FN) of each class (class accuracy, producer's accuracy): Story & Congalton 1986."""
-    return [ratio(tp, n) for tp, n in zip(counts.correct, counts.support, strict=True)]
-
-
-def f1(counts: ClassCounts) -> list[Value]:
-    """2 TP / (2 TP + FP + FN) of each class (van Rijsbergen 1979); 0 for a class that is never predicted."""
-    return [ratio(2 * tp, n + m) for tp, n, m in _triples(counts)]
-
-
-def iou(counts: ClassCounts) -> list[Value]:
-    """TP / (TP + FP + FN) of each class, the intersection over union (Jaccard 1912)."""
-    return [ratio(tp, n + m - tp) for tp, n, m in _triples(counts)]
-
-
-def specificity(counts: ClassCounts) -> list[Value]:
-    """TN / (TN + FP) of each class (Yerushalmy 1947).
-
-    Undefined where every sample is of that class, and for a class that occurs nowhere: it would be 1 for nothing.
+    precision: TP / (TP + FP), user's accuracy (Story & Congalton 1986, van Rijsbergen 1979). recall: TP / (TP + FN),
+    class or producer's accuracy (Story & Congalton 1986). f1: 2 TP / (2 TP + FP + FN) (van Rijsbergen 1979), 0 for a
+    class that is never predicted. specificity: TN / (TN + FP) (Yerushalmy 1947), undefined where every sample is of
+    that class, and for a class that occurs nowhere: it would be 1 for nothing. iou: TP / (TP + FP + FN), the
+    intersection over union (Jaccard 1912).
     """
     total = counts.num_samples
-    return [ratio(total - n - m + tp, total - n) if n + m else None for tp, n, m in _triples(counts)]
-
-
-def _triples(counts: ClassCounts) -> list[tuple[int, int, int]]:
-    """(true positives, support, predicted) of each class."""
-    return list(zip(counts.correct, counts.support, counts.predicted, strict=True))
-
-
-PER_CLASS = (precision, recall, f1, specificity, iou)
-"""The ratios of a class, in the order of evaluation.json."""
+    triples = list(zip(counts.correct, counts.support, counts.predicted, strict=True))
+    return {
+        "precision": [ratio(tp, m) for tp, n, m in triples],
+        "recall": [ratio(tp, n) for tp, n, m in triples],
+        "f1": [ratio(2 * tp, n + m) for tp, n, m in triples],
+        "specificity": [ratio(total - n - m + tp, total - n) if n + m else None for tp, n, m in triples],
+        "iou": [ratio(tp, n + m - tp) for tp, n, m in triples],
+    }
 
 
 def fill(values: Sequence[Value], absent: Absent) -> list[Value]:

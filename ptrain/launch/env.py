@@ -100,25 +100,19 @@ def detect(environ: Mapping[str, str], host: str | None = None) -> RankInfo:
     are not numbers, or contradict each other.
     """
     host = socket.gethostname() if host is None else host
-    launcher = find_launcher(environ)
-    if launcher is None:
+    kind = find_launcher(environ)
+    if kind is None:
         return RankInfo(rank=0, size=1, local_rank=0, local_size=1, host=host, launcher="none", job_id="")
-    rank, size = _needed(environ, launcher, launcher.rank), _needed(environ, launcher, launcher.size)
-    local_rank, local_size = _local(environ, launcher, rank, size)
+    rank, size = _needed(environ, kind, kind.rank), _needed(environ, kind, kind.size)
+    local_rank, local_size = _local(environ, kind, rank, size)
     if not (0 <= rank < size and 0 <= local_rank < local_size <= size):
         raise LaunchError(
-            f"{launcher.name} says rank {rank} of {size} and local rank {local_rank} of {local_size}, which cannot be: "
-            f"expected 0 <= rank < size; unset stale variables ({', '.join(launcher.rank + launcher.size)})"
+            f"{kind.name} says rank {rank} of {size} and local rank {local_rank} of {local_size}, which cannot be: "
+            f"expected 0 <= rank < size; unset stale variables ({', '.join(kind.rank + kind.size)})"
         )
-    job_id = ".".join(environ[name] for name in launcher.job_id if environ.get(name))
+    job_id = ".".join(environ[name] for name in kind.job_id if environ.get(name))
     return RankInfo(
-        rank=rank,
-        size=size,
-        local_rank=local_rank,
-        local_size=local_size,
-        host=host,
-        launcher=launcher.name,
-        job_id=job_id,
+        rank=rank, size=size, local_rank=local_rank, local_size=local_size, host=host, launcher=kind.name, job_id=job_id
     )
 
 
@@ -128,7 +122,10 @@ def find_launcher(environ: Mapping[str, str]) -> Launcher | None:
     if SLURM in found and not is_slurm_task(environ):
         found.remove(SLURM)
     # srun --mpi=pmi2 sets both; Slurm knows more. Where they differ, MPICH's mpiexec runs inside a Slurm step.
-    if found[:2] == [PMI, SLURM] and _same_rank(environ, PMI, SLURM):
+    if found[:2] == [PMI, SLURM] and all(
+        _number(environ, pmi) == _number(environ, slurm)
+        for pmi, slurm in ((PMI.rank, SLURM.rank), (PMI.size, SLURM.size))
+    ):
         return SLURM
     if not found and environ.get("PMIX_RANK"):
         raise LaunchError(
@@ -164,10 +161,6 @@ def first_host(nodelist: str) -> str:
     return host
 
 
-def _same_rank(environ: Mapping[str, str], a: Launcher, b: Launcher) -> bool:
-    return all(_number(environ, x) == _number(environ, y) for x, y in ((a.rank, b.rank), (a.size, b.size)))
-
-
 def _number(environ: Mapping[str, str], names: tuple[str, ...]) -> int | None:
     """The number in the first of the variables that is set, or None; raises LaunchError for other text."""
     for name in names:
@@ -190,7 +183,7 @@ def _needed(environ: Mapping[str, str], launcher: Launcher, names: tuple[str, ..
 
 
 def _local(environ: Mapping[str, str], launcher: Launcher, rank: int, size: int) -> tuple[int, int]:
-    """Return local rank and local size, derived where they follow from what is there."""
+    """Local rank and local size, derived where they follow from what is there."""
     local_rank, local_size = _number(environ, launcher.local_rank), _number(environ, launcher.local_size)
     if local_size is None and launcher is SLURM:
         local_size = _slurm_local_size(environ, size)
@@ -198,13 +191,13 @@ def _local(environ: Mapping[str, str], launcher: Launcher, rank: int, size: int)
         local_size = 1
     if local_rank is None and local_size is not None and local_size in (1, size):
         local_rank = 0 if local_size == 1 else rank
-    if local_rank is None or local_size is None:
-        if local_rank is None:
-            missing, meaning = launcher.local_rank[0], "each rank's number on its host"
-        else:
-            missing, meaning = (*launcher.local_size, "SLURM_TASKS_PER_NODE")[0], "the number of ranks on each host"
-        raise LaunchError(f"{launcher.name} started {size} ranks without {missing}: set it to {meaning}")
-    return local_rank, local_size
+    if local_rank is not None and local_size is not None:
+        return local_rank, local_size
+    if local_rank is None:
+        missing, meaning = launcher.local_rank[0], "each rank's number on its host"
+    else:
+        missing, meaning = (*launcher.local_size, "SLURM_TASKS_PER_NODE")[0], "the number of ranks on each host"
+    raise LaunchError(f"{launcher.name} started {size} ranks without {missing}: set it to {meaning}")
 
 
 def _slurm_local_size(environ: Mapping[str, str], size: int) -> int | None:

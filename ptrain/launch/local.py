@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,26 +32,21 @@ def must_start(ranks: int | None, info: RankInfo) -> bool:
     if ranks is None or ranks == info.size:
         return False
     if info.size > 1:
-        error = LaunchError(
-            f"--ranks {ranks} under {info.launcher}, which started {info.size}: leave --ranks out, or start ptrain once"
+        raise LaunchError(
+            f"--ranks {ranks} under {info.launcher}, which started {info.size}: "
+            "leave --ranks out, or start ptrain once",
+            agreed=True,
         )
-        error.agreed = True
-        raise error
     return True
 
 
-def start(argv: Sequence[str], ranks: int, environ: Mapping[str, str]) -> int:
-    """Run ``ptrain argv…`` on ``ranks`` ranks of this machine and return their exit code.
+def start(program: Sequence[str], ranks: int, environ: Mapping[str, str]) -> int:
+    """Run a program on ``ranks`` ranks of this machine and return their exit code.
 
     SIGTERM, SIGUSR1, SIGHUP and the first SIGINT ask the ranks to stop at a step boundary (exit code 75); the second
     SIGINT ends them at once (130). A rank that a signal ended gives 128 plus its number. Raises LaunchError where
     there is no working mpirun.
     """
-    return start_program([sys.executable, "-m", "ptrain", *argv], ranks, environ)
-
-
-def start_program(program: Sequence[str], ranks: int, environ: Mapping[str, str]) -> int:
-    """Run any program on ``ranks`` ranks of this machine, as ``start`` does."""
     launcher = mpirun.find(environ)
     variables = mpirun.environment(
         launcher,
@@ -148,10 +142,9 @@ def _write(data: bytes) -> None:
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
     """End mpirun, and it its ranks, where it still runs."""
-    if process.poll() is None:
-        process.terminate()
-        try:
-            process.wait(GRACE)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    process.terminate()
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

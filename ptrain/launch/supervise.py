@@ -33,10 +33,7 @@ def supervise(start: Callable[[int, bool], int], run_dir: Path, ranks: int, rest
         if attempt > 1 and reached == before and ranks > 1:
             ranks -= 1
         before = reached
-        sys.stderr.write(
-            f"ptrain: the run ended with exit code {code}; restart {attempt} of {restarts} on {ranks} ranks from "
-            f"{reached or 'the beginning'}\n"
-        )
-        sys.stderr.flush()
+        told = f"ptrain: the run ended with exit code {code}; restart {attempt} of {restarts} on {ranks} ranks from"
+        print(told, reached or "the beginning", file=sys.stderr, flush=True)
         code = start(ranks, True)
     return code

@@ -1,7 +1,7 @@
 """Several runs on one page: curves over each other, scores side by side, and McNemar's test."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,8 +33,7 @@ def write_comparison(runs: Sequence[RunRecord], path: Path) -> None:
         OSError: the file cannot be written.
         RunDirectoryError: predictions of a run are damaged.
     """
-    names = run_names(runs)
-    same = same_data(runs)
+    names, same = run_names(runs), same_data(runs)
     content = render(
         "comparison.html.j2",
         runs=list(zip(names, runs, strict=True)),
@@ -64,29 +63,24 @@ def same_data(runs: Sequence[RunRecord]) -> bool:
 
 def score_rows(runs: Sequence[RunRecord], *, mark: bool) -> list[Measure]:
     """The scores of all runs; ``mark``: say which is best, where they differ."""
-    rows = []
-    for name, path, sign in SCORES:
-        values = [find(run.evaluation, path) for run in runs]
-        if sign and any(value is not None for value in values):
-            rows.append(Measure(name, [score(value) for value in values], _best(values, sign) if mark else _none(runs)))
-    for name, measured in (
-        ("training time (s)", [run.seconds or None for run in runs]),
-        ("samples per second", [run.samples_per_second for run in runs]),
-    ):
-        if any(value is not None for value in measured):
-            rows.append(Measure(name, [number(value) for value in measured], _none(runs)))
-    return rows
+    measured: list[tuple[str, list[Any], int, Callable[[Any], str]]] = [
+        (name, [find(run.evaluation, path) for run in runs], sign, score) for name, path, sign in SCORES if sign
+    ]
+    measured.append(("training time (s)", [run.seconds or None for run in runs], 0, number))
+    measured.append(("samples per second", [run.samples_per_second for run in runs], 0, number))
+    return [
+        Measure(name, [form(value) for value in values], _best(values, sign if mark else 0))
+        for name, values, sign, form in measured
+        if any(value is not None for value in values)
+    ]
 
 
 def _best(values: Sequence[float | None], sign: int) -> list[bool]:
+    """Which of the values are the largest (sign 1) or smallest (-1), if they differ at all; sign 0: none."""
     known = [sign * value for value in values if value is not None]
     if len(known) < 2 or min(known) == max(known):
         return [False] * len(values)
     return [value is not None and sign * value == max(known) for value in values]
-
-
-def _none(runs: Sequence[RunRecord]) -> list[bool]:
-    return [False] * len(runs)
 
 
 def differences(runs: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
@@ -108,40 +102,34 @@ def differences(runs: Sequence[RunRecord]) -> list[tuple[str, list[str]]]:
 
 def _plots(runs: Sequence[RunRecord], names: Sequence[str]) -> list[Plot]:
     plots = []
-    for key, title in (
-        ("train_loss", "Training loss"),
-        ("validation_loss", "Validation loss"),
-        ("train_accuracy", "Training accuracy"),
-        ("validation_accuracy", "Validation accuracy"),
+    for what, (key, title) in itertools.product(
+        ("loss", "accuracy"), (("train", "Training"), ("validation", "Validation"))
     ):
-        curves = curves_of(zip(names, (run.metrics for run in runs), strict=True), key)
+        curves = curves_of(zip(names, (run.metrics for run in runs), strict=True), f"{key}_{what}")
         if curves:
-            plots.append(curves_plot(key, title, curves, percent=key.endswith("accuracy")))
+            plots.append(curves_plot(f"{key}_{what}", f"{title} {what}", curves, percent=what == "accuracy"))
     return plots
 
 
 def mcnemar_tests(runs: Sequence[RunRecord], names: Sequence[str]) -> list[dict[str, Any]]:
     """McNemar's test of every pair of runs whose predictions of the same samples were kept."""
-    predictions = [read_predictions(run.path) for run in runs]
+    kept = [(name, run, read_predictions(run.path)) for name, run in zip(names, runs, strict=True)]
     tests: list[dict[str, Any]] = []
-    for first, second in itertools.combinations(range(len(runs)), 2):
-        a, b = predictions[first], predictions[second]
-        if a is None or b is None or not same_data([runs[first], runs[second]]):
-            continue
-        if len(a) != len(b) or not np.array_equal(a["label"], b["label"]):
+    for (first, run_a, a), (second, run_b, b) in itertools.combinations(kept, 2):
+        if a is None or b is None or not same_data([run_a, run_b]) or not np.array_equal(a["label"], b["label"]):
             continue
         right_a, right_b = a["prediction"] == a["label"], b["prediction"] == b["label"]
         only_a, only_b = int((right_a & ~right_b).sum()), int((right_b & ~right_a).sum())
         tests.append(
             {
-                "first": names[first],
-                "second": names[second],
+                "first": first,
+                "second": second,
                 "both": int((right_a & right_b).sum()),
                 "only_first": only_a,
                 "only_second": only_b,
                 "neither": int((~right_a & ~right_b).sum()),
                 "p": mcnemar(only_a, only_b),
-                "better": names[first] if only_a > only_b else names[second],
+                "better": first if only_a > only_b else second,
             }
         )
     for test, adjusted in zip(tests, holm([test["p"] for test in tests]), strict=True):

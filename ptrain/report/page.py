@@ -39,11 +39,8 @@ def render(template: str, **values: Any) -> str:
     environment.globals["heat_colour"] = heat_colour
     folder = resources.files("ptrain.report") / "templates"
     # The files of this package, not the values of a run: they go into the page as they are.
-    parts = {
-        name: Markup((folder / file).read_text(encoding="utf-8"))  # noqa: S704
-        for name, file in (("style", "style.css"), ("script", "sort.js"))
-    }
-    return environment.get_template(template).render(**parts, **values, version=__version__)
+    style, script = (Markup((folder / file).read_text(encoding="utf-8")) for file in ("style.css", "sort.js"))  # noqa: S704
+    return environment.get_template(template).render(style=style, script=script, **values, version=__version__)
 
 
 def drawn(plots: Iterable[Plot]) -> list[dict[str, Any]]:
@@ -66,7 +63,7 @@ def write_report(run: RunRecord, path: Path) -> None:
         OSError: a file cannot be written.
     """
     plots = all_plots(run)
-    content = page_of(run, plots)
+    content = page_of(run, plots)  # first: where it cannot be made no folder is left
     folder = path.parent / "plots"
     folder.mkdir(exist_ok=True)
     for plot in plots:
@@ -89,16 +86,18 @@ def page_of(run: RunRecord, plots: Sequence[Plot]) -> str:
     """The HTML of a run; ``plots`` are those of ``all_plots``."""
     evaluation = run.evaluation
     matrices = [plot for plot in plots if plot.name.startswith("confusion")]
+    reliability = [plot for plot in plots if plot.name == "reliability"]
     many = evaluation is not None and len(evaluation["class_names"]) > MAX_SVG_CLASSES
+    hashes = {name: run.environment.get(f"{name}_sha256") for name in ("parameters", "data", "config")}
     return render(
         "report.html.j2",
         run=run,
         facts=_facts(run),
         settings=settings_of(run),
         environment=_environment(run.environment),
-        hashes={name: value for name, value in _hashes(run).items() if value},
-        curves=drawn(plot for plot in plots if plot.name not in ("reliability", *(one.name for one in matrices))),
-        reliability=drawn(plot for plot in plots if plot.name == "reliability"),
+        hashes={name: value for name, value in hashes.items() if value},
+        curves=drawn(plot for plot in plots if plot not in matrices + reliability),
+        reliability=drawn(reliability),
         evaluation=evaluation,
         totals=[] if evaluation is None else total_scores(evaluation),
         areas=evaluation_tables(evaluation)[2:] if evaluation is not None else [],
@@ -110,17 +109,12 @@ def page_of(run: RunRecord, plots: Sequence[Plot]) -> str:
 
 def _facts(run: RunRecord) -> list[tuple[str, str, str]]:
     """Name, value and remark of what one wants to know first."""
-    facts = []
-    evaluation = run.evaluation
+    facts, evaluation = [], run.evaluation
     if evaluation is not None:
         low, high = evaluation["intervals"]["overall_accuracy"]
-        n = evaluation["num_samples"]
+        remark = f"95 %: {100 * low:.2f} to {100 * high:.2f}; {evaluation['num_samples']:,} samples"
         facts += [
-            (
-                "overall accuracy",
-                percent(evaluation["overall_accuracy"]),
-                f"95 %: {100 * low:.2f} to {100 * high:.2f}; {n:,} samples",
-            ),
+            ("overall accuracy", percent(evaluation["overall_accuracy"]), remark),
             ("average accuracy", percent(evaluation["average_accuracy"]), "mean over the classes"),
             ("macro F1", score(evaluation["macro"]["f1"]), "mean of the F1s of the classes"),
             ("kappa", score(evaluation["kappa"]), "agreement beyond chance"),
@@ -162,11 +156,6 @@ def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _hashes(run: RunRecord) -> dict[str, str | None]:
-    names = ("parameters_sha256", "data_sha256", "config_sha256")
-    return {name.removesuffix("_sha256"): run.environment.get(name) for name in names}
-
-
 def data_uri(png: bytes) -> str:
     """A PNG file as an address that holds it."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
@@ -176,7 +165,7 @@ def _confusions(run: RunRecord) -> list[dict[str, Any]]:
     """The most frequent confusions, each with its misclassified samples as far as they were kept."""
     evaluation = run.evaluation or {}
     names, matrix = evaluation["class_names"], evaluation["confusion"]
-    pairs = [(count, i, j) for i, row in enumerate(matrix) for j, count in enumerate(row) if i != j and count]
+    pairs = [(-count, i, j) for i, row in enumerate(matrix) for j, count in enumerate(row) if i != j and count]
     kept, first = {}, 0
     for group in run.misclassified:
         samples = group["samples"]
@@ -190,18 +179,16 @@ def _confusions(run: RunRecord) -> list[dict[str, Any]]:
             }
             for index, sample in enumerate(samples)
         ]
-    rows = []
-    for count, i, j in sorted(pairs, key=lambda pair: (-pair[0], pair[1], pair[2]))[:MAX_CONFUSIONS]:
-        rows.append(
-            {
-                "reference": names[i],
-                "predicted": names[j],
-                "count": count,
-                "share": count / sum(matrix[i]),
-                "samples": kept.get((names[i], names[j]), []),
-            }
-        )
-    return rows
+    return [
+        {
+            "reference": names[i],
+            "predicted": names[j],
+            "count": -negative,
+            "share": -negative / sum(matrix[i]),
+            "samples": kept.get((names[i], names[j]), []),
+        }
+        for negative, i, j in sorted(pairs)[:MAX_CONFUSIONS]  # the most frequent first, then as in the matrix
+    ]
 
 
 def _image(pixels: Any) -> str:

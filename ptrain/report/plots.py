@@ -5,13 +5,13 @@ import io
 import math
 import re
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib import colormaps, rc_context
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import PowerNorm, to_hex, to_rgb
@@ -38,6 +38,14 @@ _STYLE: dict[Any, Any] = {
 }
 
 
+@contextmanager
+def _drawing(style: Mapping[Any, Any] | None = None) -> Iterator[None]:
+    """The style of all plots, and no words about letters that the font lacks: in the page another one has them."""
+    with rc_context({**_STYLE, **(style or {})}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        yield
+
+
 @dataclass(frozen=True, kw_only=True)
 class Curve:
     """One line of a plot over epochs; values may be None."""
@@ -59,7 +67,7 @@ class Plot:
 
 def curves_plot(name: str, title: str, curves: Sequence[Curve], *, percent: bool = False, small: bool = False) -> Plot:
     """Draw curves over epochs. ``percent``: the values are shares of 1. ``small``: one figure of three, from 0 up."""
-    with rc_context(_STYLE):
+    with _drawing():
         figure = Figure(figsize=(4.1, 2.7) if small else (5.2, 3.1))
         axes = figure.add_subplot()
         for index, curve in enumerate(curves):
@@ -125,7 +133,7 @@ def run_plots(metrics: Sequence[Mapping[str, Any]]) -> list[Plot]:
 
 def reliability_plot(bins: Sequence[Mapping[str, Any]], error: float) -> Plot:
     """Draw accuracy against confidence with the number of samples in each bin; ``error`` is the calibration error."""
-    with rc_context(_STYLE):
+    with _drawing():
         figure = Figure(figsize=(5.2, 4.4))
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         filled = [row for row in bins if row["count"]]
@@ -169,7 +177,7 @@ def confusion_plots(counts: Sequence[Sequence[int]], class_names: Sequence[str])
 
 def _heat_map(name: str, title: str, matrix: Any, class_names: Sequence[str], pattern: str) -> Plot:
     num_classes = len(class_names)
-    with rc_context({**_STYLE, "axes.grid": False, "font.size": 10 if num_classes <= 20 else 6}):
+    with _drawing({"axes.grid": False, "font.size": 10 if num_classes <= 20 else 6}):
         side = max(4.0, min(11.0, 0.55 * num_classes + 1.5))
         figure = Figure(figsize=(side + 0.8, side))
         axes = figure.add_subplot()
@@ -183,25 +191,18 @@ def _heat_map(name: str, title: str, matrix: Any, class_names: Sequence[str], pa
         labels = [short(class_names[position]) for position in positions]
         axes.set_xticks(positions, labels, rotation=90 if max(map(len, labels)) > 3 else 0)
         axes.set_yticks(positions, labels)
-        if num_classes <= 20:
-            _write_cells(axes, matrix, norm, pattern)
+        for (row, column), value in np.ndenumerate(matrix if num_classes <= 20 else []):
+            if value:
+                colour = text_colour(_colours()[round(255 * norm(value))])
+                axes.text(column, row, pattern.format(value), ha="center", va="center", color=colour, fontsize=8)
         _lay_out(figure)
     return Plot(name=name, title=title, description=title, figure=figure)
 
 
 def _lay_out(figure: Figure) -> None:
     """Make room for labels once: savefig would do it anew for every format, and draw everything twice."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
-        figure.draw_without_rendering()
+    figure.draw_without_rendering()
     figure.set_layout_engine("none")
-
-
-def _write_cells(axes: Axes, matrix: Any, norm: PowerNorm, pattern: str) -> None:
-    for (row, column), value in np.ndenumerate(matrix):
-        if value:
-            colour = text_colour(_colours()[round(255 * norm(value))])
-            axes.text(column, row, pattern.format(value), ha="center", va="center", color=colour, fontsize=8)
 
 
 def short(name: str, length: int = 18) -> str:
@@ -216,8 +217,7 @@ def heat_colour(share: float) -> str:
 
 @functools.cache
 def _colours() -> list[str]:
-    scale = colormaps[SEQUENTIAL]
-    return [str(to_hex(scale(step))) for step in range(256)]
+    return [str(to_hex(colormaps[SEQUENTIAL](step))) for step in range(256)]
 
 
 @functools.cache
@@ -232,8 +232,7 @@ def to_png(plot: Plot) -> bytes:
     """The figure as a PNG file."""
     file = io.BytesIO()
     plot.figure.dpi = _STYLE["figure.dpi"]  # drawing an SVG leaves another
-    with rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
+    with _drawing():
         canvas: Any = FigureCanvasAgg(plot.figure)
         canvas.print_png(file, metadata={"Description": plot.description})
     return file.getvalue()
@@ -244,16 +243,13 @@ def to_svg(plot: Plot) -> str:
     text = io.StringIO()
     metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     # The salt makes the names of clip paths the same every time, and different in every figure of the page.
-    with rc_context({**_STYLE, "svg.hashsalt": plot.name}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")
+    with _drawing({"svg.hashsalt": plot.name}):
         canvas: Any = FigureCanvasSVG(plot.figure)
         canvas.print_svg(text, metadata=metadata)
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
-    box = re.search(r'viewBox="[^"]*"', svg)
-    assert box is not None
-    svg = re.sub(r"<svg[^>]*>", f'<svg {box[0]} xmlns="http://www.w3.org/2000/svg" aria-hidden="true">', svg, count=1)
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<!--.*?-->", "", svg, flags=re.DOTALL)
+    start = r'<svg \1 xmlns="http://www.w3.org/2000/svg" aria-hidden="true">'
+    svg = re.sub(r'<svg[^>]*(viewBox="[^"]*")[^>]*>', start, svg, count=1)
+    svg = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", svg, flags=re.DOTALL)
     svg = re.sub(r'<g id="[^"]*"', "<g", svg)
     return re.sub(r"font: ([\d.]+px) [^;\"]*", r"font: \1 system-ui, sans-serif", svg)

@@ -65,7 +65,7 @@ def read_run(path: Path) -> RunRecord:
         path=path,
         config=config,
         environment=_json(path / "environment.json") or {},
-        metrics=_metrics(path / "metrics.jsonl"),
+        metrics=read_metrics(path / "metrics.jsonl"),
         evaluation=_json(path / "evaluation.json"),
         misclassified=misclassified.get("groups", []),
         pixels=_array(path / "misclassified.npy"),
@@ -105,8 +105,8 @@ def _array(path: Path) -> Any:
         raise RunDirectoryError(f"{path}: is damaged (no .npy file); ptrain evaluate writes it anew") from None
 
 
-def _metrics(path: Path) -> list[dict[str, Any]]:
-    """The records; a line that a killed run left unfinished is left out."""
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of metrics.jsonl, an epoch each; a line that a killed run left unfinished is left out."""
     records: dict[int, dict[str, Any]] = {}
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     for line in lines:

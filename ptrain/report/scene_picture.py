@@ -13,6 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from ptrain.report.plots import short
+
 LONGEST = 1200
 """Pixels on the longer side of the image in a picture; of larger ones every second, third, ... pixel is shown."""
 UNCLASSIFIED = (236, 236, 236)
@@ -72,9 +74,7 @@ def draw(
     columns = math.ceil(entries / 28)
     # inches: the images get an area that is about the same for any shape, the legend what its text needs
     side = 4.6 if len(panels) > 1 else 5.4
-    across = (
-        side * min(1.6, math.sqrt(width / height)) if width >= height else side * max(0.5, math.sqrt(width / height))
-    )
+    across = side * min(1.6, max(0.5, math.sqrt(width / height)))
     down = max(1.2, min(across * height / width, 11.0))
     longest = max((len(name) for name in names), default=0)
     legend = columns * (0.65 + 0.075 * (min(longest, 40) + (8 if shares is not None else 0)))
@@ -88,14 +88,18 @@ def draw(
             axes.imshow(image, interpolation="nearest" if max(image.shape) < 700 else "antialiased")
             axes.set_title(title, loc="left", fontsize=10)
             axes.set_axis_off()
-        labels = [name if len(name) <= 40 else f"{name[:39]}…" for name in names]
+        labels = [short(name, 40) for name in names]
         if shares is not None:
             labels = [f"{label}  {_percent(share)}" for label, share in zip(labels, shares, strict=True)]
-        patches = [_patch(color, label) for color, label in zip(colors, labels, strict=True)]
-        if unclassified is not None:
-            patches.append(_patch(UNCLASSIFIED, unclassified))
+        legend_of = [
+            *zip(colors, labels, strict=True),
+            *([] if unclassified is None else [(UNCLASSIFIED, unclassified)]),
+        ]
         figure.legend(
-            handles=patches,
+            handles=[
+                Patch(facecolor=(r / 255, g / 255, b / 255), edgecolor="#777777", linewidth=0.4, label=label)
+                for (r, g, b), label in legend_of
+            ],
             loc="upper left",
             bbox_to_anchor=((len(panels) * (across + 0.15)) / total, (high - 0.3) / high),
             ncols=columns,
@@ -107,11 +111,6 @@ def draw(
         file = io.BytesIO()
         FigureCanvasAgg(figure).print_png(file)  # type: ignore[no-untyped-call]
     return file.getvalue()
-
-
-def _patch(color: tuple[int, int, int], label: str) -> Patch:
-    red, green, blue = (part / 255 for part in color)
-    return Patch(facecolor=(red, green, blue), edgecolor="#777777", linewidth=0.4, label=label)
 
 
 def _percent(share: float) -> str:

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from ptrain import files
-from ptrain.errors import RunDirectoryError
+from ptrain.errors import RunDirectoryError, os_error_as
 
 TENSORS, RECORD, MANIFEST = "tensors.safetensors", "record.json", "manifest.json"
 
@@ -29,32 +29,28 @@ class Checkpoint:
 def write(folder: Path, step: int, tensors: dict[str, torch.Tensor], record: dict[str, Any]) -> Path:
     """Write ``folder/step-########``, whole or not at all, and return its path.
 
-    Raises:
-        RunDirectoryError: the disk is full or the folder cannot be written to; older checkpoints are untouched.
+    Raises RunDirectoryError where the disk is full or the folder cannot be written to; older checkpoints are untouched.
     """
     final = folder / f"step-{step:08d}"
     contents = {TENSORS: save(tensors), RECORD: json.dumps(record, indent=1).encode()}
     # The manifest tells a checkpoint that rotted on the disk from a good one: the rename only says that it was whole.
     manifest = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     contents[MANIFEST] = json.dumps({"sha256": manifest}, indent=1).encode()
-    try:
-        with files.replacing(final) as temporary:
-            temporary.mkdir(parents=True)
-            for name, content in contents.items():
-                (temporary / name).write_bytes(content)
-    except OSError as error:
-        raise RunDirectoryError(
-            f"checkpoint {final}: cannot be written ({error.strerror}); free space or give another --run-dir, "
-            "then continue with --resume"
-        ) from None
+    fix = "free space or give another --run-dir, then continue with --resume"
+    with (
+        os_error_as(RunDirectoryError, f"checkpoint {final}: cannot be written", fix),
+        files.replacing(final) as temporary,
+    ):
+        temporary.mkdir(parents=True)
+        for name, content in contents.items():
+            (temporary / name).write_bytes(content)
     return final
 
 
 def read(path: Path) -> Checkpoint:
     """Read and verify one checkpoint.
 
-    Raises:
-        RunDirectoryError: a file is missing or does not have the SHA-256 that the manifest names.
+    Raises RunDirectoryError where a file is missing or does not have the SHA-256 that the manifest names.
     """
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())["sha256"]

@@ -6,8 +6,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from safetensors.torch import load, save
 import ptrain
 from ptrain import config as configuration
 from ptrain.config import Config
-from ptrain.errors import RunDirectoryError
+from ptrain.errors import RunDirectoryError, os_error_as
 from ptrain.files import replacing, write_file
 from ptrain.models.base import Layout
 from ptrain.run.session import Session
@@ -31,8 +30,7 @@ CHECKPOINTS, TRACE = "checkpoints", "trace.jsonl"
 def claim(config: Config, *, resume: bool) -> Path:
     """Make the run directory of a new run, or check the one to continue, and return it. Called on rank 0.
 
-    Raises:
-        RunDirectoryError: it holds another run, or cannot be made or written to.
+    Raises RunDirectoryError where it holds another run, or cannot be made or written to.
     """
     path = Path(config.run.run_dir or configuration.default_run_dir(config.data.data))
     number = 1
@@ -46,17 +44,13 @@ def claim(config: Config, *, resume: bool) -> Path:
         raise RunDirectoryError(
             f"--run-dir {path}: already holds a run; expected a free name, or --resume to continue that run"
         )
-    try:
+    with os_error_as(RunDirectoryError, f"--run-dir {path}: cannot be written", "expected a folder you can write to"):
         (path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         if not holds_run:
             # A limit on the steps is for one sitting: the run that is continued must not stop there again.
             stored = replace(config.run, run_dir=str(path), max_steps=None)
             with replacing(path / CONFIG) as temporary:
                 configuration.write_toml(replace(config, run=stored), temporary)
-    except OSError as error:
-        raise RunDirectoryError(
-            f"--run-dir {path}: cannot be written ({error.strerror}); expected a folder you can write to"
-        ) from None
     return path
 
 
@@ -91,13 +85,11 @@ def write_json(path: Path, content: Any) -> None:
 def read_json(path: Path) -> Any:
     """Read a JSON file of a run directory.
 
-    Raises:
-        RunDirectoryError: it is missing or damaged.
+    Raises RunDirectoryError where it is missing or damaged.
     """
     try:
-        return json.loads(path.read_bytes())
-    except OSError as error:
-        raise RunDirectoryError(f"{path}: cannot be read ({error.strerror}); expected a run of ptrain train") from None
+        with os_error_as(RunDirectoryError, f"{path}: cannot be read", "expected a run of ptrain train"):
+            return json.loads(path.read_bytes())
     except ValueError:
         raise RunDirectoryError(f"{path}: is damaged (not JSON)") from None
 
@@ -121,23 +113,16 @@ def _number(line: str, key: str) -> float:
 def append_record(path: Path, record: dict[str, Any]) -> None:
     """Append a record to a file of JSON lines.
 
-    Raises:
-        RunDirectoryError: the disk is full or the folder cannot be written to.
+    Raises RunDirectoryError where the disk is full or the folder cannot be written to.
     """
     # Appended and not replaced, so that others can follow the file; readers drop a last line that a crash cut off.
     with _writing(path), path.open("a") as file:
         file.write(json.dumps(record, allow_nan=False) + "\n")
 
 
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise RunDirectoryError(
-            f"{path}: cannot be written ({error.strerror}); free space or make the folder writable, then continue with "
-            f"ptrain train --resume --run-dir {path.parent}"
-        ) from None
+def _writing(path: Path) -> AbstractContextManager[None]:
+    fix = "free space or make the folder writable, then continue with ptrain train --resume --run-dir"
+    return os_error_as(RunDirectoryError, f"{path}: cannot be written", f"{fix} {path.parent}")
 
 
 def write_model(path: Path, layout: Layout, parameters: torch.Tensor, description: dict[str, Any]) -> None:
@@ -151,18 +136,14 @@ def write_model(path: Path, layout: Layout, parameters: torch.Tensor, descriptio
 def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The parameters by name and the description that write_model stored.
 
-    Raises:
-        RunDirectoryError: the file is missing, damaged, or not one of ptrain's.
+    Raises RunDirectoryError where the file is missing, damaged, or not one of ptrain's.
     """
-    try:
+    fix = "expected a finished run of ptrain train; continue an unfinished one with ptrain train --resume"
+    with os_error_as(RunDirectoryError, f"{path}: cannot be read", fix):
         content = path.read_bytes()
+    try:
         header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
         return load(content), json.loads(header["__metadata__"]["ptrain"])
-    except OSError as error:
-        raise RunDirectoryError(
-            f"{path}: cannot be read ({error.strerror}); expected a finished run of ptrain train; "
-            "continue an unfinished one with ptrain train --resume"
-        ) from None
     except Exception as error:  # safetensors raises its own type for a damaged file
         raise RunDirectoryError(f"{path}: is not a model of ptrain, or is damaged ({type(error).__name__})") from None
 

@@ -18,8 +18,6 @@ from ptrain.models.base import Model
 from ptrain.models.table import make_model
 from ptrain.native.choice import resolve
 from ptrain.run import directory as files
-from ptrain.run.header import print_header
-from ptrain.run.saving import Checkpoints
 from ptrain.run.session import Session, load_data
 from ptrain.steps.base import Work
 from ptrain.steps.choose import ChosenStep, choose
@@ -63,35 +61,67 @@ class Job:
         size = self.session.comm.info.size
         return [owned_shards(self.config.train.shards, size, rank) for rank in range(size)]
 
+    @property
+    def shards(self) -> range:
+        """The gradient shards of this rank."""
+        return self.owners[self.session.comm.info.rank]
+
 
 def prepare(session: Session, config: Config, *, resume: bool) -> Job:
     """Load the data, claim the run directory, print the configuration and return the job.
 
-    Raises:
-        InputError: the configuration, the data or the run directory is at fault; on every rank alike.
+    Raises InputError where the configuration, the data or the run directory is at fault; on every rank alike.
     """
     job = load_job(session, config)
     folder: Path = session.from_root(lambda: files.claim(job.config, resume=resume))
     job = replace(job, folder=folder, config=replace(job.config, run=replace(job.config.run, run_dir=str(folder))))
-    print_header(session.console, job.config, job.dataset, job.model, job.plan, job.environment, folder)
+    _print_header(job)
     session.from_root(lambda: files.write_json(folder / files.ENVIRONMENT, job.environment | job.hashes))
     return job
+
+
+def _print_header(job: Job) -> None:
+    """Print what runs where and on which data, and the configuration, defaults included."""
+    config, dataset, plan, environment = job.config, job.dataset, job.plan, job.environment
+    console = job.session.console
+    hosts = len({process["host"] for process in environment["processes"]})
+    splits = ", ".join(f"{split.size:,} {name}" for name, split in dataset.splits.items())
+    instructions = environment["instruction_set"]
+    lines = {
+        "ptrain": f"{environment['ptrain']} on torch {environment['torch']}",
+        "ranks": f"{environment['world_size']} on {hosts} host{'s' if hosts > 1 else ''}, "
+        f"backend {environment['backend']}, device {environment['device']}, "
+        f"{environment['threads']} thread{'s' if environment['threads'] > 1 else ''} a rank",
+        "samples": f"{dataset.name}: {splits}; {dataset.num_features} features, {dataset.num_classes} classes",
+        "network": f"{job.model.title}, {job.model.layout.num_parameters:,} parameters",
+        "steps": f"{plan.steps_per_epoch:,} an epoch, global batch {plan.batch_size:,} in {plan.shards} shards of "
+        f"{plan.rows} rows",
+        "kernels": f"{config.train.kernels}{f' ({instructions})' if instructions else ''}, {config.train.precision}",
+        "directory": str(job.folder),
+    }
+    for name, text in lines.items():
+        console.say(f"{name:<12} {text}")
+    for name, section in configuration.to_dict(config).items():
+        shown = ", ".join(f"{key}={_short(value)}" for key, value in section.items())
+        console.say(f"{f'[{name}]':<12} {shown}")
+
+
+def _short(value: Any) -> str:
+    return " ".join(map(str, value)) or "none" if isinstance(value, tuple) else str(value)
 
 
 def load_job(session: Session, config: Config) -> Job:
     """Load the data and return the job, as yet without a run directory.
 
-    Raises:
-        InputError: the configuration or the data is at fault; on every rank alike.
+    Raises InputError where the configuration or the data is at fault; on every rank alike.
     """
     size = session.comm.info.size
     if size > config.train.shards:
-        error = ConfigError(
+        raise ConfigError(
             f"{size} ranks with --shards {config.train.shards}: expected at most one rank a gradient shard; "
-            f"use --shards {size} or more, or fewer ranks"
+            f"use --shards {size} or more, or fewer ranks",
+            agreed=True,
         )
-        error.agreed = True
-        raise error
     dataset, data_sha256 = load_data(session, config.data, config.train.seed)
     session.agreed(lambda: check_class_weights(config, dataset))
     train = config.train
@@ -120,28 +150,13 @@ def load_job(session: Session, config: Config) -> Job:
 def start_state(job: Job) -> State:
     """The state before the first step, on this rank's device."""
     parameters = job.model.initial(job.config.train.seed).to(job.session.device)
-    num_shards = len(job.owners[job.session.comm.info.rank])
-    return new_state(parameters, job.config.optimizer.optimizer, num_shards, job.plan.rows)
-
-
-def checkpoints_of(job: Job) -> Checkpoints:
-    """The checkpoints of the run."""
-    return Checkpoints(
-        session=job.session,
-        folder=job.folder / files.CHECKPOINTS,
-        config=job.config,
-        layout=job.model.layout,
-        shards=job.owners[job.session.comm.info.rank],
-        data_sha256=job.data_sha256,
-        description=job.description,
-    )
+    return new_state(parameters, job.config.optimizer.optimizer, len(job.shards), job.plan.rows)
 
 
 def training_step(job: Job, state: State) -> ChosenStep:
     """Make the step of the job with all its buffers. Every rank calls it.
 
-    Raises:
-        ConfigError: the strategy that --step names cannot be had; on every rank alike.
+    Raises ConfigError where the strategy that --step names cannot be had; on every rank alike.
     """
     session, config = job.session, job.config
 

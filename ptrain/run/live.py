@@ -23,7 +23,8 @@ TAGS = {
     "seconds": "seconds_per_epoch",
 }
 """Fields of a record of metrics.jsonl and their names in the live views, over the step."""
-TEST_SCORES = ("overall_accuracy", "average_accuracy", "kappa", "loss")
+TEST_TAGS = {key: f"test/{key}" for key in ("overall_accuracy", "average_accuracy", "kappa", "loss", "macro_f1")}
+"""Those of the evaluation at the end."""
 
 
 class Log(Protocol):
@@ -45,31 +46,34 @@ def live_log(
     ``step``: the step at which the run goes on; what an interrupted run showed after it is taken back where the view
     can. A view that fails on the way is given up with a warning: it is no reason to lose a run.
 
-    Raises:
-        ConfigError: the package for the view is not installed, on every rank alike.
+    Raises ConfigError where the package for the view is not installed, on every rank alike.
     """
-    logs: list[Log] = []
+    log: Log | None = None
 
     def start() -> None:
-        if session.is_root and config.run.log != "none":
-            logs.append(_OPEN[config.run.log](config, folder, step))
+        nonlocal log
+        name = config.run.log
+        if session.is_root and name != "none":
+            try:
+                log = _OPEN[name](config, folder, step)
+            except ImportError as error:
+                text = f"the package {name} cannot be loaded ({error}); pip install 'ptrain[{name}]'"
+                raise ConfigError(f"--log {name}: {text}") from None
 
     def guarded(task: Callable[[Log], None]) -> None:
-        for log in list(logs):
-            try:
+        nonlocal log
+        try:
+            if log is not None:
                 task(log)
-            except Exception as error:  # the packages have no common base of their errors
-                logs.clear()
-                session.console.warn(f"--log {config.run.log}: given up ({type(error).__name__}: {error})")
+        except Exception as error:  # the packages have no common base of their errors
+            log = None
+            session.console.warn(f"--log {config.run.log}: given up ({type(error).__name__}: {error})")
 
     def record(values: Mapping[str, Any]) -> None:
-        if "epoch" in values:
-            shown = {tag: values[key] for key, tag in TAGS.items() if values.get(key) is not None}
-            guarded(lambda log: log.scalars(values["step"], shown))
-        else:
-            shown = {f"test/{key}": values[key] for key in TEST_SCORES if values.get(key) is not None}
-            shown |= {"test/macro_f1": values["macro"]["f1"]} if values["macro"]["f1"] is not None else {}
-            guarded(lambda log: log.scalars(values["step"], shown))
+        found = {"macro_f1": values.get("macro", {}).get("f1"), **values}
+        tags = TAGS if "epoch" in values else TEST_TAGS
+        shown = {tag: found[key] for key, tag in tags.items() if found.get(key) is not None}
+        guarded(lambda log: log.scalars(values["step"], shown))
 
     session.agreed(start)
     status = "FAILED"
@@ -87,10 +91,8 @@ class _TensorBoard:
     """Event files in RUN/tensorboard."""
 
     def __init__(self, config: Config, folder: Path, step: int) -> None:
-        try:
-            from torch.utils.tensorboard.writer import SummaryWriter
-        except ImportError as error:
-            raise _missing("tensorboard", error) from None
+        from torch.utils.tensorboard.writer import SummaryWriter
+
         self._writer: Any = SummaryWriter(log_dir=str(folder / "tensorboard"), purge_step=step + 1 if step else None)
         self._writer.add_text("config", f"```\n{json.dumps(configuration.to_dict(config), indent=1)}\n```", step)
 
@@ -110,10 +112,8 @@ class _MLflow:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         # The local file store is asked for on purpose: it needs neither a server nor a data base.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        try:
-            from mlflow.tracking import MlflowClient
-        except ImportError as error:
-            raise _missing("mlflow", error) from None
+        from mlflow.tracking import MlflowClient
+
         local = (folder.resolve().parent / "mlruns").as_uri()
         uri = os.environ.get("MLFLOW_TRACKING_URI", local)
         self._client: Any = MlflowClient(tracking_uri=uri)
@@ -139,7 +139,3 @@ class _MLflow:
 
 
 _OPEN: dict[str, Callable[[Config, Path, int], Log]] = {"tensorboard": _TensorBoard, "mlflow": _MLflow}
-
-
-def _missing(name: str, error: ImportError) -> ConfigError:
-    return ConfigError(f"--log {name}: the package {name} cannot be loaded ({error}); pip install 'ptrain[{name}]'")

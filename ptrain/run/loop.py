@@ -1,20 +1,25 @@
 """The training loop: steps, epochs, their records, and the boundaries at which a run may stop."""
 
+import hashlib
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from ptrain.console import ProgressLine
 from ptrain.errors import DivergedError, StopRequested
 from ptrain.evaluation.mergeable import summarise_counts
+from ptrain.models.base import parameters_sha256
 from ptrain.models.inference import Inference
 from ptrain.optimizers.schedules import learning_rate
 from ptrain.run import directory as files
 from ptrain.run.job import Job
 from ptrain.run.saving import Checkpoints
 from ptrain.run.scoring import score
-from ptrain.run.trace import Trace
-from ptrain.run.watchdog import HANG, watching
+from ptrain.run.watchdog import HANG, Watchdog
 from ptrain.steps.base import Step
 from ptrain.steps.state import State
 
@@ -31,26 +36,19 @@ COLUMNS = {
 """Fields of a record of metrics.jsonl and the headings of the table of epochs."""
 
 
+@dataclass
 class Loop:
     """Takes a state from where it is to the end of the training."""
 
-    def __init__(
-        self,
-        job: Job,
-        state: State,
-        step: Step,
-        inference: Inference,
-        checkpoints: Checkpoints,
-        live: Callable[[dict[str, Any]], None],
-    ):
-        self.job = job
-        self.state = state
-        self.step = step
-        self.inference = inference
-        self.checkpoints = checkpoints
-        self.live = live
-        self.trace = Trace(job, state) if job.config.run.trace else None
-        self._table = job.session.console.growing_table(list(COLUMNS.values()))
+    job: Job
+    state: State
+    step: Step
+    inference: Inference
+    checkpoints: Checkpoints
+    live: Callable[[dict[str, Any]], None]
+
+    def __post_init__(self) -> None:
+        self._table = self.job.session.console.growing_table(list(COLUMNS.values()))
 
     def run(self, stop_requested: Callable[[], bool]) -> None:
         """Train to the last epoch or until early stopping.
@@ -65,18 +63,12 @@ class Loop:
         console, processes = self.job.session.console, self.job.environment["processes"]
         rank = self.job.session.comm.info.rank
         with (
-            watching(self.job.folder / HANG, rank, processes, run.step_timeout) as self.step.heartbeat,
+            closing(Watchdog(self.job.folder / HANG, rank, processes, run.step_timeout)) as watchdog,
             console.progress(total, "training", completed=state.step) as progress,
         ):
-
-            def step(epoch: int, index: int) -> bool:
-                at_limit = run.max_steps is not None and state.step + 1 >= run.max_steps
-                stop = self._step(epoch, index, at_limit or stop_requested(), at_limit)
-                progress.update(state.step, f"epoch {epoch + 1} of {epochs}")
-                return stop and state.step < total
-
+            self.step.heartbeat = watchdog.heartbeat
             while state.step < total and not self._stopped_early():
-                self._epoch(state.step // self.job.plan.steps_per_epoch, step)
+                self._epoch(state.step // self.job.plan.steps_per_epoch, stop_requested, progress)
 
     def _clear(self) -> None:
         """Drop what an earlier, interrupted run left behind after this step."""
@@ -85,15 +77,16 @@ class Loop:
         files.keep_records(self.job.folder / files.METRICS, "epoch", self.state.step // steps)
         files.keep_records(self.job.folder / files.TRACE, "step", self.state.step)
 
-    def _epoch(self, epoch: int, step: Callable[[int, int], bool]) -> None:
+    def _epoch(self, epoch: int, stop_requested: Callable[[], bool], progress: ProgressLine) -> None:
         """Do what is left of an epoch."""
-        state, plan = self.state, self.job.plan
+        state, plan, epochs = self.state, self.job.plan, self.job.config.train.epochs
         first = state.step - epoch * plan.steps_per_epoch
         if first == 0:
             state.start_epoch()
         start = time.perf_counter()
         for index in range(first, plan.steps_per_epoch):
-            stop = step(epoch, index)
+            stop = self._step(epoch, index, stop_requested())
+            progress.update(state.step, f"epoch {epoch + 1} of {epochs}")
             if index + 1 == plan.steps_per_epoch:
                 break
             if stop:
@@ -103,39 +96,51 @@ class Loop:
                 self.checkpoints.save(state)
         samples = plan.num_samples - first * plan.batch_size
         self._end_epoch(epoch, samples, time.perf_counter() - start)
-        if stop:
+        if stop and epoch + 1 < epochs:
             self._stop()
 
     def _saves_at(self, step: int) -> bool:
         every = self.job.config.run.checkpoint_every
         return every is not None and step % every == 0
 
-    def _step(self, epoch: int, index: int, stop: bool, at_limit: bool) -> bool:
+    def _step(self, epoch: int, index: int, stop: bool) -> bool:
         """Do a step; return whether any rank asked to stop, as soon as that is known: by the next boundary."""
-        ends_epoch = index + 1 == self.job.plan.steps_per_epoch
+        run, plan = self.job.config.run, self.job.plan
+        at_limit = run.max_steps is not None and self.state.step + 1 >= run.max_steps
         try:
-            stopping = self.step.run(epoch, index, self.job.plan.valid_rows(index), stop)
-            if at_limit or ends_epoch or self.trace is not None or self._saves_at(self.state.step):
+            stopping = self.step.run(epoch, index, plan.valid_rows(index), stop or at_limit)
+            ends_epoch = index + 1 == plan.steps_per_epoch
+            if at_limit or ends_epoch or run.trace or self._saves_at(self.state.step):
                 stopping = self.step.synchronise() or stopping
         except DivergedError as error:
             last = self.checkpoints.last
             kept = f"the last good checkpoint is {last}" if last else "there is no checkpoint before it"
-            diverged = DivergedError(f"{error}; {kept}; try a lower --lr, --clip-norm or --normalize standard")
-            diverged.agreed = True
-            raise diverged from None
-        if self.trace is not None:
-            self.trace.record()
+            fix = "try a lower --lr, --clip-norm or --normalize standard"
+            raise DivergedError(f"{error}; {kept}; {fix}", agreed=True) from None
+        if run.trace:
+            self._trace()
         return stopping
+
+    def _trace(self) -> None:
+        """Append the hashes after this step to trace.jsonl, by which two runs can be compared. Every rank calls it."""
+        session, layout, state = self.job.session, self.job.model.layout, self.state
+        # The parameters as a whole from every rank, tensor by tensor from rank 0: enough to see where two runs part.
+        everybody = session.comm.all_gather_object(parameters_sha256(layout, state.parameters))
+        hashes = {
+            name: hashlib.sha256(view.cpu().contiguous().numpy().tobytes()).hexdigest()
+            for name, view in layout.views(state.parameters).items()
+        }
+        record = {"step": state.step, "ranks_agree": len(set(everybody)) == 1, "sha256": everybody[0]}
+        session.from_root(lambda: files.append_record(self.job.folder / files.TRACE, record | {"tensors": hashes}))
 
     def _stop(self) -> None:
         """Write a checkpoint at this step boundary and raise StopRequested on all ranks."""
         path = self.checkpoints.save(self.state)
-        error = StopRequested(
+        raise StopRequested(
             f"stopped on request after step {self.state.step}, checkpoint {path}; "
-            f"continue with: ptrain train --resume --run-dir {self.job.folder}"
+            f"continue with: ptrain train --resume --run-dir {self.job.folder}",
+            agreed=True,
         )
-        error.agreed = True
-        raise error
 
     def _end_epoch(self, epoch: int, samples: int, seconds: float) -> None:
         """Validate, record the epoch and write the checkpoint that is due."""
@@ -160,19 +165,15 @@ class Loop:
         self.live(record)
         last = epoch + 1 == config.train.epochs or self._stopped_early()
         self.checkpoints.after_epoch(state, improved=improved, last=last)
-        self._table.add([record[name] for name in COLUMNS])
+        self._table([record[name] for name in COLUMNS])
 
     def _validate(self, record: dict[str, Any]) -> bool:
         """Put the validation's results into the record and return whether they are the best so far."""
         split, names = self.job.dataset.validation, self.job.dataset.class_names
         if split is None:
             return False
-        heartbeat = self.step.heartbeat
-
-        def alive(_: object) -> None:
-            heartbeat("validating", False)
-
-        counts = score(self.job.session, self.inference, split, self.job.normalization, names, alive)
+        alive = partial(self.step.heartbeat, "validating", False)
+        counts = score(self.job.session, self.inference, split, self.job.normalization, names, lambda _: alive())
         summary = summarise_counts(counts, names)
         loss = record["validation_loss"] = summary["loss"]
         record["validation_accuracy"] = summary["overall_accuracy"]

@@ -4,18 +4,16 @@ import math
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from ptrain import config as configuration
-from ptrain.config import Config
 from ptrain.errors import ConfigError, RunDirectoryError
-from ptrain.models.base import Layout
 from ptrain.run import checkpoint
 from ptrain.run.checkpoint import Checkpoint
-from ptrain.run.session import Session
+from ptrain.run.directory import CHECKPOINTS
+from ptrain.run.job import Job
 from ptrain.steps.state import Progress, State, from_tensors, to_tensors
 
 MIN_SECONDS = 5.0
@@ -25,24 +23,9 @@ MIN_SECONDS = 5.0
 class Checkpoints:
     """The checkpoints of one run; rank 0 writes and reads them, the others follow."""
 
-    def __init__(
-        self,
-        *,
-        session: Session,
-        folder: Path,
-        config: Config,
-        layout: Layout,
-        shards: range,
-        data_sha256: str,
-        description: dict[str, Any],
-    ):
-        self.session = session
-        self.folder = folder
-        self.config = config
-        self.layout = layout
-        self.shards = shards
-        self.data_sha256 = data_sha256
-        self.description = description
+    def __init__(self, job: Job) -> None:
+        self.job, self.session, self.layout = job, job.session, job.model.layout
+        self.folder = job.folder / CHECKPOINTS
         self.last: Path | None = None
         """The newest checkpoint, on rank 0."""
         self._written = -math.inf
@@ -69,17 +52,17 @@ class Checkpoints:
 
         def write() -> Path:
             tensors = to_tensors(state, self.layout, rows)
-            record: dict[str, Any] = {
+            record = {
                 "step": state.step,
                 "progress": asdict(state.progress),
-                "data_sha256": self.data_sha256,
-                "model": self.description,
-                "config": configuration.to_dict(self.config),
+                "data_sha256": self.job.data_sha256,
+                "model": self.job.description,
+                "config": configuration.to_dict(self.job.config),
                 "libraries": _libraries(),
             }
             path = checkpoint.write(self.folder, state.step, tensors, record)
             # The new one is durable before an old one goes: there is always one to go on from.
-            checkpoint.prune(self.folder, self.config.run.keep, state.progress.best_step)
+            checkpoint.prune(self.folder, self.job.config.run.keep, state.progress.best_step)
             return path
 
         self.last = self.session.from_root(write)
@@ -88,7 +71,7 @@ class Checkpoints:
 
     def after_epoch(self, state: State, *, improved: bool, last: bool) -> None:
         """Write the checkpoint that is due at the end of an epoch: the best so far, the last, or MIN_SECONDS later."""
-        every = self.config.run.checkpoint_every
+        every = self.job.config.run.checkpoint_every
         due = state.step % every == 0 if every else time.monotonic() - self._written >= MIN_SECONDS
         # Saving is collective, and clocks differ: that of rank 0 decides for all.
         if improved or last or self.session.comm.broadcast_object(due):
@@ -97,8 +80,7 @@ class Checkpoints:
     def restore(self, state: State, *, force: bool) -> None:
         """Continue from the newest good checkpoint, or from the beginning where there is none.
 
-        Raises:
-            RunDirectoryError: configuration, data or libraries are not those of the run, and ``force`` is off.
+        Raises RunDirectoryError where configuration, data or libraries are not those of the run, and ``force`` is off.
         """
         # Read once and sent: on a shared file system another rank may not see the newest one yet.
         found = self.session.from_root(lambda: checkpoint.newest(self.folder, self.session.console.warn))
@@ -122,9 +104,9 @@ class Checkpoints:
             stored = configuration.from_dict(found.record["config"])
         except ConfigError as error:
             raise RunDirectoryError(f"checkpoint {found.path}: {error}") from None
-        changed = configuration.differences(stored, self.config)
-        if found.record["data_sha256"] != self.data_sha256:
-            changed.append(f"data: sha256 {found.record['data_sha256'][:12]} -> {self.data_sha256[:12]}")
+        changed = configuration.differences(stored, self.job.config)
+        if found.record["data_sha256"] != self.job.data_sha256:
+            changed.append(f"data: sha256 {found.record['data_sha256'][:12]} -> {self.job.data_sha256[:12]}")
         changed += [
             f"{name}: {found.record['libraries'].get(name)} -> {version}"
             for name, version in _libraries().items()
@@ -138,14 +120,13 @@ class Checkpoints:
 
     def _load(self, state: State, found: Checkpoint) -> None:
         try:
-            from_tensors(state, self.layout, found.tensors, self.shards)
+            from_tensors(state, self.layout, found.tensors, self.job.shards)
         except (KeyError, RuntimeError) as error:
-            failure = RunDirectoryError(
+            raise RunDirectoryError(
                 f"--resume: checkpoint {found.path} does not fit this configuration ({error}); "
-                "expected the same --hidden, --optimizer, --batch-size and --shards as before"
-            )
-            failure.agreed = True  # every rank loads the same tensors into the same layout
-            raise failure from None
+                "expected the same --hidden, --optimizer, --batch-size and --shards as before",
+                agreed=True,  # every rank loads the same tensors into the same layout
+            ) from None
         state.step = int(found.record["step"])
         state.progress = Progress(**found.record["progress"])
 

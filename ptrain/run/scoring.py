@@ -4,6 +4,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.data.loader import EvaluationLoader, Normalization
-from ptrain.data.plan import owned_shards
 from ptrain.data.samples import DataSet, Split
 from ptrain.evaluation.mergeable import EvaluationCounts, count_samples, merge, summarise_counts
 from ptrain.evaluation.ranking import add_ranking, leave_out_ranking
@@ -53,12 +53,6 @@ class Evaluation:
         write_contents(contents, folder)
 
 
-def owned_chunks(session: Session, split: Split) -> range:
-    """The chunks of ``split`` that this rank computes: chunks are cut alike for any number of ranks."""
-    num_chunks = -(-split.size // CHUNK_ROWS)
-    return owned_shards(num_chunks, session.comm.info.size, session.comm.info.rank)
-
-
 def score(
     session: Session,
     inference: Inference,
@@ -76,20 +70,13 @@ def score(
     def count(result: ChunkResult) -> None:
         if also is not None:
             also(result)
-        parts.append(
-            count_samples(
-                result.labels.numpy(),
-                result.predictions.numpy(),
-                len(class_names),
-                losses=result.losses.numpy(),
-                probabilities=result.probabilities.numpy(),
-            )
-        )
+        labels, predictions = result.labels.numpy(), result.predictions.numpy()
+        losses, scores = result.losses.numpy(), result.probabilities.numpy()
+        parts.append(count_samples(labels, predictions, len(class_names), losses=losses, probabilities=scores))
 
-    def loader() -> EvaluationLoader:
-        return EvaluationLoader(split, CHUNK_ROWS, normalization, session.device)
-
-    inference.run(owned_chunks(session, split), loader, count)
+    loader = partial(EvaluationLoader, split, CHUNK_ROWS, normalization, session.device)
+    # Chunks are cut alike for any number of ranks.
+    inference.run(session.owned(-(-split.size // CHUNK_ROWS)), loader, count)
     # Merged once before they travel; a rank without a chunk has nothing to send.
     everybody = session.comm.all_gather_object([merge(parts)] if parts else [])
     counts = merge([part for rank in everybody for part in rank])
@@ -110,11 +97,12 @@ def evaluate_split(
     """Evaluate a split on all ranks. Every rank calls it; the result is the same bits on any number of them."""
     num_scores = split.size * len(class_names)
     results: dict[int, tuple[NDArray[Any], ...]] = {}
-    label_type = np.min_scalar_type(len(class_names) - 1)
+    label = np.min_scalar_type(len(class_names) - 1).newbyteorder("<")  # the file is read on any machine
+    row_type = np.dtype([("label", label), ("prediction", label), ("confidence", "<f4")])
 
     def keep(result: ChunkResult) -> None:
         scores = result.probabilities.numpy()
-        rows = np.empty(len(scores), _row_type(label_type))
+        rows = np.empty(len(scores), row_type)
         rows["label"], rows["prediction"] = result.labels.numpy(), result.predictions.numpy()
         rows["confidence"] = scores.max(axis=1)
         results[result.chunk] = (rows, scores) if num_scores <= MAX_SCORES else (rows,)
@@ -137,11 +125,6 @@ def evaluate_split(
     return Evaluation(summary=summary, predictions=rows, misclassified=misclassified, pixels=pixels)
 
 
-def _row_type(label_type: np.dtype[Any]) -> np.dtype[np.void]:
-    little = label_type.newbyteorder("<")  # the file is read on any machine
-    return np.dtype([("label", little), ("prediction", little), ("confidence", "<f4")])
-
-
 def _worst(
     rows: NDArray[np.void], dataset: DataSet, split: Split, class_names: Sequence[str]
 ) -> tuple[dict[str, Any], NDArray[np.uint8] | None]:
@@ -152,8 +135,7 @@ def _worst(
     wrong = np.flatnonzero(rows["label"] != rows["prediction"])
     pairs = rows["label"][wrong].astype(np.int64) * len(class_names) + rows["prediction"][wrong]
     found, frequency = np.unique(pairs, return_counts=True)
-    groups: list[dict[str, Any]] = []
-    chosen: list[NDArray[np.int64]] = []
+    groups, chosen = [], []
     for index in np.lexsort((found, -frequency))[:NUM_PAIRS]:
         reference, predicted = divmod(int(found[index]), len(class_names))
         positions = wrong[pairs == found[index]]
@@ -172,9 +154,8 @@ def _worst(
         )
     pixels = None
     if chosen:
-        indices = split.indices(np.concatenate(chosen).astype(np.int64))
-        features = np.asarray(split.samples.features[indices])
-        pixels = to_pixels(features, dataset.image_shape, dataset.feature_range)
+        features = split.samples.features[split.indices(np.concatenate(chosen).astype(np.int64))]
+        pixels = to_pixels(np.asarray(features), dataset.image_shape, dataset.feature_range)
     return {"groups": groups}, pixels
 
 

@@ -15,6 +15,7 @@ from ptrain.config import DataConfig, RunConfig
 from ptrain.console import Console
 from ptrain.data.checks import check
 from ptrain.data.fingerprint import combine_fingerprints, fingerprint_blocks
+from ptrain.data.plan import owned_shards
 from ptrain.data.samples import DataSet
 from ptrain.data.scenes.notes import warnings
 from ptrain.data.sources.load import load
@@ -40,6 +41,10 @@ class Session:
         """Whether this rank writes the files of the run."""
         return self.comm.info.rank == 0
 
+    def owned(self, number: int) -> range:
+        """Which of that many parts of a piece of work are this rank's."""
+        return owned_shards(number, self.comm.info.size, self.comm.info.rank)
+
     def agreed(self, task: Callable[[], T]) -> T:
         """Run ``task`` on every rank and return its result; where it fails on any rank, fail alike on all ranks.
 
@@ -49,22 +54,18 @@ class Session:
             InputError: of the class of the first rank that failed; the message names the rank unless all failed.
         """
         # Nothing may be raised before the gathering below: the other ranks would wait there for ever.
-        failure: InputError | None = None
-        result: T | None = None
+        failure = result = None
         try:
             result = task()
         except InputError as error:
-            failure = error
-        mine = None if failure is None else (type(failure), str(failure))
-        failures = self.comm.all_gather_object((mine, self.comm.info.host))
+            failure = type(error), str(error)
+        failures = self.comm.all_gather_object((failure, self.comm.info.host))
         failed = [(rank, f, host) for rank, (f, host) in enumerate(failures) if f is not None]
         if failed:
             rank, (kind, message), host = failed[0]
             if len(failed) < len(failures):
                 message = f"rank {rank} on {host}: {message}"
-            everywhere = kind(message)
-            everywhere.agreed = True
-            raise everywhere
+            raise kind(message, agreed=True)
         return result  # type: ignore[return-value]
 
     @contextmanager
@@ -108,8 +109,7 @@ def open_session(run: RunConfig, *, quiet: bool = False, environ: Mapping[str, s
 def pick_device(name: str, info: RankInfo) -> torch.device:
     """The device of a rank: with CUDA the GPU of its local rank.
 
-    Raises:
-        LaunchError: cuda was asked for and there is no GPU, or more ranks on this host than GPUs.
+    Raises LaunchError where cuda was asked for and there is no GPU, or more ranks on this host than GPUs.
     """
     count = torch.cuda.device_count() if name != "cpu" and torch.cuda.is_available() else 0
     if name == "cuda" and count == 0:

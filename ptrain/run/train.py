@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from ptrain.evaluation.table import show
 from ptrain.models.base import parameters_sha256
 from ptrain.models.inference import Inference
 from ptrain.run import directory as files
-from ptrain.run.job import Job, checkpoints_of, prepare, start_state, training_step
+from ptrain.run.job import Job, prepare, start_state, training_step
 from ptrain.run.live import live_log
 from ptrain.run.loop import Loop
+from ptrain.run.saving import Checkpoints
 from ptrain.run.scoring import evaluate_split
 from ptrain.run.session import open_session
 from ptrain.run.signals import stop_on_signals
@@ -33,30 +35,29 @@ def train(config: Config, resume: bool = False, force_resume: bool = False) -> i
         DivergedError: the loss or a gradient is not finite.
         StopRequested: stopped on SIGTERM, SIGUSR1 or Ctrl-C at a step boundary, with a checkpoint written.
     """
-    with stop_on_signals() as signals, open_session(config.run) as session:
+    with stop_on_signals() as stop_requested, open_session(config.run) as session:
         if session.comm.info.size > 1:  # a file's number of ranks is for a machine without a launcher
             config = replace(config, run=replace(config.run, ranks=None))
         job = prepare(session, config, resume=resume)
         state = start_state(job)
-        checkpoints = checkpoints_of(job)
+        checkpoints = Checkpoints(job)
         if resume:
             checkpoints.restore(state, force=force_resume)
         choice = training_step(job, state)
-        step = choice.step
         session.console.say(f"{'step':<12} {choice}")
-        inference = Inference(config=job.config, model=job.model, parameters=state.parameters, threads=session.threads)
-        try:
-            with live_log(session, job.config, job.folder, state.step) as live:
-                Loop(job, state, step, inference, checkpoints, live).run(signals.requested)
-                if config.train.early_stopping is not None and state.progress.best_step is not None:
-                    checkpoints.restore_best(state)
-                    session.console.say(f"model of epoch {state.progress.best_epoch}, the lowest validation loss")
-                evaluation = finish(job, state, inference)
-                if evaluation is not None:
-                    live(evaluation | {"step": state.step})
-        finally:
-            step.close()
-            inference.close()
+        own = Inference(config=job.config, model=job.model, parameters=state.parameters, threads=session.threads)
+        with (
+            closing(choice.step) as step,
+            closing(own) as inference,
+            live_log(session, job.config, job.folder, state.step) as live,
+        ):
+            Loop(job, state, step, inference, checkpoints, live).run(stop_requested)
+            if config.train.early_stopping is not None and state.progress.best_step is not None:
+                checkpoints.restore_best(state)
+                session.console.say(f"model of epoch {state.progress.best_epoch}, the lowest validation loss")
+            evaluation = finish(job, state, inference)
+            if evaluation is not None:
+                live(evaluation | {"step": state.step})
     if session.is_root and config.run.report:
         report_in_child(job.folder, session.console)
     return EXIT_DONE
@@ -96,11 +97,10 @@ def report_in_child(folder: Path, console: Console) -> None:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=REPORT_SECONDS, check=False
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        console.warn(f"no report ({error}); ptrain report {folder} tries again")
-        return
-    if done.returncode == 0:
-        console.say(f"report {folder / 'report.html'}")
-    else:
         reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        console.warn(f"no report ({reason}); ptrain report {folder} tries again")
+        if done.returncode == 0:
+            console.say(f"report {folder / 'report.html'}")
+            return
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = str(error)
+    console.warn(f"no report ({reason}); ptrain report {folder} tries again")

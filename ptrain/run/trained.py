@@ -1,6 +1,7 @@
 """A trained network read back from a run directory."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from ptrain.config import Config
 from ptrain.data.normalization import Normalization
 from ptrain.errors import ConfigError, RunDirectoryError
 from ptrain.models.base import Model, parameters_sha256
+from ptrain.models.inference import Inference
 from ptrain.models.table import model_of
 from ptrain.run import checkpoint as checkpoints
 from ptrain.run import directory as files
+from ptrain.run.session import Session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +35,23 @@ class Trained:
     hashes: dict[str, str]
     """parameters_sha256, data_sha256 and config_sha256, as in evaluation.json."""
 
+    def inference(self, session: Session) -> "closing[Inference]":
+        """The network on the session's device, closed at the end of the block."""
+        parameters = self.parameters.to(session.device)
+        return closing(Inference(config=self.config, model=self.model, parameters=parameters, threads=session.threads))
 
-def load_trained(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) -> Trained:
+
+def load_trained(session: Session, run_dir: Path, checkpoint: str) -> Trained:
     """The network of a run: ``last`` is its model or, before it is finished, its newest checkpoint.
 
     ``best`` is the checkpoint with the lowest validation loss; a name such as step-00000469 is that checkpoint.
 
-    Raises:
-        RunDirectoryError: there is no such run or checkpoint, or it is damaged.
+    Raises RunDirectoryError where there is no such run or checkpoint, or it is damaged; on every rank alike.
     """
+    return session.agreed(lambda: _load(run_dir, checkpoint, session.console.warn))
+
+
+def _load(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) -> Trained:
     try:
         config = configuration.build(configuration.read_toml(run_dir / files.CONFIG))
     except ConfigError as error:
@@ -49,16 +60,14 @@ def load_trained(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) ->
         tensors, description = files.read_model(run_dir / files.MODEL)
     else:
         found = _find(run_dir / files.CHECKPOINTS, checkpoint, warn)
-        prefix = "model."
-        tensors = {n.removeprefix(prefix): t for n, t in found.tensors.items() if n.startswith(prefix)}
+        tensors = {name.removeprefix("model."): tensor for name, tensor in found.tensors.items()}
         description = found.record["model"] | {"data_sha256": found.record["data_sha256"]}
     model = model_of(config.model, description)
-    layout = model.layout
-    parameters = torch.zeros(layout.length)
-    for name, view in layout.views(parameters).items():
+    parameters = torch.zeros(model.layout.length)
+    for name, view in model.layout.views(parameters).items():
         view.copy_(tensors[name])
     hashes = {
-        "parameters_sha256": parameters_sha256(layout, parameters),
+        "parameters_sha256": parameters_sha256(model.layout, parameters),
         "data_sha256": description["data_sha256"],
         "config_sha256": configuration.sha256(config),
     }
@@ -74,16 +83,15 @@ def load_trained(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) ->
 
 
 def _find(folder: Path, name: str, warn: Callable[[str], None]) -> checkpoints.Checkpoint:
+    newest = checkpoints.newest(folder, warn) if name in ("last", "best") else None
     if name == "last":
-        found = checkpoints.newest(folder, warn)
-        if found is None:
+        if newest is None:
             raise RunDirectoryError(
                 f"{folder.parent}: holds neither {files.MODEL} nor a checkpoint; expected a run that trained for a "
                 "while: continue it with ptrain train --resume"
             )
-        return found
+        return newest
     if name == "best":
-        newest = checkpoints.newest(folder, warn)
         step = None if newest is None else newest.record["progress"]["best_step"]
         if step is None:
             raise RunDirectoryError(

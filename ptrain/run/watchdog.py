@@ -6,8 +6,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -49,11 +48,7 @@ class Watchdog:
         limit: float | None,
         leave: Callable[[int], NoReturn] = os._exit,
     ):
-        self.folder = folder
-        self.rank = rank
-        self.processes = processes
-        self.limit = limit
-        self._leave = leave
+        self.folder, self.rank, self.processes, self.limit, self._leave = folder, rank, processes, limit, leave
         self._doing, self._waits, self._since = "starting", False, time.monotonic()
         self._longest = 0.0
         self._main = threading.get_ident()
@@ -117,18 +112,6 @@ class Watchdog:
             except (OSError, ValueError, KeyError):
                 continue  # a rank whose report cannot be read counts as silent
         return found
-
-
-@contextmanager
-def watching(
-    folder: Path, rank: int, processes: Sequence[Mapping[str, Any]], limit: float | None
-) -> Iterator[Callable[[str, bool], None]]:
-    """Run a watchdog during the block and yield what it wants to be told, ``Watchdog.heartbeat``."""
-    watchdog = Watchdog(folder, rank, processes, limit)
-    try:
-        yield watchdog.heartbeat
-    finally:
-        watchdog.close()
 
 
 def accusation(

@@ -1,13 +1,12 @@
 """What can be checked on a login node before a job waits for hours to fail in seconds."""
 
-import difflib
 import getpass
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+from ptrain.config.values import nearest
 from ptrain.errors import ConfigError, DataError, LaunchError
 from ptrain.slurm import queue as slurm_queue
 from ptrain.slurm.request import JobRequest
@@ -39,26 +38,15 @@ def software(site: Site, request: JobRequest) -> str:
 def check_modules(names: Sequence[str]) -> None:
     """Raise LaunchError where a module cannot be loaded here; nothing is loaded into this process."""
     program = 'command -v module >/dev/null || . /etc/profile; command -v module >/dev/null || exit 3; module load "$@"'
-    try:
-        done = subprocess.run(
-            ["bash", "-c", program, "modules", *names],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=slurm_queue.TIME_LIMIT,
-        )
-    except subprocess.TimeoutExpired:
-        raise LaunchError(f"module load {' '.join(names)}: no answer within {slurm_queue.TIME_LIMIT:g} s") from None
-    if done.returncode == 3:
+    command, asked = ["bash", "-c", program, "modules", *names], f"module load {' '.join(names)}"
+    code, _, err = slurm_queue.run(command, f"{asked}: no answer within {slurm_queue.TIME_LIMIT:g} s")
+    if code == 3:
         raise LaunchError(
             "there is no module command here: run this on a login node of the site, or use another --site"
         )
     # Older versions of module say it only in words.
-    lowered = done.stderr.lower()
-    if done.returncode != 0 or "unable to locate" in lowered or "unknown module" in lowered or "error:" in lowered:
-        reason = " ".join(done.stderr.split())[:300]
-        raise LaunchError(f"module load {' '.join(names)}: {reason}; module spider NAME shows what there is")
+    if code != 0 or any(text in err.lower() for text in ("unable to locate", "unknown module", "error:")):
+        raise LaunchError(f"{asked}: {' '.join(err.split())[:300]}; module spider NAME shows what there is")
 
 
 def data(paths: Sequence[tuple[str, str]]) -> None:
@@ -76,13 +64,9 @@ def queue(partition: str | None, account: str | None) -> None:
         ("--partition", partition, slurm_queue.partitions()),
         ("--account", account, [] if account is None else slurm_queue.accounts(getpass.getuser())),
     ):
-        if given is None or not known:
-            continue
-        for one in given.split(","):
+        for one in given.split(",") if given is not None and known else ():
             if one not in known:
-                close = difflib.get_close_matches(one, known, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"expected one of {', '.join(known)}"
-                raise ConfigError(f"{flag} {one}: is not known to this cluster; {hint}")
+                raise ConfigError(f"{flag} {one}: is not known to this cluster; {nearest(one, known)}")
 
 
 def run_directory(path: Path) -> None:

@@ -3,7 +3,7 @@
 import re
 
 from ptrain.errors import ConfigError
-from ptrain.slurm.request import JobRequest, TrainCommand, log_name, ranks_per_node, requeue
+from ptrain.slurm.request import JobRequest
 from ptrain.slurm.site import Site
 from ptrain.slurm.words import directive_path, directive_value
 
@@ -22,37 +22,35 @@ _OWN = {
 """Options of sbatch that have a flag of ours, which checks them."""
 
 
-def directives(site: Site, request: JobRequest, training: TrainCommand) -> list[str]:
+def directives(site: Site, request: JobRequest) -> list[str]:
     """The options of sbatch in the order of the script."""
-    ranks = ranks_per_node(site, request)
+    if not _TIME.fullmatch(request.time):
+        expected = "minutes, hours:minutes:seconds or days-hours, such as 02:00:00"
+        raise ConfigError(f"--time {request.time!r}: expected {expected}")
     chosen = {
         "job-name": request.job_name,
         **site.directives,
         "nodes": str(positive("--nodes", request.nodes)),
-        "ntasks-per-node": str(positive("--ranks-per-node", ranks)),
+        "ntasks-per-node": str(positive("--ranks-per-node", request.ranks_per_node)),
         "cpus-per-task": str(_cpus_per_rank(site, request)),
-        "time": _time(request.time or site.job.time),
+        "time": request.time,
     }
     if site.gpus.option:
-        chosen[site.gpus.option] = site.gpus.count.replace("{ranks}", str(ranks))
-    before = site.job.signal_before if request.signal_before is None else request.signal_before
-    chosen["signal"] = f"B:USR1@{positive('--signal-before', before)}"
-    tasks = _array(request.array, len(training.combinations))
-    if tasks:
+        chosen[site.gpus.option] = site.gpus.count.replace("{ranks}", str(request.ranks_per_node))
+    chosen["signal"] = f"B:USR1@{positive('--signal-before', request.signal_before)}"
+    if tasks := _array(request.array, len(request.combinations)):
         chosen["array"] = tasks
-    for name, value in request.directives:
+    for name, value in request.directives.items():
         if name in _OWN:
             raise ConfigError(f"--sbatch {name}={value}: use {_OWN[name]} instead")
-        chosen[name] = value
+    chosen |= request.directives
     missing = [name for name in site.required if not chosen.get(name)]
     if missing:
         raise ConfigError(f"--site {site.name} needs --{missing[0]}; ptrain slurm sites {site.name} says which one")
     names = sorted(chosen, key=lambda name: _ORDER.index(name) if name in _ORDER else len(_ORDER))
     lines = [f"--{directive_key(name)}={directive_value(f'--{name}', chosen[name])}" for name in names]
-    lines.append("--requeue" if requeue(site, request) == "requeue" else "--no-requeue")
-    lines.append("--open-mode=append")
-    lines.append(f"--output={directive_path('--run-dir', training.run_dir, log_name(training))}")
-    return lines
+    lines += ["--requeue" if request.requeue == "requeue" else "--no-requeue", "--open-mode=append"]
+    return [*lines, f"--output={directive_path('--run-dir', request.run_dir, request.log_name)}"]
 
 
 def directive_key(name: str) -> str:
@@ -70,18 +68,12 @@ def _cpus_per_rank(site: Site, request: JobRequest) -> int:
     if request.cpus_per_rank is not None:
         return positive("--cpus-per-rank", request.cpus_per_rank)
     if site.node.cpus is not None:
-        ranks = ranks_per_node(site, request)
+        ranks = request.ranks_per_node
         if ranks > site.node.cpus:
             raise ConfigError(f"--ranks-per-node {ranks}: --site {site.name} has {site.node.cpus} CPUs a node")
         # Fewer ranks than usual do not get more cores each: nodes may be shared, and cores are next to their GPU.
         return site.node.cpus // max(ranks, site.node.ranks)
     return site.node.cpus_per_rank or 1
-
-
-def _time(text: str) -> str:
-    if not _TIME.fullmatch(text):
-        raise ConfigError(f"--time {text!r}: expected minutes, hours:minutes:seconds or days-hours, such as 02:00:00")
-    return text
 
 
 def _array(text: str | None, combinations: int) -> str:

@@ -34,12 +34,17 @@ def call(command: Sequence[str]) -> tuple[int, str, str]:
             f"{command[0]} is not on PATH: run this on a login node of the cluster, or print the script with "
             "ptrain slurm render and submit it there"
         )
+    return run(command, f"{command[0]} did not answer within {TIME_LIMIT:g} s: Slurm is busy, try again")
+
+
+def run(command: Sequence[str], too_late: str) -> tuple[int, str, str]:
+    """Run a program; return exit code, output and errors. Raises LaunchError ``too_late`` where it does not answer."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=TIME_LIMIT
         )
     except subprocess.TimeoutExpired:
-        raise LaunchError(f"{command[0]} did not answer within {TIME_LIMIT:g} s: Slurm is busy, try again") from None
+        raise LaunchError(too_late) from None
     return done.returncode, done.stdout, done.stderr
 
 
@@ -64,15 +69,17 @@ def test(script: str) -> str:
 
 def partitions() -> list[str]:
     """The names of the partitions, or nothing where Slurm does not say."""
-    code, out, _ = call(["sinfo", "--noheader", "--format=%R"])
-    return sorted(set(out.split())) if code == 0 else []
+    return _names("sinfo", "--noheader", "--format=%R")
 
 
 def accounts(user: str) -> list[str]:
     """The accounts of a user, or nothing where this cluster keeps no accounts."""
     if shutil.which("sacctmgr") is None:
         return []
-    command = ["sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}", "format=account"]
+    return _names("sacctmgr", "--noheader", "--parsable2", "show", "associations", f"user={user}", "format=account")
+
+
+def _names(*command: str) -> list[str]:
     code, out, _ = call(command)
     return sorted(set(out.split())) if code == 0 else []
 
@@ -111,7 +118,5 @@ def cancel(jobs: Sequence[str]) -> None:
 
 def reason_in(text: str) -> str:
     """What Slurm's programs say, on one line, without their own names."""
-    lines = [
-        re.sub(r"^(sbatch|scancel|srun|scontrol)\b:?( error:)?\s*", "", line).strip() for line in text.splitlines()
-    ]
-    return "; ".join(line for line in lines if line)
+    own = re.compile(r"^(sbatch|scancel|srun|scontrol)\b:?( error:)?\s*")
+    return "; ".join(filter(None, (own.sub("", line).strip() for line in text.splitlines())))

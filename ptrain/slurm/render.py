@@ -7,7 +7,7 @@ from typing import Any
 from ptrain.errors import ConfigError
 from ptrain.slurm import site as slurm_site
 from ptrain.slurm.directives import directives, positive
-from ptrain.slurm.request import JobRequest, TrainCommand, ranks_per_node, requeue
+from ptrain.slurm.request import JobRequest
 from ptrain.slurm.site import Site
 from ptrain.slurm.words import directive_value, expandable, grouped, one_line, words
 
@@ -18,7 +18,7 @@ _REFUSED = {
 }
 
 
-def render(site: Site, request: JobRequest, training: TrainCommand, command: Sequence[str]) -> str:
+def render(site: Site, request: JobRequest, command: Sequence[str]) -> str:
     """The text of the job script.
 
     ``command`` is the command line that asked for it, for a comment. Nothing is read but the template. Raises
@@ -34,38 +34,33 @@ def render(site: Site, request: JobRequest, training: TrainCommand, command: Seq
         autoescape=False,  # noqa: S701 (every value is a quoted word of the shell; see _context)
     )
     template = environment.from_string((slurm_site.files() / "job.sh.j2").read_text(encoding="utf-8"))
-    context = _context(site, request, training, command)
+    context = _context(site, request, command)
     text = template.render(context)
     found = [line for line in text.splitlines() if line.lstrip().startswith("#SBATCH")]
     assert found == [f"#SBATCH {directive}" for directive in context["directives"]]
     return text
 
 
-def _context(site: Site, request: JobRequest, training: TrainCommand, command: Sequence[str]) -> dict[str, Any]:
+def _context(site: Site, request: JobRequest, command: Sequence[str]) -> dict[str, Any]:
     """What the template may use: numbers, our own texts, and words that are quoted already."""
-    for word in (*command, *training.argv):
-        one_line("the argument", word)
-    _refuse_flags(training.argv)
-    ranks = ranks_per_node(site, request)
-    _check_shards(request.nodes * ranks, training.shards)
+    _check(request, command)
     packed = request.venv is not None and request.venv.endswith((".tar.gz", ".tgz"))
     modules = (*site.software.modules, *(one_line("--module", name) for name in request.modules))
-    backend = [] if training.backend == "auto" else ["--backend", training.backend]
-    device = [] if training.device == "auto" else ["--device", training.device]
-    launcher = request.launcher or site.launch.launcher
-    with_srun = launcher == "srun"
+    ours = {"--backend": request.backend, "--device": request.device}
+    preflight = "".join(f" {flag} {words(value)}" for flag, value in ours.items() if value != "auto")
+    with_srun = request.launcher == "srun"
+    exports = " ".join(f"{key}={expandable(key, value)}" for key, value in site.rank_environment.items())
     combinations = [
-        {"run_dir": words(str(PurePosixPath(training.run_dir) / one.name)), "flags": words(*one.flags)}
-        for one in training.combinations
+        {"run_dir": words(str(PurePosixPath(request.run_dir) / one.name)), "flags": words(*one.flags)}
+        for one in request.combinations
     ]
-    preflight = " ".join(words(word) for word in (*backend, *device))
     return {
         "title": one_line("title", site.title),
         "command": words(*command),
         "nodes": request.nodes,
-        "ranks_per_node": ranks,
-        "run_dir": words(one_line("--run-dir", training.run_dir)),
-        "directives": directives(site, request, training),
+        "ranks_per_node": request.ranks_per_node,
+        "run_dir": words(one_line("--run-dir", request.run_dir)),
+        "directives": directives(site, request),
         "max_restarts": positive("--max-restarts", request.max_restarts),
         "combinations": combinations,
         "modules": words(*modules),
@@ -75,16 +70,17 @@ def _context(site: Site, request: JobRequest, training: TrainCommand, command: S
         "node_local": expandable("node_local", site.software.node_local),
         "container": words(*site.software.container, one_line("--image", request.image)) if request.image else "",
         "environment": [(key, expandable(key, value)) for key, value in site.environment.items()],
-        "rank_environment": _rank_environment(site),
+        # A program for bash -c that sets a rank's variables and becomes the command behind it.
+        "rank_environment": words(f'export {exports}; exec "$@"') if exports else "",
         "host_suffix": words(site.network.host_suffix) if site.network.host_suffix else "",
-        "launcher": launcher,
-        "start": _srun(site, request) if with_srun else _mpirun(site, ranks),
+        "launcher": request.launcher,
+        "start": _start(site, request),
         "preflight_options": " --kill-on-bad-exit=1" if with_srun else "",
         "train_options": " --wait=30" if with_srun else "",
-        "preflight": (" " + preflight if preflight else "") if request.preflight else None,
-        "train": grouped(without_run_dir(training.argv)),
-        "threads": "" if training.threads else ' --threads "$SLURM_CPUS_PER_TASK"',
-        "requeue": requeue(site, request),
+        "preflight": preflight if request.preflight else None,
+        "train": grouped(without_run_dir(request.argv)),
+        "threads": "" if request.threads else ' --threads "$SLURM_CPUS_PER_TASK"',
+        "requeue": request.requeue,
         "successor_array": ' --array="$SLURM_ARRAY_TASK_ID"' if combinations else "",
     }
 
@@ -106,38 +102,28 @@ def _activate(venv: str) -> str:
     return words(path if "/" in venv else f"./{path}")
 
 
-def _srun(site: Site, request: JobRequest) -> str:
-    options = list(site.launch.options)
-    if ranks_per_node(site, request) == site.node.ranks:
-        options += site.launch.whole_node_options
-    mpi = directive_value("--mpi", request.mpi or site.launch.mpi)
+def _start(site: Site, request: JobRequest) -> str:
+    """The command that starts the ranks, to be followed by their program."""
+    launch = site.launch
+    if request.launcher == "mpirun":
+        options = [option.replace("{ranks}", str(request.ranks_per_node)) for option in launch.mpirun_options]
+        return f'mpirun -n "$SLURM_NTASKS" {words(*options)}'.rstrip()
+    whole = launch.whole_node_options if request.ranks_per_node == site.node.ranks else ()
+    mpi = directive_value("--mpi", request.mpi)
     sizes = '--ntasks="$SLURM_NTASKS" --cpus-per-task="$SLURM_CPUS_PER_TASK"'
-    return " ".join([f"srun --mpi={mpi} {sizes}", *map(words, options)])
+    return f"srun --mpi={mpi} {sizes} {words(*launch.options, *whole)}".rstrip()
 
 
-def _mpirun(site: Site, ranks: int) -> str:
-    options = [option.replace("{ranks}", str(ranks)) for option in site.launch.mpirun_options]
-    return " ".join(['mpirun -n "$SLURM_NTASKS"', *map(words, options)])
-
-
-def _rank_environment(site: Site) -> str:
-    """A program for ``bash -c`` that sets a rank's variables and becomes the command behind it."""
-    if not site.rank_environment:
-        return ""
-    exports = " ".join(f"{key}={expandable(key, value)}" for key, value in site.rank_environment.items())
-    return words(f'export {exports}; exec "$@"')
-
-
-def _refuse_flags(argv: Sequence[str]) -> None:
-    for word in argv:
+def _check(request: JobRequest, command: Sequence[str]) -> None:
+    for word in (*command, *request.argv):
+        one_line("the argument", word)
+    for word in request.argv:
         flag = word.partition("=")[0].replace("_", "-")
         if flag in _REFUSED:
             raise ConfigError(f"{flag} after the --: {_REFUSED[flag]}")
-
-
-def _check_shards(ranks: int, shards: int) -> None:
-    if ranks > shards:
+    ranks = request.nodes * request.ranks_per_node
+    if ranks > request.shards:
         raise ConfigError(
-            f"{ranks} ranks with --shards {shards}: expected at most one rank a gradient shard; "
+            f"{ranks} ranks with --shards {request.shards}: expected at most one rank a gradient shard; "
             f"add --shards {ranks} after the --, or use fewer ranks"
         )

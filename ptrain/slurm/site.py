@@ -1,6 +1,5 @@
 """Sites: what a job script needs to know about a cluster, one TOML file each."""
 
-import functools
 import tomllib
 from dataclasses import dataclass, field
 from importlib import resources
@@ -12,13 +11,7 @@ from ptrain.config.values import Rule, build
 from ptrain.errors import ConfigError
 from ptrain.slurm.words import one_line
 
-
-def _is_line(name: str, text: str) -> bool:
-    one_line(name, text)
-    return True
-
-
-Line = Annotated[str, Rule(expected="text", fits=_is_line)]
+Line = Annotated[str, Rule(expected="text", fits=lambda name, text: one_line(name, text) == text)]
 Count = Annotated[int, Rule(expected="a whole number of 1 or more", fits=lambda _, number: number >= 1)]
 
 
@@ -116,12 +109,15 @@ class Site:
     """Variables of each rank; $NAME is expanded by the rank, for instance $SLURM_LOCALID."""
 
     def __post_init__(self) -> None:
-        for table in ("directives", "environment", "rank_environment"):
+        for key in self.directives:
+            if not (key.isascii() and key.replace("-", "").isalnum()):
+                raise ConfigError(f"directives.{key}: expected an option of sbatch without its dashes")
+        for table in ("environment", "rank_environment"):
             for key in getattr(self, table):
-                _check_key(table, key)
+                if not (key.isascii() and key.isidentifier()):
+                    raise ConfigError(f"{table}.{key}: expected the name of a variable")
 
 
-@functools.cache
 def files() -> Traversable:
     """The folder of templates and sites: ``slurm/`` of the repository, or its copy in the wheel."""
     return resources.files("ptrain") / "slurm_files"
@@ -138,36 +134,17 @@ def load(name: str) -> Site:
 
     Raises ConfigError for an unknown name, an unreadable file, and a key or value that does not belong there.
     """
-    if name in names():
-        text = (files() / "sites" / f"{name}.toml").read_text(encoding="utf-8")
-    elif name.endswith(".toml"):
-        try:
-            text = Path(name).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
-            raise ConfigError(f"--site {name}: cannot be read ({reason}); expected a TOML file") from None
-    else:
+    is_ours, stem = name in names(), Path(name).stem
+    if not is_ours and not name.endswith(".toml"):
         raise ConfigError(f"--site {name}: expected one of {', '.join(names())}, or FILE.toml of your own")
+    source = files() / "sites" / f"{name}.toml" if is_ours else Path(name)
     try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"--site {name}: is not valid TOML: {' '.join(str(error).split())}") from None
-    stem = Path(name).stem
-    try:
-        return build(Site, {"title": stem, **values, "name": stem}, show=_shown)
+        values = {"title": stem, **tomllib.loads(source.read_text(encoding="utf-8")), "name": stem}
+        return build(Site, values, show=lambda key, value: f"{key} = {value!r}")
     except ConfigError as error:
         raise ConfigError(f"--site {name}: {error}") from None
-
-
-def _shown(name: str, value: object) -> str:
-    return f"{name} = {value!r}"
-
-
-def _check_key(table: str, key: str) -> None:
-    """Directives are options of sbatch, variables are names of the shell."""
-    if table.endswith("environment"):
-        fits, expected = key.isascii() and key.isidentifier(), "the name of a variable"
-    else:
-        fits, expected = key.isascii() and key.replace("-", "").isalnum(), "an option of sbatch without its dashes"
-    if not fits:
-        raise ConfigError(f"{table}.{key}: expected {expected}")
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"--site {name}: is not valid TOML: {' '.join(str(error).split())}") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
+        raise ConfigError(f"--site {name}: cannot be read ({reason}); expected a TOML file") from None

@@ -1,6 +1,7 @@
 """Sweeps: every combination of the values of some flags, one a task of a job array."""
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,13 +42,11 @@ def combinations(sweeps: Sequence[str]) -> tuple[Combination, ...]:
         if len(set(values)) < len(values):
             raise ConfigError(f"--sweep {sweep}: a value twice would train the same twice")
         axes[flag] = values
-    number = 1
-    for values in axes.values():
-        number *= len(values)
-    if number > MOST:
-        raise ConfigError(f"--sweep: {number} combinations; expected at most {MOST}, Slurm's limit for an array")
     if not axes:
         return ()
+    number = math.prod(map(len, axes.values()))
+    if number > MOST:
+        raise ConfigError(f"--sweep: {number} combinations; expected at most {MOST}, Slurm's limit for an array")
     rows = itertools.product(*axes.values())
     width = len(str(number - 1))
     return tuple(_combination(index, width, dict(zip(axes, row, strict=True))) for index, row in enumerate(rows))

@@ -6,7 +6,8 @@ import shlex
 from ptrain.errors import ConfigError
 
 _NAME = re.compile(r"[A-Za-z0-9_.,:/@%+=*&|()\[\]~-]+", re.ASCII)
-_VARIABLE = re.compile(r"\$(?:[A-Z][A-Z0-9_]*)", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # and surrogates, which are no text that could be written
+_EXPANDED = re.compile(r'\$(?P<name>[A-Z][A-Z0-9_]*)(?P<goes_on>(?=\w))?|[\\"$`]', re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z0-9_.,:/@+=-]*", re.ASCII)
 
 
@@ -15,7 +16,7 @@ def one_line(what: str, text: str) -> str:
 
     Raises ConfigError that names ``what``.
     """
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in text) or not _is_unicode(text):
+    if _CONTROL.search(text):
         raise ConfigError(f"{what} {text!r}: has a control character; expected text of one line")
     return text
 
@@ -55,17 +56,15 @@ def expandable(what: str, text: str) -> str:
 
     Raises ConfigError for control characters.
     """
-    one_line(what, text)
-    if "$" not in text:
+    if "$" not in one_line(what, text):
         return words(text)
-    pieces, end = [], 0
-    for match in _VARIABLE.finditer(text):
-        pieces += [
-            _inside(text[end : match.start()]),
-            f"${{{match[0][1:]}}}" if _continues(text, match.end()) else match[0],
-        ]
-        end = match.end()
-    return f'"{"".join(pieces)}{_inside(text[end:])}"'
+
+    def quoted(match: re.Match[str]) -> str:
+        if match["name"] is None:  # would mean something else inside double quotes
+            return "\\" + match[0]
+        return match[0] if match["goes_on"] is None else f"${{{match['name']}}}"
+
+    return f'"{_EXPANDED.sub(quoted, text)}"'
 
 
 def grouped(argv: list[str]) -> list[str]:
@@ -76,20 +75,3 @@ def grouped(argv: list[str]) -> list[str]:
             groups.append([])
         groups[-1].append(word)
     return [words(*group) for group in groups]
-
-
-def _inside(text: str) -> str:
-    """Text for inside double quotes, where nothing of it is expanded."""
-    return re.sub(r'([\\"$`])', r"\\\1", text)
-
-
-def _continues(text: str, end: int) -> bool:
-    return bool(re.match(r"\w", text[end:], re.ASCII))
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

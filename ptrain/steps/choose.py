@@ -114,6 +114,4 @@ def choose(work: Work) -> ChosenStep:
             except UnavailableError as error:
                 reason = str(error)
         why_not[name] = reason
-    refused = ConfigError(f"--step {wanted}: {why_not[wanted]}; use --step auto, which says what it takes")
-    refused.agreed = True
-    raise refused
+    raise ConfigError(f"--step {wanted}: {why_not[wanted]}; use --step auto, which says what it takes", agreed=True)

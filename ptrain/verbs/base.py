@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ def start(argv: Sequence[str], ranks: int) -> int:
     """Start ranks here that run this command line, and return their exit code."""
     from ptrain.launch import local  # here, since --help does not wait for what it does not need
 
-    return local.start(argv, ranks, os.environ)
+    return local.start([sys.executable, "-m", "ptrain", *argv], ranks, os.environ)
 
 
 def function(work: str) -> Callable[..., Any]:
@@ -72,10 +73,7 @@ class Verb:
         """The flags of this verb, which goes by ``name``."""
         usage = " ".join(part for part in ("ptrain", name, self.usage, "[flags]", self.usage_behind) if part)
         description = f"{self.summary[0].upper()}{self.summary[1:]}."
-        parser = Parser(prog=f"ptrain {name}", usage=usage, description=description, examples=self.examples)
-        for group in self.groups:
-            parser.add(group)
-        return parser
+        return Parser(f"ptrain {name}", usage, description, self.examples, self.groups)
 
     def read(self, name: str, argv: Sequence[str]) -> Given:
         """Take a command line apart, without ``ptrain`` and the verb in front."""

@@ -31,8 +31,7 @@ def check(given: Given) -> Command:
 def run(options: ReportOptions) -> int:
     """Write RUN/report.html and RUN/plots/, or for several runs comparison.html, and return the exit code.
 
-    Raises:
-        InputError: a run directory is missing or damaged, or the page cannot be written.
+    Raises InputError where a run directory is missing or damaged, or the page cannot be written.
     """
     from ptrain.console import Console
     from ptrain.launch import env

@@ -1,6 +1,5 @@
 """``ptrain train``: train, checkpoint, evaluate, write the run directory."""
 
-import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -26,14 +25,14 @@ def check(given: Given) -> Command:
 
 def _start_supervised(config: Config, argv: Sequence[str], ranks: int) -> int:
     """Start ranks here, and after a crash start them again from the last checkpoint, as ``--restarts`` asks."""
-    from ptrain.launch import local, supervise
+    from ptrain.launch import supervise
 
     run_dir = config.run.run_dir or default_run_dir(config.data.data)
 
     def start(ranks: int, again: bool) -> int:
         resume = ["--resume", "auto"] if again else []
         # One rank is started by mpirun as well: the process that supervises must not be the one that crashes.
-        return local.start([*argv, "--run-dir", run_dir, *resume], ranks, os.environ)
+        return base.start([*argv, "--run-dir", run_dir, *resume], ranks)
 
     return supervise.supervise(start, Path(run_dir), ranks, config.run.restarts)
 

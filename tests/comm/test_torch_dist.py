@@ -84,7 +84,7 @@ def test_torchrun(tmp_path: Path) -> None:
     program = ["-m", "tests.comm.conformance_program", "torch", str(tmp_path), "close"]
     done = run_group([*torchrun, *program], timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
-    infos = [json.loads((tmp_path / f"rank-{rank}.json").read_text())["info"] for rank in range(2)]
+    infos = [json.loads((tmp_path / f"torch-{rank}.json").read_text())["info"] for rank in range(2)]
     assert [(i["rank"], i["size"], i["local_rank"], i["launcher"]) for i in infos] == [
         (0, 2, 0, "torchrun"),
         (1, 2, 1, "torchrun"),

@@ -1,5 +1,5 @@
 """torchmetrics imports torchvision where it is installed, and PyPI's build of that does not fit a CPU torch."""
 
-from ptrain.data.sources.torchvision_import import import_datasets
+from ptrain.data.sources.torchvision_sets import import_datasets
 
 import_datasets()

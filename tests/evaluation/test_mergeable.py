@@ -16,8 +16,8 @@ from sklearn import metrics
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from ptrain.errors import DataError
-from ptrain.evaluation.exact import exact_sum
 from ptrain.evaluation.mergeable import EvaluationCounts, count_samples, merge, summarise_counts
+from ptrain.sums.exact import exact_sum
 
 NAMES = ["a", "b", "c", "d", "e", "f"]
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)

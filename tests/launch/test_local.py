@@ -16,8 +16,8 @@ from ptrain.launch.env import detect
 from ptrain.launch.local import exit_code, must_start
 from tests.ranks import ROOT, clean_environment, descendants, kill_tree, run_group
 
-START = "import os, sys; from ptrain.launch.local import start_program; "
-START += "sys.exit(start_program([sys.executable, *sys.argv[2:]], int(sys.argv[1]), os.environ))"
+START = "import os, sys; from ptrain.launch.local import start; "
+START += "sys.exit(start([sys.executable, *sys.argv[2:]], int(sys.argv[1]), os.environ))"
 # A rank like ptrain's: it follows mpirun, stops on SIGUSR1, and does not end by being asked to.
 RANK = """
 import os, signal, sys, time

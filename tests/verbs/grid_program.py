@@ -13,8 +13,9 @@ from pathlib import Path
 
 from ptrain.config import RunConfig, build
 from ptrain.models.inference import Inference
-from ptrain.run.job import checkpoints_of, prepare, start_state, training_step
+from ptrain.run.job import prepare, start_state, training_step
 from ptrain.run.loop import Loop
+from ptrain.run.saving import Checkpoints
 from ptrain.run.session import Session, open_session
 from ptrain.run.train import finish
 
@@ -25,7 +26,7 @@ def train(session: Session, values: dict[str, object], run_dir: Path) -> dict[st
     state = start_state(job)
     step = training_step(job, state).step
     inference = Inference(config=job.config, model=job.model, parameters=state.parameters, threads=session.threads)
-    Loop(job, state, step, inference, checkpoints_of(job), lambda record: None).run(lambda: False)
+    Loop(job, state, step, inference, Checkpoints(job), lambda record: None).run(lambda: False)
     finish(job, state, inference)
     step.close()
     inference.close()

@@ -18,7 +18,7 @@ from ptrain.steps.base import Times
 from ptrain.steps.shared import why_not_shared
 from ptrain.verbs.bench.comm import recommend, show
 from ptrain.verbs.bench.scaling import default_ranks, evaluate, verdict
-from ptrain.verbs.bench.split import PARTS, slowest, split
+from ptrain.verbs.bench.train import PARTS, slowest, split
 from tests.ranks import run_group, run_ranks
 
 BENCH = [sys.executable, "-m", "ptrain", "bench"]

@@ -62,7 +62,7 @@ def test_a_foreign_mpirun_is_told_in_lines_with_the_fix_below_them(tmp_path: Pat
 
 
 def test_torch_starts_through_torchrun_where_there_is_no_mpirun(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "find_mpirun", lambda: None)
+    monkeypatch.setattr(checks, "find_program", lambda environ: None)
     finding = checks.backend("torch", 60.0)
     assert finding.status == "ok", finding
     assert checks.backend("mpi", 60.0).status == "missing"

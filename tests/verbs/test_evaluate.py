@@ -16,6 +16,7 @@ from ptrain import cli
 from ptrain.config import RunConfig
 from ptrain.errors import DataError
 from ptrain.run import scoring
+from ptrain.run.session import Session
 from ptrain.verbs.evaluate import EvaluateOptions, of_files, of_run
 from ptrain.verbs.predict import PredictOptions, samples
 from tests.ranks import ROOT, run_group, run_ranks
@@ -71,7 +72,7 @@ def test_every_sample_of_a_split_counts_once(trained: Path, tmp_path: Path, spli
 def test_a_sample_that_is_counted_twice_is_a_defect(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scoring, "owned_chunks", lambda session, split: range(1))  # the second chunk is forgotten
+    monkeypatch.setattr(Session, "owned", lambda session, number: range(1))  # the second chunk is forgotten
     with pytest.raises(RuntimeError, match="256 samples counted in a split of 359"):
         evaluate(trained, out=tmp_path)
 

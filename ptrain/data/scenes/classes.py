@@ -39,7 +39,7 @@ class Classes:
         return cls(
             values=tuple(schema["class_values"]),
             names=tuple(schema["class_names"]),
-            colors=tuple((color[0], color[1], color[2]) for color in schema["class_colors"]),
+            colors=tuple((red, green, blue) for red, green, blue in schema["class_colors"]),
         )
 
     def to_schema(self) -> dict[str, Any]:
@@ -51,24 +51,22 @@ class Classes:
         }
 
 
-Keep = Callable[[range, range], NDArray[np.bool_]]
-"""Returns which pixels of a window may be samples: (rows, columns)."""
-
-
-def find_classes(reference: Raster, keep: Keep | None = None) -> tuple[Classes, int, int]:
+def find_classes(reference: Raster, keep: Callable[[range, range], NDArray[np.bool_]]) -> tuple[Classes, int, int]:
     """The classes that occur in a reference, in the order of their values; reads it once, in windows.
 
-    Also returns the number of labelled pixels, and of those that ``keep`` lets through. Raises DataError where there
-    is no class, and for values that are not whole or not from 1 to 65535.
+    Also returns the number of labelled pixels, and of those that ``keep`` lets through: it tells which pixels of a
+    window, (rows, columns), may be samples. Raises DataError where there is no class, and for values that are not whole
+    or not from 1 to 65535.
     """
     found: set[int] = set()
     num_labelled = num_kept = 0
-    for rows, columns in reference_windows(reference):
+    size = reference.dtype.itemsize
+    for rows, columns in windows(reference.height, reference.width, size, reference.block_rows, _WINDOW_BYTES):
         labels = labelled_values(reference, rows, columns)
         labelled = labels > 0
         found.update(np.unique(labels[labelled]).tolist())
         num_labelled += int(labelled.sum())
-        num_kept += int((labelled if keep is None else labelled & keep(rows, columns)).sum())
+        num_kept += int((labelled & keep(rows, columns)).sum())
         if len(found) > MANY:
             raise DataError(
                 f"{reference.origin}: more than {MANY} different values; expected class numbers 1, 2, 3, ... and 0 "
@@ -86,12 +84,6 @@ def find_classes(reference: Raster, keep: Keep | None = None) -> tuple[Classes, 
     if len(set(colors)) < len(colors):
         colors = list(default_colors(len(values)))
     return Classes(values=values, names=tuple(names), colors=tuple(colors)), num_labelled, num_kept
-
-
-def reference_windows(reference: Raster) -> "list[tuple[range, range]]":
-    """The windows in which a reference is read whole."""
-    size = reference.dtype.itemsize
-    return list(windows(reference.height, reference.width, size, reference.block_rows, _WINDOW_BYTES))
 
 
 def labelled_values(reference: Raster, rows: range, columns: range) -> NDArray[np.integer[Any]]:
@@ -122,7 +114,7 @@ def labelled_values(reference: Raster, rows: range, columns: range) -> NDArray[n
 def default_colors(number: int) -> tuple[Color, ...]:
     """Colours for this many classes; beyond the palette they are spread over the hues by the golden ratio."""
     more = (
-        tuple(round(255 * part) for part in colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.55 + 0.4 * (index % 2), 0.85))
+        colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.55 + 0.4 * (index % 2), 0.85)
         for index in range(number - len(_PALETTE))
     )
-    return (*_PALETTE[:number], *((red, green, blue) for red, green, blue in more))
+    return (*_PALETTE[:number], *((round(255 * r), round(255 * g), round(255 * b)) for r, g, b in more))

@@ -26,19 +26,24 @@ def opened(path: Path) -> Iterator[Any]:
     an absolute path of a regular file, never one that it would take for an address.
     """
     path, driver = find(path)
+    try:
+        with quiet_stderr():
+            dataset = open_quietly(os.path.abspath(path), driver=driver)
+    except (load_rasterio().errors.RasterioError, ValueError) as error:
+        raise DataError(
+            f"{path}: cannot be opened ({reason(error, path)}); expected {KIND}: the file is damaged or of "
+            "another format, write it again with gdal_translate"
+        ) from None
+    with dataset:
+        yield dataset
+
+
+def open_quietly(path: str | Path, mode: str = "r", **options: Any) -> Any:
+    """rasterio.open without its warning about images that lie nowhere on the ground."""
     rasterio = load_rasterio()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        try:
-            with quiet_stderr():
-                dataset = rasterio.open(os.path.abspath(path), driver=driver)
-        except (rasterio.errors.RasterioError, ValueError) as error:
-            raise DataError(
-                f"{path}: cannot be opened ({reason(error, path)}); expected {KIND}: the file is damaged or of "
-                "another format, write it again with gdal_translate"
-            ) from None
-        with dataset:
-            yield dataset
+        return rasterio.open(path, mode, **options)
 
 
 @functools.cache
@@ -57,10 +62,8 @@ def load_rasterio() -> Any:
 
 def same_crs(first: str, second: str) -> bool:
     """Whether two coordinate systems, as WKT, are the same one."""
-    if first == second:
-        return True
     crs = load_rasterio().crs.CRS
-    return bool(crs.from_wkt(first) == crs.from_wkt(second))
+    return first == second or bool(crs.from_wkt(first) == crs.from_wkt(second))
 
 
 def find(path: Path) -> tuple[Path, str]:
@@ -92,8 +95,7 @@ def reason(error: BaseException, path: Path) -> str:
 
 def _data_of(header: Path) -> Path:
     need_content(header, KIND)
-    bases = (header.with_suffix(""), *(header.with_suffix(suffix) for suffix in _ENVI_DATA[1:]))
-    found = next((base for base in bases if base.is_file()), None)
+    found = next((base for base in map(header.with_suffix, _ENVI_DATA) if base.is_file()), None)
     if found is None:
         names = ", ".join(f"{header.stem}{suffix}" for suffix in _ENVI_DATA)
         raise DataError(f"{header}: an ENVI header without its data; expected one of {names} beside it")

@@ -5,6 +5,7 @@ smooth fields, so classes form regions. All pixels of a parcel share a deviation
 fields of one crop differ from each other; that is why pixels of one parcel in training and test flatter the accuracy.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 from functools import cached_property
@@ -144,18 +145,14 @@ class Scene:
         right = x / PARCEL + 2 + 0.10 * self._smooth("bend x", y / 13, x / 13)
         best = np.full(y.shape, np.inf)
         row, column = np.zeros(y.shape, np.int64), np.zeros(y.shape, np.int64)
-        for dy in (-1, 0, 1):
-            for dx in (-1, 0, 1):
-                i = np.clip(down.astype(np.int64) + dy, 0, self._grid[0] - 1)
-                j = np.clip(right.astype(np.int64) + dx, 0, self._grid[1] - 1)
-                point = self._jitter[i, j]
-                distance = (i + point[..., 0] - down) ** 2 + (j + point[..., 1] - right) ** 2
-                nearer = distance < best
-                best, row, column = (
-                    np.where(nearer, distance, best),
-                    np.where(nearer, i, row),
-                    np.where(nearer, j, column),
-                )
+        for dy, dx in itertools.product((-1, 0, 1), repeat=2):
+            i = np.clip(down.astype(np.int64) + dy, 0, self._grid[0] - 1)
+            j = np.clip(right.astype(np.int64) + dx, 0, self._grid[1] - 1)
+            point = self._jitter[i, j]
+            distance = (i + point[..., 0] - down) ** 2 + (j + point[..., 1] - right) ** 2
+            nearer = distance < best
+            for kept, new in ((best, distance), (row, i), (column, j)):
+                np.copyto(kept, new, where=nearer)
         return row, column
 
     def _smooth(self, purpose: str, y: NDArray[np.float64], x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,7 +11,8 @@ def warnings(dataset: DataSet, config: DataConfig) -> Iterator[str]:
     schema = dataset.schema
     if schema is None or schema.get("kind") != "scene":
         return
-    drawn = [name for name in ("validation", "test") if _of_the_same_scene(dataset, name)]
+    train = dataset.train.samples
+    drawn = [name for name, split in dataset.splits.items() if name != "train" and split.samples is train]
     if drawn and config.split in ("random", "stratified"):
         yield (
             f"--split {config.split} of a scene: neighbouring pixels are much alike, so the accuracy on the "
@@ -19,8 +20,7 @@ def warnings(dataset: DataSet, config: DataConfig) -> Iterator[str]:
         )
     if "labelled" not in schema:
         return
-    found = len(dataset.train.samples)
-    at_edges, without = schema["labelled"] - schema["kept"], schema["kept"] - found
+    at_edges, without = schema["labelled"] - schema["kept"], schema["kept"] - len(train)
     if at_edges:
         yield (
             f"{at_edges:,} of {schema['labelled']:,} labelled pixels are left out, whose neighbourhood reaches into "
@@ -29,8 +29,3 @@ def warnings(dataset: DataSet, config: DataConfig) -> Iterator[str]:
     if without > 0:
         near = "" if schema["neighborhood"] == 1 else ", or are next to a pixel without one"
         yield f"{without:,} of {schema['labelled']:,} labelled pixels are left out, which have no value{near}"
-
-
-def _of_the_same_scene(dataset: DataSet, name: str) -> bool:
-    split = dataset.splits.get(name)
-    return split is not None and split.samples is dataset.train.samples

@@ -29,15 +29,16 @@ def open_grid(spec: str) -> Iterator[Raster]:
             f"{array.origin}: an array of shape {array.shape}; expected a cube of rows x columns x bands, or a "
             "reference of rows x columns"
         )
+    height, width, bands = (*array.shape, 1)[:3]
     with array.open() as rows:
         yield Raster(
             path=path,
             origin=array.origin,
-            height=array.shape[0],
-            width=array.shape[1],
-            bands=array.shape[2] if len(array.shape) == 3 else 1,
+            height=height,
+            width=width,
+            bands=bands,
             dtype=array.dtype,
-            nodata=(None,) * (array.shape[2] if len(array.shape) == 3 else 1),
+            nodata=(None,) * bands,
             block_rows=array.chunk,
             source=rows,
         )

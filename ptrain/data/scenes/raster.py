@@ -1,5 +1,6 @@
 """A raster with its georeference and classes, read window by window."""
 
+import itertools
 import math
 import re
 from collections.abc import Iterator
@@ -171,17 +172,6 @@ def _class_colors(dataset: Any) -> dict[int, Color]:
 def same_transform(first: tuple[float, ...], second: tuple[float, ...], width: int, height: int) -> bool:
     """Whether two transforms put all corners of an image in the same place, within a hundredth of a pixel."""
     pixel = math.sqrt(abs(first[0] * first[4] - first[1] * first[3])) or 1.0
-    corners = [(0, 0), (width, 0), (0, height), (width, height)]
-    return all(
-        abs(
-            first[row] * x
-            + first[row + 1] * y
-            + first[row + 2]
-            - second[row] * x
-            - second[row + 1] * y
-            - second[row + 2]
-        )
-        <= pixel / 100
-        for x, y in corners
-        for row in (0, 3)
-    )
+    a, b, c, d, e, f = (one - other for one, other in zip(first, second, strict=True))
+    corners = itertools.product((0, width), (0, height))
+    return all(max(abs(a * x + b * y + c), abs(d * x + e * y + f)) <= pixel / 100 for x, y in corners)

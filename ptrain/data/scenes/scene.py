@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,9 +79,7 @@ def open_scene(spec: str, request: Request) -> Stream:
         )
         check_sampling(scene, sampling)
         if request.schema is None:
-            classes, num_labelled, num_kept = find_classes(
-                reference, lambda rows, columns: _kept(scene, sampling, rows, columns)
-            )
+            classes, num_labelled, num_kept = find_classes(reference, partial(_kept, scene, sampling))
             schema = describe(scene, side, classes) | {"labelled": num_labelled, "kept": num_kept}
         else:
             classes, schema = Classes.from_schema(request.schema), dict(request.schema)
@@ -95,7 +94,7 @@ def open_scene(spec: str, request: Request) -> Stream:
         dtype=dtype,
         num_features=side * side * schema["bands"],
         image_shape=(side, side, schema["bands"]) if side > 1 else None,
-        feature_names=_feature_names(schema),
+        feature_names=None if schema["band_names"] is None or side > 1 else tuple(schema["band_names"]),
         class_names=classes.names,
         schema=schema,
         train=lambda: _samples(spec, labels, sampling, classes),
@@ -126,7 +125,7 @@ def check_schema(scene: Raster, schema: Mapping[str, Any]) -> None:
 
 def check_pair(scene: Raster, reference: Raster) -> None:
     """Raise DataError unless scene and reference cover the same pixels."""
-    fix = f"bring it onto the scene's grid, with rio warp {reference.path.name} NEW.tif --like"
+    fix = f"bring it onto the scene's grid, with rio warp {reference.path.name} NEW.tif --like {scene.path.name}"
     if reference.bands != 1:
         raise DataError(
             f"{reference.origin}: {reference.bands} bands; expected 1 band with class numbers: are --data and --labels "
@@ -135,21 +134,18 @@ def check_pair(scene: Raster, reference: Raster) -> None:
     if (scene.height, scene.width) != (reference.height, reference.width):
         raise DataError(
             f"{reference.origin}: {reference.width} x {reference.height} pixels; expected {scene.width} x "
-            f"{scene.height} (width x height), those of {scene.origin}: {fix} {scene.path.name}"
+            f"{scene.height} (width x height), those of {scene.origin}: {fix}"
         )
     if scene.crs and reference.crs and not gdal.same_crs(scene.crs, reference.crs):
         raise DataError(
             f"{reference.origin}: coordinate system {reference.crs_name}; expected {scene.crs_name}, that of "
-            f"{scene.origin}: {fix} {scene.path.name}"
+            f"{scene.origin}: {fix}"
         )
-    if (
-        scene.transform is not None
-        and reference.transform is not None
-        and not same_transform(scene.transform, reference.transform, scene.width, scene.height)
-    ):
+    here, there = scene.transform, reference.transform
+    if here and there and not same_transform(here, there, scene.width, scene.height):
         raise DataError(
-            f"{reference.origin}: transform {_shown(reference.transform)}; expected {_shown(scene.transform)}, that of "
-            f"{scene.origin} (x and y of the upper left corner, width and height of a pixel): {fix} {scene.path.name}"
+            f"{reference.origin}: transform {_shown(there)}; expected {_shown(here)}, that of "
+            f"{scene.origin} (x and y of the upper left corner, width and height of a pixel): {fix}"
         )
 
 
@@ -193,7 +189,8 @@ def _samples(spec: str, labels: str, sampling: Sampling, classes: Classes) -> It
     with open_grid(spec) as scene, open_grid(labels) as reference:
         pixel = scene.bands * scene.dtype.itemsize
         across = -(-scene.width // sampling.block)
-        lookup = _lookup(classes)
+        lookup = np.full(2**16, -1, np.int64)  # the label of every class value, -1 for values without one
+        lookup[list(classes.values)] = np.arange(len(classes.values))
         for rows, columns in windows(scene.height, scene.width, pixel, scene.block_rows, WINDOW_BYTES):
             values = labelled_values(reference, rows, columns)
             chosen = (values > 0) & _kept(scene, sampling, rows, columns)
@@ -218,21 +215,13 @@ def _kept(scene: Raster, sampling: Sampling, rows: range, columns: range) -> NDA
         return np.ones((len(rows), len(columns)), np.bool_)
     down = inside_blocks(rows, sampling.radius, scene.height, sampling.block)
     across = inside_blocks(columns, sampling.radius, scene.width, sampling.block)
-    return down[:, None] & across[None, :]
-
-
-def _lookup(classes: Classes) -> NDArray[np.int64]:
-    """The label of every class value, -1 for values without one."""
-    lookup = np.full(2**16, -1, np.int64)
-    lookup[list(classes.values)] = np.arange(len(classes.values))
-    return lookup
+    return down[:, None] & across
 
 
 def _check_known(
     reference: Raster, values: NDArray[np.integer[Any]], rows: range, columns: range, lookup: NDArray[np.int64]
 ) -> None:
-    found = values[values > 0]
-    if (lookup[found] < 0).any():
+    if (lookup[values[values > 0]] < 0).any():
         unknown = (values > 0) & (lookup[values] < 0)
         row, column = (int(index[0]) for index in np.nonzero(unknown))
         known = np.flatnonzero(lookup >= 0).tolist()
@@ -240,12 +229,6 @@ def _check_known(
             f"{reference.origin}: class {values[row, column]} in row {rows[row]}, column {columns[column]}; expected "
             f"one of {', '.join(map(str, known[:20]))}, those of the training reference"
         )
-
-
-def _feature_names(schema: dict[str, Any]) -> tuple[str, ...] | None:
-    if schema["band_names"] is None or schema["neighborhood"] > 1:
-        return None
-    return tuple(schema["band_names"])
 
 
 def _shown(transform: tuple[float, ...]) -> str:

@@ -1,7 +1,6 @@
 """Writing GeoTIFFs: tiles, compression, georeference, classes; under a temporary name until they are whole."""
 
 import contextlib
-import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,9 +48,8 @@ class TiffWriter:
                 f"{path}: cannot be written ({getattr(error, 'strerror', error)}); expected a folder that exists and "
                 "can be written to"
             ) from None
-        with self._writing(), warnings.catch_warnings():
-            warnings.simplefilter("ignore", self._rasterio.errors.NotGeoreferencedWarning)
-            self._file = self._rasterio.open(
+        with self._writing():
+            self._file = gdal.open_quietly(
                 self.temporary,
                 "w",
                 driver="GTiff",
@@ -97,13 +95,10 @@ class TiffWriter:
         """
         with self._writing():
             self._file.close()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", self._rasterio.errors.NotGeoreferencedWarning)
-                with self._rasterio.open(self.temporary, driver="GTiff") as written:
-                    for rows, crc in self._sums:
-                        stored = written.read(window=((rows.start, rows.stop), (0, written.width)))
-                        if _crc(stored) != crc:
-                            raise OSError("other pixels are read back than were written")
+            with gdal.open_quietly(self.temporary, driver="GTiff") as written:
+                for rows, crc in self._sums:
+                    if _crc(written.read(window=((rows.start, rows.stop), (0, written.width)))) != crc:
+                        raise OSError("other pixels are read back than were written")
             publish(self.temporary, self.path)
 
     def close(self) -> None:
@@ -138,7 +133,6 @@ def write_beside(path: Path, content: bytes) -> None:
 
 def write_category_names(path: Path, classes: Classes) -> None:
     """Write the names of the classes into the sidecar file, where GDAL and QGIS look for them."""
-    names = [""] * (max(classes.values) + 1)
-    for value, name in zip(classes.values, classes.names, strict=True):
-        names[value] = name
-    write_beside(sidecar_of(path), category_names_xml(names))
+    names = dict(zip(classes.values, classes.names, strict=True))
+    listed = [names.get(value, "") for value in range(max(classes.values) + 1)]
+    write_beside(sidecar_of(path), category_names_xml(listed))

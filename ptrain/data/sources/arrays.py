@@ -5,14 +5,15 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.samples import check_counts, check_features, check_labels, whole_numbers
-from ptrain.data.store.stream import Block, Pieces, Stream
+from ptrain.data.samples import check_counts, check_features, check_labels, row_ranges, whole_numbers
+from ptrain.data.store.stream import Block, Stream
 from ptrain.errors import DataError
 
 Rows = Callable[[int, int], NDArray[np.generic]]
@@ -72,6 +73,10 @@ def to_stream(
             f"{test[0].origin}: samples of shape {test[0].shape[1:]} in the test split but {features.shape[1:]} in "
             f"{features.origin}: expected the same"
         )
+    total, step = features.shape[0], _step(features)
+    read = partial(_blocks, features, arrays.labels, arrays.groups)
+    # in at most _PIECES pieces, each of whole reads
+    spans = list(row_ranges(range(total), 1, step * -(-total // (step * _PIECES))))
     return Stream(
         name=name,
         description=f"arrays of {files[0]}",
@@ -80,20 +85,11 @@ def to_stream(
         dtype=features.dtype,
         num_features=math.prod(features.shape[1:]),
         image_shape=features.shape[1:] if len(features.shape) > 2 else None,
-        num_samples=features.shape[0],
-        train=lambda: _blocks(features, arrays.labels, arrays.groups, range(features.shape[0])),
+        num_samples=total,
+        train=lambda: read(range(total)),
         test=None if test is None else lambda: _blocks(*test, None, range(test[0].shape[0])),
-        pieces=_pieces(arrays) if in_pieces else None,
+        pieces=tuple((len(span), partial(read, span)) for span in spans) if in_pieces else None,
     )
-
-
-def _pieces(arrays: Arrays) -> Pieces:
-    """The rows in at most _PIECES pieces, each of whole reads."""
-    total, step = arrays.features.shape[0], _step(arrays.features)
-    rows = step * -(-total // (step * _PIECES))
-    spans = [range(start, min(start + rows, total)) for start in range(0, total, rows)]
-    found = arrays.features, arrays.labels, arrays.groups
-    return tuple((len(span), partial(_blocks, *found, span)) for span in spans)
 
 
 def _step(features: Array) -> int:
@@ -105,20 +101,29 @@ def _step(features: Array) -> int:
 
 def _check(features: Array, labels: Array | None) -> None:
     check_features(features.shape, features.dtype, features.origin)
-    width = math.prod(features.shape[1:])
-    if labels is not None:
+    labels = features if labels is None else labels
+    if labels is not features:
         check_labels(labels.shape, labels.origin)
         if labels.dtype.kind not in "biufUS":
             raise DataError(
                 f"{labels.origin}: labels are {labels.dtype}: expected whole numbers or text of fixed length"
             )
-    origin = features.origin if labels is None else labels.origin
-    count = features.shape[0] if labels is None else labels.shape[0]
-    check_counts(features.shape[0], width, count, features.origin, origin)
+    width = math.prod(features.shape[1:])
+    check_counts(features.shape[0], width, labels.shape[0], features.origin, labels.origin)
     if features.row_bytes > READ_BYTES:
         raise DataError(
             f"{features.origin}: a sample of shape {features.shape[1:]} takes {features.row_bytes} bytes: expected at "
             f"most {READ_BYTES}; see that the samples are the first dimension"
+        )
+
+
+def check_chunk(sides: tuple[int, ...], dtype: np.dtype[Any], origin: str, how: str = "") -> None:
+    """Raise DataError where a chunk of a file, which is unpacked whole, takes more than READ_BYTES."""
+    size = math.prod(sides) * dtype.itemsize
+    if size > READ_BYTES:
+        raise DataError(
+            f"{origin}: chunks of {size} bytes, each of which is unpacked whole; expected at most {READ_BYTES}: "
+            f"write it with smaller chunks{how}"
         )
 
 
@@ -128,16 +133,15 @@ def _blocks(features: Array, labels: Array | None, groups: Array | None, span: r
     step = _step(features)
     with features.open() as read:
         label_blocks, group_blocks = _integers(labels, span, step), _integers(groups, span, step)
-        for start in range(span.start, span.stop, step):
-            stop = min(start + step, span.stop)
-            block = read(start, stop)
-            if block.shape != (stop - start, *features.shape[1:]) or block.dtype != features.dtype:
+        for reads in row_ranges(span, 1, step):
+            block = read(reads.start, reads.stop)
+            if block.shape != (len(reads), *features.shape[1:]) or block.dtype != features.dtype:
                 raise DataError(
                     f"{features.origin}: changed while it was read; expected {features.shape}: read it again"
                 )
-            flat = block.reshape(stop - start, -1)
+            flat = block.reshape(len(reads), -1)
             own, group = next(label_blocks), next(group_blocks)
-            for first in range(0, stop - start, rows):
+            for first in range(0, len(reads), rows):
                 part = slice(first, first + rows)
                 zeros = np.zeros(len(flat[part]), np.uint8)
                 yield flat[part], zeros if own is None else own[part], None if group is None else group[part]
@@ -146,25 +150,23 @@ def _blocks(features: Array, labels: Array | None, groups: Array | None, span: r
 def _integers(array: Array | None, span: range, step: int) -> Iterator[NDArray[np.generic] | None]:
     """Yield the labels or groups of each block, as integers or text; None for each where there are none."""
     if array is None:
-        while True:
-            yield None
+        yield from repeat(None)
+        return
     with array.open() as read:
-        for start in range(span.start, span.stop, step):
-            values = read(start, min(start + step, span.stop))
-            if values.shape[0] != min(step, span.stop - start):
+        for part in row_ranges(span, 1, step):
+            values = read(part.start, part.stop)
+            if values.shape[0] != len(part):
                 raise DataError(f"{array.origin}: changed while it was read; expected a file at rest: try again")
-            yield _whole(values.reshape(len(values)), array.origin, start)
+            yield _whole(values.reshape(len(values)), array.origin, part.start)
 
 
-def _whole(values: NDArray[np.generic], origin: str, start: int = 0) -> NDArray[np.generic]:
+def _whole(values: NDArray[np.generic], origin: str, start: int) -> NDArray[np.generic]:
     """Labels as integers or text; raises DataError for a number that is not whole, naming its sample."""
-    if values.dtype.kind == "b":
-        return values.astype(np.uint8)
+    if values.dtype.kind == "f":
+        return whole_numbers(values, origin, start)
     if values.dtype.kind == "S":
         try:
             return np.char.decode(values, "utf-8")  # type: ignore[arg-type]
         except UnicodeDecodeError:
             raise DataError(f"{origin}: a label is not UTF-8; expected text in UTF-8: write it again") from None
-    if values.dtype.kind != "f":
-        return values
-    return whole_numbers(values, origin, start)
+    return values.astype(np.uint8) if values.dtype.kind == "b" else values

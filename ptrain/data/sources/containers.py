@@ -10,9 +10,7 @@ from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
 
 PAIRS = (("features", "labels"), ("x", "y"), ("X", "y"), ("X", "Y"), ("data", "labels"), ("data", "label"))
-TRAIN_PAIRS = tuple((f"{x}_train", f"{y}_train") for x, y in PAIRS) + tuple(
-    (f"train_{x}", f"train_{y}") for x, y in PAIRS
-)
+TRAIN_PAIRS = (*((f"{x}_train", f"{y}_train") for x, y in PAIRS), *((f"train_{x}", f"train_{y}") for x, y in PAIRS))
 FEATURES = ("features", "x", "X", "data", "x_test", "X_test")
 EXPECTED = "features and labels, x and y, X and y, data and labels, or x_train, y_train, x_test and y_test"
 GROUPS = "groups"
@@ -36,7 +34,7 @@ class Container:
         return f"{self.path}{self.separator}{name}" if name or self.separator.endswith("/") else str(self.path)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Names:
     """Names of the arrays of a file."""
 
@@ -91,25 +89,22 @@ def _locate(container: Container, inner: str, request: Request) -> Names:
     if names is None:
         group, _, last = inner.rpartition("/")
         beside = container.names(group) or []
-        labels = partner(last, beside) if needs_labels else None
-        if needs_labels and labels is None:
+        found = Names(features=last, labels=partner(last, beside) if needs_labels else None)
+        if needs_labels and found.labels is None:
             raise DataError(
                 f"{origin}: features without labels; expected --labels {container.origin(join(group, 'NAME'))}"
             )
-        found = Names(features=last, labels=labels)
     else:
         group, beside = inner, names
+        has_splits = needs_labels and {*_SPLITS} <= {*names}
+        parts = {part: container.names(join(group, part)) for part in _SPLITS} if has_splits else {}
         if not needs_labels:
             found = Names(features=find_features(names, origin))
-        elif None not in (parts := _split_groups(container, inner, names)):
-            train, test = (
-                find_names(held or (), f"{origin}/{part}") for part, held in zip(_SPLITS, parts, strict=True)
-            )
+        elif parts and None not in parts.values():
+            train, test = (find_names(held or (), f"{origin}/{part}") for part, held in parts.items())
             found = Names(
-                features=f"train/{train.features}",
-                labels=f"train/{train.labels}",
-                test_features=f"test/{test.features}",
-                test_labels=f"test/{test.labels}",
+                *(f"train/{name}" for name in (train.features, train.labels)),
+                *(f"test/{name}" for name in (test.features, test.labels)),
             )
         else:
             found = find_names(names, origin)
@@ -117,11 +112,6 @@ def _locate(container: Container, inner: str, request: Request) -> Names:
         found = replace(found, groups=GROUPS)
     whole = {kind: join(group, name) for kind, name in asdict(found).items() if name is not None}
     return Names(**whole)
-
-
-def _split_groups(container: Container, group: str, names: list[str]) -> list[list[str] | None]:
-    """Names in the groups train and test of a group; [None] where it has none."""
-    return [container.names(join(group, part)) for part in _SPLITS] if set(_SPLITS) <= set(names) else [None]
 
 
 def _labels_of(opener: Opener, spec: str) -> tuple[Path, Array]:
@@ -146,9 +136,7 @@ def find_names(names: Collection[str], origin: str) -> Names:
     given = [name for name in test if name not in pair and name in names]
     if len(given) == 1:
         raise DataError(f"{origin}: holds {given[0]} alone; expected {' and '.join(test)}: add the other one")
-    if not given:
-        return Names(features=pair[0], labels=pair[1])
-    return Names(features=pair[0], labels=pair[1], test_features=test[0], test_labels=test[1])
+    return Names(*pair, *(test if given else ()))
 
 
 def find_features(names: Collection[str], origin: str) -> str:

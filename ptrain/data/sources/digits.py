@@ -11,12 +11,10 @@ import numpy as np
 from ptrain.data.samples import Samples, Source
 from ptrain.data.store.reading import decoding
 from ptrain.data.store.stream import Request
-from ptrain.errors import DataError
 
 
-def open_digits(rest: str, _: Request) -> Source:
+def open_digits(_: str, __: Request) -> Source:
     """The digits; the test split is every fifth sample, those with index % 5 == 4 (359 of 1,797)."""
-    refuse_parameters("digits", rest)
     path = Path(__file__).with_name("digits.npz")
     with decoding(str(path), "the digits of ptrain"), np.load(path, allow_pickle=False) as arrays:
         features, labels = arrays["images"].reshape(-1, 64), arrays["labels"]
@@ -30,9 +28,3 @@ def open_digits(rest: str, _: Request) -> Source:
         feature_range=(0, 16),
         class_names=tuple("0123456789"),
     )
-
-
-def refuse_parameters(name: str, rest: str) -> None:
-    """Raise DataError where something stands after the name of a data set that has no parameters."""
-    if rest:
-        raise DataError(f"{name}:{rest}: {name} has no parameters; expected just {name}")

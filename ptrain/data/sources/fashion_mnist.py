@@ -9,8 +9,7 @@ from pathlib import Path
 
 from ptrain.data.samples import Source
 from ptrain.data.sources import idx
-from ptrain.data.sources.digits import refuse_parameters
-from ptrain.data.sources.torchvision_import import download
+from ptrain.data.sources.torchvision_sets import download, roots
 from ptrain.data.store.stream import Request
 from ptrain.errors import DataError
 
@@ -19,19 +18,18 @@ CLASS_NAMES = (
     *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
 )
 _SYSTEM = Path("/usr/share/datasets/fashion-mnist")
-_FIX = "run scripts/fetch-fashion-mnist, or install Debian's package dataset-fashion-mnist"
 
 
-def open_fashion_mnist(rest: str = "", _: Request | None = None, environ: Mapping[str, str] = os.environ) -> Source:
+def open_fashion_mnist(_: str = "", __: Request | None = None, environ: Mapping[str, str] = os.environ) -> Source:
     """Fashion-MNIST from the first folder that has it; otherwise torchvision downloads it into the cache."""
-    refuse_parameters("fashion-mnist", rest)
-    folder = find(folders(environ))
+    cache, folder = roots(environ)[-1], find(folders(environ))
     if folder is None:
-        folder = cache_folder(environ) / "FashionMNIST" / "raw"
-        reason = download("FashionMNIST", cache_folder(environ))
+        folder = cache / "FashionMNIST" / "raw"
+        reason = download("FashionMNIST", cache)
         if reason is not None:
             looked = ", ".join(map(str, folders(environ)))
-            raise DataError(f"fashion-mnist: not in {looked}, and {reason}: {_FIX}")
+            fix = "run scripts/fetch-fashion-mnist, or install Debian's package dataset-fashion-mnist"
+            raise DataError(f"fashion-mnist: not in {looked}, and {reason}: {fix}")
     return idx.read_folder(
         folder,
         name="fashion-mnist",
@@ -42,17 +40,9 @@ def open_fashion_mnist(rest: str = "", _: Request | None = None, environ: Mappin
 
 def folders(environ: Mapping[str, str]) -> list[Path]:
     """The folders that may have it: PTRAIN_DATA, the cache, Debian's package, torchvision's layout."""
-    roots = [Path(environ["PTRAIN_DATA"])] if environ.get("PTRAIN_DATA") else []
-    roots.append(cache_folder(environ))
-    own = [root / "fashion-mnist" for root in roots]
-    torchvision = [root / "FashionMNIST" / "raw" for root in [*roots, Path("data")]]
+    own = [root / "fashion-mnist" for root in roots(environ)]
+    torchvision = [root / "FashionMNIST" / "raw" for root in (*roots(environ), Path("data"))]
     return [*own, _SYSTEM, *torchvision]
-
-
-def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Where downloaded data are kept: ptrain/data in the user's cache folder."""
-    cache = environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "ptrain" / "data"
 
 
 def find(candidates: list[Path]) -> Path | None:

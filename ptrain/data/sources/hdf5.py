@@ -8,35 +8,36 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.sources.arrays import READ_BYTES, Array, Rows
+from ptrain.data.sources.arrays import Array, Rows, check_chunk
 from ptrain.data.sources.containers import Container, listed, open_arrays
 from ptrain.data.store.reading import check_expansion, decoding, need_content, need_package, reading
 from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
 
 KIND = "an HDF5 file"
-SUFFIXES = (".h5", ".hdf5", ".hdf", ".he5")
 _LINKS = 16  # soft links on the way to a data set
 _NAMES = 10_000  # entries of a group that are looked at
 
 
 def open_hdf5(spec: str, request: Request) -> Stream:
     """The stream of FILE, FILE:/GROUP or FILE:/GROUP/FEATURES; see ``containers.open_arrays``."""
-    return open_arrays(
-        "hdf5", lambda path: Container(path, partial(_names, path), partial(open_array, path)), spec, request
-    )
+    return open_arrays("hdf5", _container, spec, request)
 
 
-def _names(path: Path, group: str) -> list[str] | None:
-    with opened(path) as file, decoding(str(path), KIND):
-        node = resolve(file, group, str(path))
-        return list_names(node) if hasattr(node, "keys") else None
+def _container(path: Path) -> Container:
+    def names(group: str) -> list[str] | None:
+        with opened(path) as file, decoding(str(path), KIND):
+            node = resolve(file, group, str(path))
+            return list_names(node) if hasattr(node, "keys") else None
+
+    return Container(path, names, partial(open_array, path))
 
 
 def open_array(path: Path, name: str) -> Array:
@@ -46,7 +47,7 @@ def open_array(path: Path, name: str) -> Array:
         dataset = resolve(file, name, str(path))
         check_dataset(dataset, origin, path.stat().st_size)
         chunk = 1 if dataset.chunks is None else dataset.chunks[0]
-        how = partial(rows_of, path, name, origin, _plain)
+        how = partial(rows_of, path, name, origin, lambda dataset, start, stop: dataset[start:stop])
         return Array(origin=origin, shape=dataset.shape, dtype=dataset.dtype, open=how, chunk=chunk)
 
 
@@ -65,10 +66,6 @@ def opened(path: Path) -> Iterator[Any]:
     finally:
         with decoding(str(path), KIND):
             file.close()
-
-
-def _plain(dataset: Any, start: int, stop: int) -> NDArray[np.generic]:
-    return dataset[start:stop]  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -92,7 +89,9 @@ def resolve(file: Any, name: str, origin: str) -> Any:
     node, steps, links = file, [step for step in name.split("/") if step], 0
     while steps:
         step = steps.pop(0)
-        link = node.get(step, getlink=True) if _has_link(node, step) else None
+        link = None
+        if hasattr(node, "keys") and node.id.links.exists(step.encode()):  # unlike "step in node" this follows no link
+            link = node.get(step, getlink=True)
         if link is None:
             inside = listed(list_names(node)) if isinstance(node, h5py.Group) else "a data set"
             raise DataError(f"{origin}: no /{name} in it; expected a name in {node.name}, which holds {inside}")
@@ -112,22 +111,9 @@ def resolve(file: Any, name: str, origin: str) -> Any:
     return node
 
 
-def _has_link(node: Any, name: str) -> bool:
-    # unlike "name in group" this does not follow the link
-    return hasattr(node, "keys") and bool(node.id.links.exists(name.encode()))
-
-
-def is_plain(group: Any, name: str) -> bool:
-    """Whether a name is an object of this file, not a link to another name or file."""
-    h5py = need_package("h5py", name)
-    return isinstance(group.get(name, getlink=True), h5py.HardLink)
-
-
 def list_names(group: Any) -> list[str]:
     """The names in a group, the first ten thousand; none for a data set."""
-    if not hasattr(group, "keys"):
-        return []
-    return [name for name, _ in zip(group.keys(), range(_NAMES), strict=False)]
+    return list(islice(group.keys(), _NAMES)) if hasattr(group, "keys") else []
 
 
 def check_dataset(dataset: Any, origin: str, file_size: int) -> None:
@@ -135,13 +121,9 @@ def check_dataset(dataset: Any, origin: str, file_size: int) -> None:
     h5py = need_package("h5py", origin)
     if not isinstance(dataset, h5py.Dataset):
         raise DataError(f"{origin}: is no data set; expected one of numbers: name the one in it")
-    if dataset.is_virtual:
-        raise DataError(
-            f"{origin}: is a virtual data set, whose values are in other files; expected the values: copy them with "
-            "h5repack"
-        )
-    if dataset.external:
-        raise DataError(f"{origin}: has external storage in other files; expected the values: copy them with h5repack")
+    if dataset.is_virtual or dataset.external:
+        how = "is a virtual data set, whose values are" if dataset.is_virtual else "has external storage"
+        raise DataError(f"{origin}: {how} in other files; expected the values: copy them with h5repack")
     dtype, shape = dataset.dtype, dataset.shape
     if shape is None:
         raise DataError(f"{origin}: has no values (null data space); expected numbers")
@@ -161,22 +143,12 @@ def check_dataset(dataset: Any, origin: str, file_size: int) -> None:
             "damaged, write it again"
         )
     check_expansion(origin, declared, stored)
-    if dataset.chunks is not None:
-        _check_chunks(dataset, origin)
-
-
-def _check_chunks(dataset: Any, origin: str) -> None:
-    h5py = need_package("h5py", origin)
-    size = math.prod(dataset.chunks) * dataset.dtype.itemsize
-    if size > READ_BYTES:
-        raise DataError(
-            f"{origin}: chunks of {size} bytes, each of which is unpacked whole; expected at most {READ_BYTES}: "
-            "write it with smaller chunks (h5repack -l)"
-        )
+    if dataset.chunks is None:
+        return
+    check_chunk(dataset.chunks, dataset.dtype, origin, " (h5repack -l)")
     # libraries of unknown filters would be looked for and loaded by HDF5 itself
     created = dataset.id.get_create_plist()
-    for number in range(created.get_nfilters()):
-        code, _, _, filter_name = created.get_filter(number)
+    for code, _, _, filter_name in map(created.get_filter, range(created.get_nfilters())):
         if not h5py.h5z.filter_avail(code):
             shown = filter_name.decode("utf-8", "replace") or "unknown"
             raise DataError(

@@ -7,6 +7,7 @@ then the values, big-endian. Source: Y. LeCun, C. Cortes, C. Burges, "The MNIST 
 import gzip
 import math
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -35,29 +36,22 @@ def open_idx(spec: str, _: Request) -> Source:
     return read_folder(folder, name=f"idx:{folder}", description=f"IDX files of {folder}")
 
 
-def read_folder(
-    folder: Path,
-    *,
-    name: str,
-    description: str,
-    class_names: tuple[str, ...] | None = None,
-) -> Source:
+def read_folder(folder: Path, *, name: str, description: str, class_names: tuple[str, ...] | None = None) -> Source:
     """The samples of a folder of IDX files under a name of their own."""
     found = find_files(folder)
-    for what, dimensions in (("images", 3), ("labels", 1)):
+    for what, ending in (("images", "images-idx3-ubyte"), ("labels", "labels-idx1-ubyte")):
         if ("train", what) not in found:
             raise DataError(
-                f"{folder}: no training {what}; expected a file such as train-{what}-idx{dimensions}-ubyte or the same "
-                "with .gz: check the folder and its file names"
+                f"{folder}: no training {what}; expected a file such as train-{ending} or the same with .gz: check the "
+                "folder and its file names"
             )
         if ("test", what) not in found and len(found) == 3:
             raise DataError(
-                f"{folder}: test split without {what}; expected a file such as t10k-{what}-idx{dimensions}-ubyte[.gz]: "
-                "add it, or remove the other file of the pair"
+                f"{folder}: test split without {what}; expected a file such as t10k-{ending}[.gz]: add it, or remove "
+                "the other file of the pair"
             )
-    train, image_shape = _pair(found["train", "images"], found["train", "labels"])
-    has_test = ("test", "images") in found
-    test = _pair(found["test", "images"], found["test", "labels"])[0] if has_test else None
+    train, image_shape = _pair(found, "train")
+    test = _pair(found, "test")[0] if ("test", "images") in found else None
     return Source(
         name=name,
         description=description,
@@ -75,13 +69,10 @@ def find_files(folder: Path) -> dict[tuple[str, str], Path]:
     Of a file and its .gz the plain one is taken. Raises DataError where two data sets are in one folder.
     """
     with reading(folder, "a folder of IDX files"):
-        paths = sorted(folder.iterdir())
+        matches = [(path, match) for path in sorted(folder.iterdir()) if (match := _FILE.match(path.name))]
     found: dict[tuple[str, str], Path] = {}
     stems: dict[str, Path] = {}
-    for path in paths:
-        match = _FILE.match(path.name)
-        if not match:
-            continue
+    for path, match in matches:
         split = "train" if match["split"].lower() == "train" else "test"
         stems.setdefault(match["stem"] or "", path)
         # sorted order puts the plain file before its .gz
@@ -92,7 +83,8 @@ def find_files(folder: Path) -> dict[tuple[str, str], Path]:
     return found
 
 
-def _pair(images: Path, labels: Path) -> tuple[Samples, tuple[int, ...] | None]:
+def _pair(found: dict[tuple[str, str], Path], split: str) -> tuple[Samples, tuple[int, ...] | None]:
+    images, labels = (found[split, what] for what in ("images", "labels"))
     return make_samples(read(images), read(labels), str(images), str(labels))
 
 
@@ -106,23 +98,23 @@ def read(path: Path) -> NDArray[np.generic]:
     with reading(path, _KIND), path.open("rb") as raw:
         compressed = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
-        if compressed:
-            with gzip.open(raw) as stream:
-                return _read_stream(path, cast("BinaryIO", stream))
-        dtype, shape, offset = _header(path, raw)
-        declared = math.prod(shape) * dtype.itemsize
-        if size != offset + declared:
-            raise _wrong_size(path, size - offset, shape, declared)
-        if declared == 0:
-            return no_values(shape, dtype)
-        return np.memmap(raw, dtype, "r", offset, shape)
+        with gzip.open(raw) if compressed else nullcontext(raw) as opened:
+            stream = cast("BinaryIO", opened)
+            dtype, shape, offset = _header(path, stream)
+            declared = math.prod(shape) * dtype.itemsize
+            if not compressed and size != offset + declared:
+                raise _wrong_size(path, size - offset, shape, declared)
+            if declared == 0:
+                return no_values(shape, dtype)
+            if not compressed:
+                return np.memmap(raw, dtype, "r", offset, shape)
+            array = np.frombuffer(_content(path, stream, shape, declared), dtype).reshape(shape)
+        array.flags.writeable = False
+        return array
 
 
-def _read_stream(path: Path, stream: BinaryIO) -> NDArray[np.generic]:
-    dtype, shape, _ = _header(path, stream)
-    declared = math.prod(shape) * dtype.itemsize
-    if declared == 0:
-        return no_values(shape, dtype)
+def _content(path: Path, stream: BinaryIO, shape: tuple[int, ...], declared: int) -> bytearray:
+    """What a compressed file holds, which is taken piece by piece and must be as much as it declares."""
     content = bytearray()
     while len(content) < declared:
         chunk = stream.read(min(_CHUNK, declared - len(content)))
@@ -132,9 +124,7 @@ def _read_stream(path: Path, stream: BinaryIO) -> NDArray[np.generic]:
     # reading up to the end also checks the sum of the whole file
     if stream.read(1):
         raise _wrong_size(path, f"more than {declared}", shape, declared)
-    array = np.frombuffer(content, dtype).reshape(shape)
-    array.flags.writeable = False
-    return array
+    return content
 
 
 def _header(path: Path, stream: BinaryIO) -> tuple[np.dtype[np.generic], tuple[int, ...], int]:

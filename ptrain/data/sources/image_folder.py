@@ -7,11 +7,10 @@ import logging
 import math
 import os
 from collections.abc import Iterator
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,15 +31,12 @@ _TYPES = {"I;16": np.dtype(np.uint16)}
 _NO_LOG = logging.NullHandler()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Form:
+class Form(NamedTuple):
     """Size and mode that all images of a set have."""
 
     width: int
     height: int
     mode: str
-    path: Path
-    """The image that it was taken from."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -64,16 +60,15 @@ def open_image_folder(spec: str, request: Request) -> Stream:
     if not classes:
         raise DataError(f"{folder}: no folders in it; expected {KIND}: sort the images into FOLDER/CLASS/")
     found = [_images(part, classes) for part in parts]
-    form = form_of(found[0][0][0])
+    model = found[0][0][0]
+    with _opened(model) as image:
+        form = _form(image, model)
     dtype = _TYPES.get(form.mode, np.dtype(np.uint8))
     num_features = math.prod(form.shape)
 
     def blocks(part: list[tuple[Path, int]]) -> Iterator[Block]:
-        def sample(number: int) -> tuple[NDArray[Any], int]:
-            path, label = part[number]
-            return pixels(path, form), label
-
-        return blocks_of(len(part), num_features, dtype, sample)
+        samples = ((pixels(path, form, model.name), label) for path, label in part)
+        return blocks_of(len(part), num_features, dtype, samples)
 
     return Stream(
         name=f"images:{spec}",
@@ -94,38 +89,27 @@ def open_image_folder(spec: str, request: Request) -> Stream:
 def is_image_folder(folder: Path) -> bool:
     """Whether a folder looks like one: a folder in it, or in its train/, holds an image."""
     try:
-        parts = [folder / "train", folder]
         return any(
             path.suffix.lower() in SUFFIXES
-            for part in parts
+            for part in (folder / "train", folder)
             if part.is_dir()
             for name in _folders(part)[:3]
-            for path, _ in zip(sorted((part / name).rglob("*")), range(1000), strict=False)
+            for path in sorted((part / name).rglob("*"))[:1000]
         )
     except OSError:
         return False
 
 
-def form_of(path: Path) -> Form:
-    """Size and mode of an image from its header; raises DataError for one that is not read here."""
-    need_content(path, "an image")
-    pillow = _pillow(path)
-    with decoding(str(path), "an image"), reading(path, "an image"), path.open("rb") as stream:
-        return _form(_opened(pillow, stream, path), path)
-
-
-def pixels(path: Path, form: Form) -> NDArray[np.generic]:
-    """The values of an image, (height, width[, channels]); raises DataError where it is not alike."""
-    need_content(path, "an image")
-    pillow = _pillow(path)
-    with decoding(str(path), "an image"), reading(path, "an image"), path.open("rb") as stream:
-        image = _opened(pillow, stream, path)
+def pixels(path: Path, form: Form, like: str) -> NDArray[np.generic]:
+    """The values of an image, (height, width[, channels]); raises DataError where it is not as the image ``like``."""
+    with _opened(path) as image:
         own = _form(image, path)
-        if (own.width, own.height, own.mode) != (form.width, form.height, form.mode):
+        if own != form:
+            fix = {"RGB": "-type TrueColor", "RGBA": "-type TrueColorAlpha"}.get(form.mode, "-type Grayscale")
             raise DataError(
-                f"{path}: {own.width} x {own.height} pixels, {own.mode}, but {form.path.name} has {form.width} x "
-                f"{form.height}, {form.mode}: expected all images alike; convert them, such as with ImageMagick: "
-                f"mogrify -resize '{form.width}x{form.height}!' {_fix(form.mode)}"
+                f"{path}: {own.width} x {own.height} pixels, {own.mode}, but {like} has {form.width} x {form.height}, "
+                f"{form.mode}: expected all images alike; convert them, such as with ImageMagick: "
+                f"mogrify -resize '{form.width}x{form.height}!' {fix}"
             )
         with quiet_stderr() if image.format == "TIFF" else nullcontext():
             values = np.asarray(image if image.mode == form.mode else image.convert(form.mode))
@@ -134,24 +118,21 @@ def pixels(path: Path, form: Form) -> NDArray[np.generic]:
         return values.astype(_TYPES.get(form.mode, np.dtype(np.uint8)), copy=False)
 
 
-def _pillow(path: Path) -> Any:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open an image with Pillow, of which only the header is read yet; what goes wrong becomes a DataError."""
+    need_content(path, "an image")
     # a logger without a handler writes on stderr; what is wrong is told by the errors
     logging.getLogger("PIL").addHandler(_NO_LOG)
-    return need_package("PIL.Image", str(path))
-
-
-def _opened(pillow: Any, stream: BinaryIO, path: Path) -> Any:
-    try:
-        return pillow.open(stream, formats=FORMATS)
-    except pillow.UnidentifiedImageError:
-        known = ", ".join(FORMATS)
-        raise DataError(
-            f"{path}: is damaged or no image; expected one of {known}: remove it or write it again"
-        ) from None
-
-
-def _fix(mode: str) -> str:
-    return {"RGB": "-type TrueColor", "RGBA": "-type TrueColorAlpha"}.get(mode, "-type Grayscale")
+    pillow = need_package("PIL.Image", str(path))
+    with decoding(str(path), "an image"), reading(path, "an image"), path.open("rb") as stream:
+        try:
+            image = pillow.open(stream, formats=FORMATS)
+        except pillow.UnidentifiedImageError:
+            raise DataError(
+                f"{path}: is damaged or no image; expected one of {', '.join(FORMATS)}: remove it or write it again"
+            ) from None
+        yield image
 
 
 def _form(image: Any, path: Path) -> Form:
@@ -163,7 +144,7 @@ def _form(image: Any, path: Path) -> Form:
         raise DataError(f"{path}: is of mode {image.mode}; expected grey, RGB or RGBA: convert it, such as to RGB")
     if getattr(image, "n_frames", 1) > 1:
         raise DataError(f"{path}: holds {image.n_frames} images; expected one: give each a file of its own")
-    return Form(width=width, height=height, mode=_MODES[mode], path=path)
+    return Form(width, height, _MODES[mode])
 
 
 def _folders(folder: Path) -> list[str]:

@@ -1,7 +1,7 @@
 """From a configuration to a data set: the source of ``--data`` is opened, its test split joined, the splits cut."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from ptrain.config import DataConfig
@@ -14,14 +14,12 @@ from ptrain.data.store.converted import Watch
 from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
 
+Schema = Mapping[str, Any] | None
+Names = tuple[str, ...] | None
+
 
 def load(
-    config: DataConfig,
-    seed: int,
-    *,
-    schema: Mapping[str, Any] | None = None,
-    class_names: tuple[str, ...] | None = None,
-    watch: Watch | None = None,
+    config: DataConfig, seed: int, *, schema: Schema = None, class_names: Names = None, watch: Watch | None = None
 ) -> DataSet:
     """The data set of ``--data`` with its splits. Raises DataError where it cannot be had or used.
 
@@ -36,35 +34,24 @@ def load(
                 f"--test-data {config.test_data}: {source.name} has a test split of its own; leave --test-data out"
             )
         source = _with_test(source, config, watch)
-    dataset = cut(
-        source, test_fraction=config.test_fraction, validation=config.validation, seed=seed, split=config.split
-    )
-    return filled(dataset)
+    shares = {"test_fraction": config.test_fraction, "validation": config.validation}
+    return filled(cut(source, **shares, seed=seed, split=config.split))
 
 
-def read(
-    config: DataConfig,
-    *,
-    schema: Mapping[str, Any] | None = None,
-    class_names: tuple[str, ...] | None = None,
-    watch: Watch | None = None,
-) -> Source:
+def read(config: DataConfig, *, schema: Schema = None, class_names: Names = None, watch: Watch | None = None) -> Source:
     """The samples that ``--data`` names, with ``--labels`` as the file of labels where there is one."""
-    opened = open_source(config, schema=schema, class_names=class_names)
-    return converted.cached(opened, watch) if isinstance(opened, Stream) else opened
+    return converted.cached(open_source(config, schema=schema, class_names=class_names), watch)
 
 
 def open_source(
-    config: DataConfig,
-    *,
-    schema: Mapping[str, Any] | None = None,
-    class_names: tuple[str, ...] | None = None,
-    labelled: bool = True,
+    config: DataConfig, *, schema: Schema = None, class_names: Names = None, labelled: bool = True
 ) -> Stream | Source:
     """Open what ``--data`` names: a stream, which is to be converted, or samples that are used as they lie there."""
     row, rest = parse(config.data)
     if labelled:
         _refuse_flags(config, row)
+    if rest and row.sort == "fixed":
+        raise DataError(f"{row.name}:{rest}: {row.name} has no parameters; expected just {row.name}")
     if not rest and row.sort not in ("fixed", "synthetic"):
         raise DataError(f"--data {config.data}: no path; expected such as {row.name}:PATH")
     opened: Stream | Source = resolve(row.opens)(rest, Request(config=config, schema=schema, labelled=labelled))
@@ -75,20 +62,20 @@ def open_source(
 
 
 def read_unlabelled(
-    spec: str,
-    config: DataConfig | None = None,
-    schema: Mapping[str, Any] | None = None,
-    watch: Watch | None = None,
+    spec: str, config: DataConfig | None = None, schema: Schema = None, watch: Watch | None = None
 ) -> Samples:
     """Samples to predict, all with label 0: a FEATURES.npy, the features of a FILE.npz, or any other source.
 
     Of a source with a test split of its own it is that one. ``config`` and ``schema`` are those of the network.
     """
-    plain = DataConfig() if config is None else config
-    plain = replace(plain, data=spec, labels=None, test_data=None, test_labels=None, split="random", group=None)
-    opened = open_source(plain, schema=schema, labelled=False)
-    source = converted.cached(opened, watch) if isinstance(opened, Stream) else opened
+    opened = open_source(_alone(config or DataConfig(), spec, None), schema=schema, labelled=False)
+    source = converted.cached(opened, watch)
     return source.test or source.train
+
+
+def _alone(config: DataConfig, spec: str, labels: str | None) -> DataConfig:
+    """The configuration for another file, all of which is read, with the same columns."""
+    return replace(config, data=spec, labels=labels, test_data=None, test_labels=None, split="random", group=None)
 
 
 def _refuse_flags(config: DataConfig, row: Row) -> None:
@@ -96,10 +83,9 @@ def _refuse_flags(config: DataConfig, row: Row) -> None:
     spec, labels = config.data, config.labels
     if labels is not None and row.labels == "none":
         raise DataError(f"--labels {labels} with --data {spec}: expected only with a .npy file; leave --labels out")
-    defaults = {field.name: field.default for field in fields(DataConfig)}
     for name in ("target", "features", "drop", "missing"):
         value = getattr(config, name)
-        if value != defaults[name] and not row.columns:
+        if value != getattr(DataConfig, name) and not row.columns:
             raise DataError(
                 f"--{name} {value} with --data {spec}: expected only with a table (.csv, .tsv, .parquet); "
                 f"leave --{name} out"
@@ -120,6 +106,5 @@ def _with_test(source: Source, config: DataConfig, watch: Watch | None) -> Sourc
         raise DataError(f"--test-labels {labels} with --test-data {spec}: expected only with a .npy file")
     if (source.schema is not None and source.schema.get("kind") == "table") != row.columns:
         raise DataError(f"--test-data {spec} with --data {config.data}: expected two tables, or none")
-    own = replace(config, data=spec, labels=labels, test_data=None, test_labels=None, split="random", group=None)
-    other = read(own, schema=source.schema, class_names=source.class_names, watch=watch)
+    other = read(_alone(config, spec, labels), schema=source.schema, class_names=source.class_names, watch=watch)
     return replace(source, test=other.test or other.train)

@@ -19,12 +19,11 @@ from ptrain.data.sources import hdf5, mat5
 from ptrain.data.sources.arrays import Array, Arrays, Rows, to_stream
 from ptrain.data.sources.containers import Container, find_arrays, listed
 from ptrain.data.sources.mat5 import NUMBERS, Variable
-from ptrain.data.store.reading import check_expansion, decoding, need_content, reading
+from ptrain.data.store.reading import check_expansion, decoding, need_content, need_package, reading
 from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
 
 KIND = "a .mat file"
-SUFFIXES = (".mat",)
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -36,12 +35,11 @@ def open_mat(spec: str, request: Request) -> Stream:
     """
     found, files, options = find_arrays("mat", _container, spec, request)
     last = bool((request.schema or {}).get("samples_last", False))
-    labels = None if found.labels is None else _vector(found.labels)
-    features, last = _oriented(found.features, labels, last)
+    features, labels, last = _oriented(found.features, found.labels, last)
     test = None
     if found.test is not None:
-        test_labels = _vector(found.test[1])
-        test = _oriented(found.test[0], test_labels, last)[0], test_labels
+        x, y, _ = _oriented(*found.test, last)
+        test = x, y or found.test[1]
     options["last"] = last
     stream = to_stream(Arrays(features, labels, test), name=f"mat:{spec}", files=files, options=options)
     return replace(stream, schema={"samples_last": True}) if last else stream
@@ -69,17 +67,14 @@ def _turned(array: Array) -> Array:
     return replace(array, shape=shape, open=array.open_last, chunk=array.chunk_last)
 
 
-def _oriented(array: Array, labels: Array | None, last: bool) -> tuple[Array, bool]:
-    """The features with the samples as their first dimension, and whether they were the last; as the labels have it."""
-    if labels is not None and labels.shape and array.shape:
-        last = array.shape[0] != labels.shape[0] and array.shape[-1] == labels.shape[0]
-    return (_turned(array), True) if last else (array, False)
-
-
-def _vector(labels: Array) -> Array:
-    """The labels as (N, 1), whether they were a row or a column."""
-    is_row = len(labels.shape) == 2 and labels.shape[0] == 1 and labels.shape[1] != 1
-    return _turned(labels) if is_row else labels
+def _oriented(array: Array, labels: Array | None, last: bool) -> tuple[Array, Array | None, bool]:
+    """Features with the samples as first dimension, labels as (N, 1), and whether the samples were the last one."""
+    if labels is not None:
+        if len(labels.shape) == 2 and labels.shape[0] == 1 != labels.shape[1]:
+            labels = _turned(labels)  # they are a row
+        if labels.shape and array.shape:
+            last = array.shape[0] != labels.shape[0] and array.shape[-1] == labels.shape[0]
+    return _turned(array) if last else array, labels, last
 
 
 def variables(path: Path) -> dict[str, Variable]:
@@ -88,12 +83,13 @@ def variables(path: Path) -> dict[str, Variable]:
     if is_hdf5(path):
         with hdf5.opened(path) as file, decoding(str(path), KIND):
             names = [name for name in hdf5.list_names(file) if name.isidentifier() and len(name) <= 63]
-            return {name: _variable_73(file, name, path) for name in names}
+            return {name: _variable_73(file, name) for name in names}
     with decoding(str(path), KIND), reading(path, KIND), path.open("rb") as stream:
         found = mat5.variables(path, stream, size)
     for variable in found.values():
         if variable.kind in NUMBERS:
-            check_expansion(f"{path}:{variable.name}", _bytes(variable), size)
+            declared = math.prod(variable.shape) * np.dtype(NUMBERS[variable.kind]).itemsize
+            check_expansion(f"{path}:{variable.name}", declared, size)
     return found
 
 
@@ -108,17 +104,20 @@ def open_array(path: Path, name: str) -> Turnable:
             f"{origin}: is of MATLAB's class {variable.kind}; expected real numbers in a full array: convert it in "
             "MATLAB, such as with full, double or grp2idx, and save it again"
         )
-    shape = variable.shape
-    if not is_hdf5(path) or math.prod(shape) == 0:  # of an empty array version 7.3 stores the shape as values
-        dtype = np.dtype(NUMBERS[variable.kind])
-        first, last = (partial(_rows, path, variable, turned) for turned in (False, True))
-        return Turnable(origin=origin, shape=shape, dtype=dtype, open=first, open_last=last)
-    stored = hdf5.open_array(path, name)
-    with hdf5.opened(path) as file, decoding(origin, KIND):
-        chunks = hdf5.resolve(file, name, str(path)).chunks or (1,)
-    first, last = (partial(hdf5.rows_of, path, name, origin, cut) for cut in (_along_first, _along_last))
+    dtype, chunks = np.dtype(NUMBERS[variable.kind]), (1,)
+    first, last = (partial(_rows, path, variable, turned) for turned in (False, True))
+    if is_hdf5(path) and math.prod(variable.shape) != 0:  # of an empty array version 7.3 stores the shape as values
+        dtype = hdf5.open_array(path, name).dtype
+        with hdf5.opened(path) as file, decoding(origin, KIND):
+            chunks = hdf5.resolve(file, name, str(path)).chunks or (1,)
+        # HDF5 has MATLAB's dimensions in reverse
+        cuts: tuple[Any, ...] = (
+            lambda dataset, start, stop: dataset[..., start:stop].T,
+            lambda dataset, start, stop: np.moveaxis(dataset[start:stop].T, -1, 0),
+        )
+        first, last = (partial(hdf5.rows_of, path, name, origin, cut) for cut in cuts)
     how: dict[str, Any] = {"open": first, "chunk": chunks[-1], "open_last": last, "chunk_last": chunks[0]}
-    return Turnable(origin=origin, shape=shape, dtype=stored.dtype, **how)
+    return Turnable(origin=origin, shape=variable.shape, dtype=dtype, **how)
 
 
 def is_hdf5(path: Path) -> bool:
@@ -128,27 +127,25 @@ def is_hdf5(path: Path) -> bool:
     return start[:8] == _HDF5 or start[512:] == _HDF5
 
 
-def _bytes(variable: Variable) -> int:
-    return math.prod(variable.shape) * np.dtype(NUMBERS[variable.kind]).itemsize
-
-
-def _variable_73(file: Any, name: str, path: Path) -> Variable:
+def _variable_73(file: Any, name: str) -> Variable:
     # links and groups are looked at only where the name is asked for
-    if not hdf5.is_plain(file, name):
+    h5py = need_package("h5py", name)
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
         return Variable(name=name, shape=(), kind="struct or link")
     node = file[name]
     kind = node.attrs.get("MATLAB_class", b"")
     kind = (kind.decode("ascii", "replace") if isinstance(kind, bytes) else str(kind))[:40]
-    if not hasattr(node, "shape") or node.shape is None:
-        sparse = "MATLAB_sparse" in node.attrs
-        return Variable(name=name, shape=(), kind="sparse" if sparse else kind or "struct")
-    if "MATLAB_empty" in node.attrs:
-        return Variable(name=name, shape=(0, 0), kind=kind)
-    if node.dtype.kind not in "biuf":
-        kind = "complex" if node.dtype.kind == "V" else kind or "text"
-        return Variable(name=name, shape=node.shape[::-1], kind=kind if kind not in NUMBERS else "complex")
-    # a file of h5py that ends in .mat has no class
-    return Variable(name=name, shape=node.shape[::-1], kind=kind or "double")
+    shape: tuple[int, ...] = ()
+    if getattr(node, "shape", None) is None:
+        kind = "sparse" if "MATLAB_sparse" in node.attrs else kind or "struct"
+    elif "MATLAB_empty" in node.attrs:
+        shape = (0, 0)
+    else:
+        shape, is_number = node.shape[::-1], node.dtype.kind in "biuf"
+        kind = kind or ("double" if is_number else "text")  # a file of h5py that ends in .mat has no class
+        if not is_number and (node.dtype.kind == "V" or kind in NUMBERS):
+            kind = "complex"
+    return Variable(name=name, shape=shape, kind=kind)
 
 
 @contextmanager
@@ -162,12 +159,3 @@ def _rows(path: Path, variable: Variable, last: bool) -> Iterator[Rows]:
             values = mat5.values(path, variable, stream)
     values = np.moveaxis(values, -1, 0) if last else values
     yield lambda start, stop: values[start:stop].astype(dtype)
-
-
-def _along_first(dataset: Any, start: int, stop: int) -> NDArray[np.generic]:
-    """Samples along MATLAB's first dimension, which is HDF5's last: dimensions are stored in reverse."""
-    return dataset[..., start:stop].T  # type: ignore[no-any-return]
-
-
-def _along_last(dataset: Any, start: int, stop: int) -> NDArray[np.generic]:
-    return np.moveaxis(dataset[start:stop].T, -1, 0)

@@ -8,9 +8,8 @@ here and not by scipy, whose reader runs past its buffers on damaged files. Sour
 import math
 import struct
 import zlib
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +35,7 @@ _NAME = 63  # letters, by MATLAB's own limit
 _CHUNK = 2**18
 
 
-@dataclass(frozen=True, kw_only=True)
-class Variable:
+class Variable(NamedTuple):
     """A variable as its header has it."""
 
     name: str
@@ -45,7 +43,7 @@ class Variable:
     """As in MATLAB."""
     kind: str
     """MATLAB's class, such as double or struct."""
-    stored: np.dtype[Any] = field(default_factory=lambda: np.dtype("f8"))
+    stored: np.dtype[Any] = np.dtype("f8")
     """Type of the values in the file, which may be narrower than the class."""
     offset: int = 0
     """Of the values, in the file or in what the element unpacks to."""
@@ -55,26 +53,33 @@ class Variable:
 
 def variables(path: Path, stream: BinaryIO, size: int) -> dict[str, Variable]:
     """The variables of a file by name, from their headers. Raises DataError where it is damaged."""
-    order = _byte_order(path, stream.read(_HEADER))
+    header = stream.read(_HEADER)
+    order = {b"IM": "<", b"MI": ">"}.get(header[126:128])
+    if order is None or struct.unpack(f"{order}H", header[124:126])[0] != 0x0100:
+        raise DataError(
+            f"{path}: no header of a .mat file of version 5, 7 or 7.3; expected one: save it with -v7.3, or it is "
+            "damaged"
+        )
     found: dict[str, Variable] = {}
     offset = _HEADER
     while offset < size:
         if len(found) >= _MOST_VARIABLES:
             raise DataError(f"{path}: more than {_MOST_VARIABLES} variables; expected fewer: save what is needed")
         stream.seek(offset)
-        kind, length = struct.unpack(f"{order}II", _Part(path, stream, 8, False).read(8))
+        head = _Part(path, stream, 8, False, order)
+        kind, length = head.number(), head.number()
         start = offset + 8
         if length > size - start:
             raise DataError(
                 f"{path}: an element of {length} bytes at byte {offset} of {size}; expected a whole file: it is "
                 "truncated or damaged, save or fetch it again"
             )
-        part = _Part(path, stream, length, kind == _COMPRESSED)
+        part = _Part(path, stream, length, kind == _COMPRESSED, order)
         packed = (start, length) if kind == _COMPRESSED else None
         inner = struct.unpack(f"{order}II", part.read(8))[0] if packed else kind
         if inner != _MATRIX:
             raise DataError(f"{path}: an element of type {kind} at byte {offset}; expected a matrix: it is damaged")
-        variable = _matrix(path, part, order, packed)
+        variable = _matrix(path, part, packed)
         found[variable.name] = variable
         offset = start + length
     return found
@@ -99,11 +104,11 @@ def values(path: Path, variable: Variable, stream: BinaryIO) -> NDArray[np.gener
 class _Part:
     """Reads an element of a file, or what a zlib stream there unpacks to, no further than it is asked for.
 
-    ``offset`` is how far it is: in the file, or in what was unpacked.
+    ``offset`` is how far it is: in the file, or in what was unpacked. ``order`` is the byte order of numbers.
     """
 
-    def __init__(self, path: Path, stream: BinaryIO, length: int, packed: bool) -> None:
-        self.path, self.stream, self.left = path, stream, length
+    def __init__(self, path: Path, stream: BinaryIO, length: int, packed: bool, order: str = "<") -> None:
+        self.path, self.stream, self.left, self.order = path, stream, length, order
         self.zlib, self.rest = zlib.decompressobj() if packed else None, b""
         self.offset = 0 if packed else stream.tell()
 
@@ -128,16 +133,18 @@ class _Part:
         self.left -= len(content)
         return content
 
-    def tag(self, order: str) -> tuple[int, int, bool]:
-        """Type and size of the next element, and whether its content, of up to 4 bytes, is inside the tag."""
-        first = struct.unpack(f"{order}I", self.read(4))[0]
-        if first >> 16:
-            return first & 0xFFFF, first >> 16, True
-        return first, struct.unpack(f"{order}I", self.read(4))[0], False
+    def number(self) -> int:
+        """The next 4 bytes, without sign."""
+        return int(struct.unpack(f"{self.order}I", self.read(4))[0])
 
-    def element(self, order: str, kind: int, most: int) -> bytes:
+    def tag(self) -> tuple[int, int, bool]:
+        """Type and size of the next element, and whether its content, of up to 4 bytes, is inside the tag."""
+        first = self.number()
+        return (first & 0xFFFF, first >> 16, True) if first >> 16 else (first, self.number(), False)
+
+    def element(self, kind: int, most: int) -> bytes:
         """The content of the next element, which is of this type and of at most so many bytes."""
-        code, size, small = self.tag(order)
+        code, size, small = self.tag()
         if code != kind or size > (4 if small else most):
             raise DataError(
                 f"{self.path}: an element of type {code} with {size} bytes; expected type {kind}: it is damaged"
@@ -147,30 +154,19 @@ class _Part:
         return content
 
 
-def _byte_order(path: Path, header: bytes) -> str:
-    order = {b"IM": "<", b"MI": ">"}.get(header[126:128])
-    if order is None or struct.unpack(f"{order}H", header[124:126])[0] != 0x0100:
-        raise DataError(
-            f"{path}: no header of a .mat file of version 5, 7 or 7.3; expected one: save it with -v7.3, or it is "
-            "damaged"
-        )
-    return order
-
-
-def _matrix(path: Path, part: _Part, order: str, packed: tuple[int, int] | None) -> Variable:
+def _matrix(path: Path, part: _Part, packed: tuple[int, int] | None) -> Variable:
     """The variable whose flags, dimensions and name come next."""
-    flags = struct.unpack(f"{order}I", part.element(order, 6, 8)[:4].ljust(4, b"\0"))[0]
-    dimensions = np.frombuffer(part.element(order, 5, 4 * _MOST_DIMENSIONS), f"{order}i4")
-    name = part.element(order, 1, _NAME + 1).decode("latin-1").rstrip("\0")
-    shape = tuple(map(int, dimensions))
+    flags = struct.unpack(f"{part.order}I", part.element(6, 8)[:4].ljust(4, b"\0"))[0]
+    shape = tuple(np.frombuffer(part.element(5, 4 * _MOST_DIMENSIONS), f"{part.order}i4").tolist())
+    name = part.element(1, _NAME + 1).decode("latin-1").rstrip("\0")
     kind = "logical" if flags >> 8 & _LOGICAL else _KINDS.get(flags & 0xFF, f"number {flags & 0xFF}")
     kind = "complex" if flags >> 8 & _COMPLEX and kind in NUMBERS else kind
     if len(shape) < 2 or any(side < 0 for side in shape) or not name.isprintable():
         raise DataError(f"{path}: a variable of shape {shape}; expected two or more dimensions: the file is damaged")
     if kind not in NUMBERS or math.prod(shape) == 0:
         return Variable(name=name, shape=shape, kind=kind)
-    code, size, _ = part.tag(order)
-    stored = np.dtype(order + _VALUES[code]) if code in _VALUES else None
+    code, size, _ = part.tag()
+    stored = np.dtype(part.order + _VALUES[code]) if code in _VALUES else None
     if stored is None or size != math.prod(shape) * stored.itemsize:
         raise DataError(
             f"{path}:{name}: {size} bytes of values of type {code}; expected a number for each element of shape "

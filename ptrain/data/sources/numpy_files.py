@@ -1,8 +1,6 @@
 """.npy and .npz files of numpy. Pickled objects are never read."""
 
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +35,9 @@ def open_npz(spec: str, request: Request) -> Source:
     Memory: the arrays, unpacked.
     """
     path = Path(spec).expanduser()
-    with _open(path) as (archive, names):
+    need_content(path, _KIND)
+    with decoding(str(path), _KIND), reading(path, _KIND), zipfile.ZipFile(path) as archive:
+        names = {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
         if not request.labelled:
             return _unlabelled("npz", path, _read(archive, path, find_features(names, str(path))))
         found = find_names(names, str(path))
@@ -52,14 +52,6 @@ def _unlabelled(kind: str, path: Path, features: NDArray[np.generic]) -> Source:
     """Features to predict; a single number, which has no length, is refused by ``make_samples``."""
     samples, _ = make_samples(features, np.zeros(len(features) if features.ndim else 0, np.int64), str(path))
     return Source(name=f"{kind}:{path}", description=f"arrays of {path}", train=samples)
-
-
-@contextmanager
-def _open(path: Path) -> Iterator[tuple[zipfile.ZipFile, set[str]]]:
-    """Yield the archive and the names of its arrays."""
-    need_content(path, _KIND)
-    with decoding(str(path), _KIND), reading(path, _KIND), zipfile.ZipFile(path) as archive:
-        yield archive, {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
 
 
 def _samples(

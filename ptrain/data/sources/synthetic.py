@@ -1,9 +1,8 @@
 """Synthetic sets: or, xor, spirals, blobs. They are a pure function of their parameters."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,25 +17,25 @@ _CORNERS = np.array([[0, 0], [0, 1], [1, 0], [1, 1]], dtype=np.float64)
 _GRID = 2**16
 
 
-@dataclass(frozen=True)
-class Parameter:
+class Parameter(NamedTuple):
     """A parameter of a synthetic set."""
 
     default: float | None
-    smallest: float
+    smallest: float = 0
     whole: bool = True
 
 
-_SEED = Parameter(0, 0)
-_LOGIC = {"samples": Parameter(None, 4), "noise": Parameter(0.0, 0.0, whole=False), "seed": _SEED}
-_CLOUDS = {"samples": Parameter(1000, 2)}
+Values = dict[str, Any]
+_SEED = {"seed": Parameter(0)}
+_LOGIC = {"samples": Parameter(None, 4), "noise": Parameter(0.0, whole=False), **_SEED}
+_SAMPLES = {"samples": Parameter(1000, 2)}
 PARAMETERS: dict[str, dict[str, Parameter]] = {
     "or": _LOGIC,
     "xor": _LOGIC,
-    "spirals": _CLOUDS | {"classes": Parameter(2, 2), "noise": Parameter(0.05, 0.0, whole=False), "seed": _SEED},
-    "blobs": _CLOUDS
-    | {"classes": Parameter(3, 2), "features": Parameter(2, 1)}
-    | {"noise": Parameter(1.0, 0.0, whole=False), "seed": _SEED},
+    "spirals": _SAMPLES | {"classes": Parameter(2, 2), "noise": Parameter(0.05, whole=False)} | _SEED,
+    "blobs": _SAMPLES
+    | {"classes": Parameter(3, 2), "features": Parameter(2, 1), "noise": Parameter(1.0, whole=False)}
+    | _SEED,
 }
 """Parameters of each synthetic set, by name."""
 
@@ -47,34 +46,28 @@ def _open(name: str, rest: str, _: Request) -> Source:
     Class i has samples i, i + classes, i + 2 * classes, ... The four points of or and xor are training and test
     split at once; everything else is cut by --test-fraction.
     """
-    values = {key: parameter.default for key, parameter in PARAMETERS[name].items()} | _parameters(name, rest)
-    generator = np.random.Generator(np.random.Philox(key=derive_key(int(values["seed"] or 0), f"synthetic/{name}")))
+    values: Values = {key: parameter.default for key, parameter in PARAMETERS[name].items()} | _parameters(name, rest)
+    generator = np.random.Generator(np.random.Philox(key=derive_key(values["seed"], f"synthetic/{name}")))
     if name in ("or", "xor"):
         return _logic(name, values, generator)
-    samples, classes = int(values["samples"] or 0), int(values["classes"] or 0)
-    labels = np.arange(samples) % classes
-    make = {"spirals": _spirals, "blobs": _blobs}[name]
-    features = make(labels, values, generator)
+    labels: NDArray[np.int64] = np.arange(values["samples"]) % values["classes"]
+    features = (_spirals if name == "spirals" else _blobs)(labels, values, generator)
     described = ", ".join(f"{key} {values[key]:g}" for key in PARAMETERS[name])
     return Source(
         name=name,
         description=f"synthetic {name}: {described}",
         train=Samples(_rounded(features), labels, name),
-        class_names=tuple(str(number) for number in range(classes)),
+        class_names=tuple(map(str, range(values["classes"]))),
     )
 
 
-def _logic(name: str, values: dict[str, float | None], generator: np.random.Generator) -> Source:
-    count, noise = values["samples"], values["noise"] or 0.0
+def _logic(name: str, values: Values, generator: np.random.Generator) -> Source:
+    count, noise = values["samples"], values["noise"]
     if count is None and noise > 0:
         raise DataError(f"{name}:noise={noise:g}: noise is for clouds of samples; add samples=1000, or leave noise out")
-    table: Callable[[NDArray[np.float64]], NDArray[np.bool_]] = {
-        "or": lambda corners: corners.any(axis=1),
-        "xor": lambda corners: corners[:, 0] != corners[:, 1],
-    }[name]
-    corners = _CORNERS if count is None else _CORNERS[np.arange(int(count)) % 4]
-    features = corners + noise * generator.standard_normal(corners.shape)
-    samples = Samples(_rounded(features), table(corners).astype(np.int64), name)
+    corners = _CORNERS if count is None else _CORNERS[np.arange(count) % 4]
+    labels = np.array(corners.any(axis=1) if name == "or" else corners[:, 0] != corners[:, 1], np.int64)
+    samples = Samples(_rounded(_noisy(corners, values, generator)), labels, name)
     what = "the four points, for training and test" if count is None else f"{count:g} samples, noise {noise:g}"
     return Source(
         name=name,
@@ -85,22 +78,23 @@ def _logic(name: str, values: dict[str, float | None], generator: np.random.Gene
     )
 
 
-def _spirals(
-    labels: NDArray[np.int64], values: dict[str, float | None], generator: np.random.Generator
-) -> NDArray[np.float64]:
+def _spirals(labels: NDArray[np.int64], values: Values, generator: np.random.Generator) -> NDArray[np.float64]:
     """Points on arms of three quarters of a turn around (0, 0), radius up to 1, noise as their deviation."""
     radius = np.sqrt(generator.random(len(labels)))
-    angle = 2 * math.pi * (labels / int(values["classes"] or 1) + 0.75 * radius)
-    points = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
-    return points + (values["noise"] or 0.0) * generator.standard_normal(points.shape)
+    angle = 2 * math.pi * (labels / values["classes"] + 0.75 * radius)
+    points: NDArray[np.float64] = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    return _noisy(points, values, generator)
 
 
-def _blobs(
-    labels: NDArray[np.int64], values: dict[str, float | None], generator: np.random.Generator
-) -> NDArray[np.float64]:
+def _blobs(labels: NDArray[np.int64], values: Values, generator: np.random.Generator) -> NDArray[np.float64]:
     """Normal clouds around centres that are uniform in [-10, 10], noise as their deviation."""
-    centres = generator.uniform(-10, 10, (int(values["classes"] or 0), int(values["features"] or 0)))
-    return centres[labels] + (values["noise"] or 0.0) * generator.standard_normal((len(labels), centres.shape[1]))
+    centres = generator.uniform(-10, 10, (values["classes"], values["features"]))
+    return _noisy(centres[labels], values, generator)
+
+
+def _noisy(points: NDArray[np.float64], values: Values, generator: np.random.Generator) -> NDArray[np.float64]:
+    noise: float = values["noise"]
+    return points + noise * generator.standard_normal(points.shape)
 
 
 def _rounded(features: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -108,10 +102,10 @@ def _rounded(features: NDArray[np.float64]) -> NDArray[np.float32]:
     return (np.rint(features * _GRID) / _GRID).astype(np.float32)
 
 
-def _parameters(name: str, text: str) -> dict[str, float]:
+def _parameters(name: str, text: str) -> Values:
     """The numbers in ``samples=2000,noise=0.1``, checked against the parameters of a synthetic set."""
     known = PARAMETERS[name]
-    values: dict[str, float] = {}
+    values: Values = {}
     for item in filter(None, text.split(",")):
         key, _, value = item.partition("=")
         if key not in known:

@@ -39,8 +39,6 @@ class Row:
     """Whether ``--labels`` goes with it."""
     columns: bool = False
     """Whether it is a table, whose columns are chosen by --target, --features, --drop and --missing."""
-    extra: str | None = None
-    """What has to be installed for it, as in pip install 'ptrain[extra]'."""
 
     @property
     def is_path(self) -> bool:
@@ -60,26 +58,18 @@ _ROWS = (
     Row("npy", "file", "sources.numpy_files:open_npy", "X.npy --labels Y.npy", (".npy",), labels="required"),
     Row("converted", "folder", "store.converted:open_converted", "FOLDER", recognises="store.converted:is_converted"),
     Row("torchvision", "named", "sources.torchvision_sets:open_torchvision", "torchvision:CIFAR10"),
-    Row("csv", "file", "sources.tables:open_csv", "FILE.csv --target NAME", (".csv",), columns=True, extra="data"),
-    Row(
-        "tsv", "file", "sources.tables:open_tsv", "FILE.tsv --target NAME", (".tsv", ".tab"), columns=True, extra="data"
-    ),
-    Row(
-        *("parquet", "file", "sources.tables:open_parquet", "FILE.parquet --target NAME", (".parquet", ".pq")),
-        columns=True,
-        extra="data",
-    ),
+    Row("csv", "file", "sources.tables:open_csv", "FILE.csv --target NAME", (".csv",), columns=True),
+    Row("tsv", "file", "sources.tables:open_tsv", "FILE.tsv --target NAME", (".tsv", ".tab"), columns=True),
+    Row("parquet", "file", "sources.tables:open_parquet", "X.parquet --target NAME", (".parquet", ".pq"), columns=True),
     Row(
         *("hdf5", "file", "sources.hdf5:open_hdf5", "FILE.h5:/GROUP", (".h5", ".hdf5", ".hdf", ".he5")),
         labels="optional",
-        extra="data",
     ),
     Row("mat", "file", "scenes.scene:open_mat", "FILE.mat:X --labels FILE.mat:Y", (".mat",), labels="optional"),
     Row(
         *("zarr", "folder", "sources.zarr_arrays:open_zarr", "FOLDER.zarr", (".zarr",)),
         recognises="sources.zarr_arrays:is_zarr",
         labels="optional",
-        extra="data",
     ),
     Row(
         *("images", "folder", "sources.image_folder:open_image_folder", "images:FOLDER"),
@@ -90,7 +80,6 @@ _ROWS = (
         # ENVI's other extensions, such as .img and .dat, mean anything: scene:PATH says it
         (".tif", ".tiff", ".hdr", ".bsq", ".bil", ".bip"),
         labels="optional",
-        extra="scenes",
     ),
 )
 SOURCES: dict[str, Row] = {row.name: row for row in _ROWS}
@@ -122,8 +111,9 @@ def parse(spec: str) -> tuple[Row, str]:
     if row is not None:
         return row, spec
     path = Path(spec).expanduser()
-    if spec and path.is_dir():
-        return of_folder(path), spec
+    if spec and path.is_dir():  # IDX files are what is expected of a folder that nothing recognises
+        asked = (row for row in SOURCES.values() if row.recognises and resolve(row.recognises)(path))
+        return next(asked, SOURCES["idx"]), spec
     near = "" if "/" in spec else hint(name, SOURCES)
     found = "a file of no format that is known here" if spec and path.exists() else "no such source, folder or file"
     raise DataError(f"--data {spec}: {found}; {near}expected {understood()}")
@@ -135,22 +125,13 @@ def by_extension(spec: str) -> Row | None:
     return next((row for suffix in suffixes for row in SOURCES.values() if suffix in row.extensions), None)
 
 
-def of_folder(folder: Path) -> Row:
-    """The source of a folder by what is in it; IDX files are what is expected of any other."""
-    asked = (row for row in SOURCES.values() if row.recognises is not None)
-    return next((row for row in asked if resolve(row.recognises or "")(folder)), SOURCES["idx"])
-
-
 def file_of(spec: str) -> str | None:
     """The file or folder that a value of --data names, by its text alone; None for a source of another sort."""
     name, _, rest = spec.partition(":")
     row = SOURCES.get(name)
-    path = spec if row is None else rest
-    if row is None and by_extension(path) is None and os.sep not in path:
+    if not (row.is_path if row else by_extension(spec) or os.sep in spec):
         return None
-    if row is not None and not row.is_path:
-        return None
-    path = os.path.expanduser(path)
+    path = os.path.expanduser(rest if row else spec)
     outer = path.rpartition(":")[0]  # of FILE:NAME
     return outer if outer and not os.path.exists(path) else path
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.config import DataConfig, nearest
-from ptrain.data.sources.table_files import Table
-from ptrain.data.sources.table_values import LARGEST, Values, number_of
+from ptrain.config import DataConfig
+from ptrain.data.sources.table import hint
+from ptrain.data.sources.table_files import Table, number_of
+from ptrain.data.sources.table_values import LARGEST, Values
 from ptrain.errors import DataError
 
 MAX_CATEGORIES = 1000
@@ -37,20 +38,15 @@ def choose(table: Table, config: DataConfig) -> Choice:
             f"{table.path}: a table without --target; expected --target NAME, the column of the classes, one of "
             f"{_listed(table.columns)}"
         )
-    for flag, name in (("--target", target), ("--group", config.group)):
-        if name is not None:
-            _need_column(table, flag, name)
-    asked = [("--features", config.features), ("--drop", config.drop)]
-    lists = {flag: _names(flag, text) if text is not None else [] for flag, text in asked}
+    _check_columns(table, "--target", [target])
+    _check_columns(table, "--group", [] if config.group is None else [config.group])
+    asked = {"--features": config.features, "--drop": config.drop}
+    lists = {flag: [] if text is None else _names(flag, text) for flag, text in asked.items()}
     for flag, names in lists.items():
-        for name in names:
-            _need_column(table, flag, name)
-    if target in lists["--features"]:
-        raise DataError(
-            f"--features {config.features}: holds {target}, the --target; expected the columns to learn from"
-        )
-    if target in lists["--drop"]:
-        raise DataError(f"--drop {config.drop}: holds {target}, the --target; expected other columns")
+        _check_columns(table, flag, names)
+    for flag, expected in (("--features", "the columns to learn from"), ("--drop", "other columns")):
+        if target in lists[flag]:
+            raise DataError(f"{flag} {asked[flag]}: holds {target}, the --target; expected {expected}")
     if config.split == "groups" and config.group is None:
         raise DataError(f"--split groups without --group: expected --group NAME, one of {_listed(table.columns)}")
     out = {target, config.group, *lists["--drop"]}
@@ -62,13 +58,13 @@ def choose(table: Table, config: DataConfig) -> Choice:
     return Choice(features=features, target=target, group=config.group)
 
 
-def _need_column(table: Table, flag: str, name: str) -> None:
-    if name not in table.columns:
-        hint = nearest(name, list(table.columns[:1000]))
-        near = f"{hint} " if hint.startswith("did") else ""
-        raise DataError(
-            f"{flag} {name}: no such column in {table.path}; {near}expected one of {_listed(table.columns)}"
-        )
+def _check_columns(table: Table, flag: str, names: Sequence[str]) -> None:
+    for name in names:
+        if name not in table.columns:
+            near = hint(name, table.columns[:1000])
+            raise DataError(
+                f"{flag} {name}: no such column in {table.path}; {near}expected one of {_listed(table.columns)}"
+            )
 
 
 def _names(flag: str, text: str) -> list[str]:
@@ -88,12 +84,12 @@ def scan(table: Table, choice: Choice, missing: str, *, strict: bool = True) -> 
     Raises DataError, naming the line and the column, for mixed kinds, infinities, numbers too large for float32, too
     many different texts and, where they are an error, missing values. Without ``strict`` these are only described.
     """
-    used = [*choice.features, *([choice.target] if choice.target is not None else [])]
+    used = [name for name in (*choice.features, choice.target) if name is not None]
     columns = [
         ColumnSummary(table=table, name=name, is_target=name == choice.target, missing_is=missing, strict=strict)
         for name in used
     ]
-    read = [*used, *([choice.group] if choice.group is not None and choice.group not in used else [])]
+    read = list(dict.fromkeys([*used, choice.group] if choice.group is not None else used))
     rows = 0
     guess = [name for name in table.guessed(read) if name not in (choice.target, choice.group)]
     for batch in table.batches(read, guess):
@@ -122,15 +118,14 @@ class ColumnSummary:
     whole: bool = True
     low: float = math.inf
     high: float = -math.inf
-    first_number: tuple[int, str] = (0, "")
-    first_text: tuple[int, str] = (0, "")
+    first_number: tuple[int, str] | None = None
+    first_text: tuple[int, str] | None = None
     values: set[str] = field(default_factory=set)
     many: bool = False
     """More different texts than are kept."""
 
-    @property
-    def _fix(self) -> str:
-        return f"leave the column out with --drop {self.name}"
+    def __post_init__(self) -> None:
+        self.where, self.fix = f"{self.table.path}, column {self.name}", f"leave the column out with --drop {self.name}"
 
     def add(self, block: Values) -> None:
         """Take a block into account."""
@@ -138,19 +133,19 @@ class ColumnSummary:
         if block.is_text and (numbers is None or self.is_target or self.texts):
             self._add_texts(block)
         elif numbers is not None and not lost.all():
-            if not self.numbers:
-                first = int(np.argmin(lost))
-                self.first_number = block.start + first, block.shown(first) if block.is_text else f"{numbers[first]:g}"
+            first = int(np.argmin(lost))
+            shown = block.shown(first) if block.is_text else f"{numbers[first]:g}"
+            self.first_number = self.first_number or (block.start + first, shown)
             self.numbers += int((~lost).sum())
         if numbers is not None and self.is_target and not block.is_text:
             self.values.update(str(value) for value in np.unique(numbers[~lost]).tolist())
             self._need_few()
-        if self.texts and self.numbers and self.strict and not self.is_target:
+        if self.first_text and self.first_number and self.strict and not self.is_target:
             (row, text), (other, number) = self.first_text, self.first_number
             raise DataError(
                 f"{self.table.path}, {self.table.position(row)}, column {self.name}: {text!r} is no number but "
                 f"{number!r} in {self.table.position(other)} is; expected all numbers or all text: correct it, or "
-                f"{self._fix}"
+                f"{self.fix}"
             )
         self.missing += int(lost.sum())
         if numbers is not None:
@@ -164,15 +159,15 @@ class ColumnSummary:
         texts, lost = block.texts
         found = [value for value in pc.unique(texts).to_pylist() if value is not None]
         self.values.update(found)
-        wrong = [value for value in found if number_of(value) is None]
-        if wrong and not self.texts:
-            self.first_text = block.start + pc.index(texts, wrong[0]).as_py(), wrong[0]
-        if len(wrong) < len(found) and not self.numbers:
-            right = next(value for value in found if number_of(value) is not None)
-            self.first_number = block.start + pc.index(texts, right).as_py(), right
+        wrong = next((value for value in found if number_of(value) is None), None)
+        right = next((value for value in found if number_of(value) is not None), None)
         count = len(lost) - int(lost.sum())
-        self.texts += count if wrong else 0
-        self.numbers += count if len(wrong) < len(found) else 0
+        if wrong is not None:
+            self.first_text = self.first_text or (block.start + pc.index(texts, wrong).as_py(), wrong)
+            self.texts += count
+        if right is not None:
+            self.first_number = self.first_number or (block.start + pc.index(texts, right).as_py(), right)
+            self.numbers += count
         self._need_few()
 
     def _need_few(self) -> None:
@@ -181,9 +176,9 @@ class ColumnSummary:
         if len(self.values) <= limit:
             return
         if self.strict:
-            fix = "choose another --target" if self.is_target else self._fix
+            fix = "choose another --target" if self.is_target else self.fix
             raise DataError(
-                f"{self.table.path}, column {self.name}: more than {limit:,} different {word}, such as "
+                f"{self.where}: more than {limit:,} different {word}, such as "
                 f"{min(self.values)!r}; expected at most {limit:,}: {fix}"
             )
         self.many, self.values = True, set(sorted(self.values)[:limit])
@@ -193,23 +188,24 @@ class ColumnSummary:
             self.whole = bool(((numbers == np.floor(numbers)) & (np.abs(numbers) <= _WHOLE)).all())
         if self.strict:
             block.need_finite(
-                f"expected a finite number that float32 can hold (at most {LARGEST:.3g}): correct it, or {self._fix}"
+                f"expected a finite number that float32 can hold (at most {LARGEST:.3g}): correct it, or {self.fix}"
             )
         if len(kept):
             self.low, self.high = min(self.low, float(kept.min())), max(self.high, float(kept.max()))
 
     def described(self) -> dict[str, Any]:
         """What the whole column holds, as JSON has it."""
-        if self.numbers == 0 and self.texts == 0 and self.strict:
+        kind = "text" if self.texts else "number" if self.numbers else "nothing"
+        if kind == "nothing" and self.strict:
             raise DataError(
-                f"{self.table.path}, column {self.name}: has no values; expected numbers or text: "
-                f"leave it out with --drop {self.name}"
+                f"{self.where}: has no values; expected numbers or text: leave it out with --drop {self.name}"
             )
+        low, high = (self.low, self.high) if self.low <= self.high else (0.0, 0.0)
         return {
-            "kind": "nothing" if not self.numbers + self.texts else "text" if self.texts else "number",
+            "kind": kind,
             "whole": self.whole and not self.texts,
-            "low": self.low if self.low <= self.high else 0.0,
-            "high": self.high if self.low <= self.high else 0.0,
+            "low": low,
+            "high": high,
             "missing": self.missing,
             "many": self.many,
             "values": sorted(self.values) if self.texts or self.values else None,

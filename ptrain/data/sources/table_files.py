@@ -4,11 +4,12 @@ import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ptrain.data.store.cache import Stamp, need_same, stamp
-from ptrain.data.store.reading import need_package
+from ptrain.data.store.reading import need_package, one_line
 from ptrain.errors import DataError
 
 MISSING = ("", "NA", "N/A", "#N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?")
@@ -58,18 +59,24 @@ class Table:
         if first is None:
             return []
         seen = {name: map(str.strip, first.column(name).slice(0, _GUESS_ROWS).to_pylist()) for name in columns}
-        return [name for name, texts in seen.items() if all(text in MISSING or _is_number(text) for text in texts)]
+        return [name for name, texts in seen.items() if all(map(_is_number, texts))]
+
+
+def _is_number(text: str) -> bool:
+    number = number_of(text)
+    return text in MISSING or (number is not None and math.isfinite(number))
 
 
 class NotTyped(Exception):
     """A value in a column of numbers is no number."""
 
 
-def _is_number(text: str) -> bool:
+def number_of(text: str) -> float | None:
+    """A text as a number as pyarrow reads it, or None."""
     try:
-        return math.isfinite(float(text))
+        return float(text) if "_" not in text else None
     except ValueError:
-        return False
+        return None
 
 
 def open_parquet_file(path: Path) -> Table:
@@ -84,16 +91,16 @@ def open_parquet_file(path: Path) -> Table:
 
     def read(columns: Sequence[str], group: list[int] | None = None) -> Iterator[Any]:
         for name in columns:
-            _need_simple(path, name, types[name])
+            kind = types[name]
+            if not kind.startswith(_SIMPLE) or "<" in kind.removeprefix("dictionary<values=string"):
+                raise DataError(
+                    f"{path}, column {name}: is of type {kind}; expected numbers, bool or text: "
+                    f"turn it into such columns, or leave it out with --drop {name}"
+                )
         with _parquet(path, found) as file:
-            for batch in file.iter_batches(
-                batch_size=_BATCH_ROWS, columns=list(columns), row_groups=group, use_threads=False
-            ):
+            for batch in file.iter_batches(_BATCH_ROWS, group, list(columns), use_threads=False):
                 batch.validate(full=True)  # text of a damaged file need not be UTF-8
                 yield batch
-
-    def piece(number: int) -> Callable[[Sequence[str]], Iterator[Any]]:
-        return lambda columns: read(columns, [number])
 
     return Table(
         path=path,
@@ -101,37 +108,25 @@ def open_parquet_file(path: Path) -> Table:
         columns=tuple(schema.names),
         read=lambda columns, _: read(columns),
         position=lambda row: f"row {row + 1}",
-        pieces=tuple((rows, piece(number)) for number, rows in enumerate(groups)),
+        pieces=tuple((rows, partial(read, group=[number])) for number, rows in enumerate(groups)),
     )
-
-
-def _need_simple(path: Path, name: str, kind: str) -> None:
-    if not kind.startswith(_SIMPLE) or "<" in kind.removeprefix("dictionary<values=string"):
-        raise DataError(
-            f"{path}, column {name}: is of type {kind}; expected numbers, bool or text: "
-            f"turn it into such columns, or leave it out with --drop {name}"
-        )
 
 
 @contextmanager
 def _parquet(path: Path, found: Stamp) -> Iterator[Any]:
     """Open a Parquet file; what pyarrow raises about it becomes a DataError, and so does a change while it is open."""
-    pyarrow = need_package("pyarrow", str(path))
-    parquet = need_package("pyarrow.parquet", str(path))
+    pyarrow, parquet = (need_package(name, str(path)) for name in ("pyarrow", "pyarrow.parquet"))
     try:
         with path.open("rb") as stream:
-            file = parquet.ParquetFile(
+            yield parquet.ParquetFile(
                 pyarrow.PythonFile(stream),
                 pre_buffer=False,  # it would read a whole row group at once
                 buffer_size=BLOCK_BYTES,
                 thrift_string_size_limit=_FOOTER_BYTES,
                 thrift_container_size_limit=_FOOTER_BYTES,
             )
-            yield file
         need_same(found)
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-        if isinstance(error, DataError):
-            raise
         need_same(found)
         raise DataError(
             f"{path}: {shortened(error)}; expected a Parquet file: it is damaged or truncated, fetch or write it again"
@@ -140,4 +135,4 @@ def _parquet(path: Path, found: Stamp) -> Iterator[Any]:
 
 def shortened(error: BaseException) -> str:
     """What pyarrow says, for a message of one line."""
-    return " ".join(str(error).split())[:160] or type(error).__name__
+    return one_line(error)[:160] or type(error).__name__

@@ -4,7 +4,9 @@ import csv
 import io
 import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +42,32 @@ class _TextFile:
 
     def batches(self, columns: Sequence[str], numbers: Collection[str]) -> Iterator[Any]:
         """Yield record batches of strings, and of float64 for the columns that are ``numbers``."""
-        pyarrow = need_package("pyarrow", str(self.path))
+        pyarrow, arrow_csv = (need_package(name, str(self.path)) for name in ("pyarrow", "pyarrow.csv"))
         found = stamp(self.path)
-        wrong: list[Any] = []
+        wrong: list[Any] = []  # the row that has too many or too few values
         last: Any = None
+
+        def remember(row: Any) -> str:
+            wrong.append(row)
+            return "error"
+
+        options = (
+            arrow_csv.ReadOptions(
+                use_threads=False, block_size=self.block, column_names=self.names, skip_rows=self.skip
+            ),
+            arrow_csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=remember),
+            arrow_csv.ConvertOptions(
+                column_types={name: pyarrow.float64() if name in numbers else pyarrow.string() for name in self.names},
+                null_values=list(MISSING),
+                include_columns=list(columns),
+                strings_can_be_null=False,
+            ),
+        )
         try:
             with self.path.open("rb") as file:
-                for batch in quietly(self._reader(file, columns, numbers, wrong)):
+                with quiet_callbacks():
+                    batches = arrow_csv.open_csv(file, *options)
+                for batch in quietly(batches):
                     last = batch if batch.num_rows else last
                     yield batch
         except pyarrow.ArrowException as error:
@@ -63,47 +84,18 @@ class _TextFile:
                 f"{self.path}: ends inside a quoted value; expected a closing quote: the file is truncated, or mend it"
             )
 
-    def _reader(self, file: Any, columns: Sequence[str], numbers: Collection[str], wrong: list[Any]) -> Any:
-        """Pyarrow's reader; a row with too many or too few values is added to ``wrong``."""
-        pyarrow, arrow_csv = (need_package(name, str(self.path)) for name in ("pyarrow", "pyarrow.csv"))
-        types = {name: pyarrow.float64() if name in numbers else pyarrow.string() for name in self.names}
-
-        def remember(row: Any) -> str:
-            wrong.append(row)
-            return "error"
-
-        with quiet_callbacks():
-            return arrow_csv.open_csv(
-                file,
-                arrow_csv.ReadOptions(
-                    use_threads=False, block_size=self.block, column_names=self.names, skip_rows=self.skip
-                ),
-                arrow_csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True, invalid_row_handler=remember),
-                arrow_csv.ConvertOptions(
-                    column_types=types,
-                    null_values=list(MISSING),
-                    include_columns=list(columns),
-                    strings_can_be_null=False,
-                ),
-            )
-
     def line_of(self, row: int) -> str:
         """Say in which line a row starts: a quoted value may hold line breaks, and empty lines are no rows."""
         if row < 0:
             return f"line {self.skip}"
-        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            for _ in range(self.skip):
-                file.readline()
-            reader = csv.reader(file, delimiter=self.delimiter)
-            before, count = 0, -1
-            try:
-                for cells in reader:
-                    count += bool(cells)
-                    if count == row:
-                        return f"line {self.skip + before + 1}"
-                    before = reader.line_num
-            except csv.Error:
-                pass
+        before, count = self.skip, -1
+        with self.path.open(encoding="utf-8-sig", errors="replace", newline="") as file, suppress(csv.Error):
+            reader = csv.reader(islice(file, self.skip, None), delimiter=self.delimiter)
+            for cells in reader:
+                count += bool(cells)
+                if count == row:
+                    return f"line {before + 1}"
+                before = self.skip + reader.line_num
         return f"row {row + 1}"
 
     def _bad_text(self, error: Exception, wrong: list[Any]) -> DataError:
@@ -135,19 +127,15 @@ def _header(path: Path, kind: str, delimiter: str) -> tuple[tuple[str, ...], int
         start = file.read(_HEADER_BYTES)
     if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise DataError(f"{path}: is UTF-16; expected UTF-8: convert it, such as with iconv -f UTF-16 -t UTF-8")
-    lines = start.splitlines(keepends=True)
-    if found.size > len(start):
-        lines = lines[:-1]
+    lines = start.splitlines(keepends=True)[: -1 if found.size > len(start) else None]
     first = next((number for number, line in enumerate(lines) if line.strip(b"\xef\xbb\xbf \r\n")), None)
     if first is None:
         raise DataError(
             f"{path}: no line of text in the first {len(start):,} bytes; expected a header of columns' names"
         )
     try:
-        text = lines[first].decode("utf-8-sig")
-        names = tuple(
-            name.strip() for name in next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
-        )
+        text = io.StringIO(lines[first].decode("utf-8-sig"), newline="")
+        names = tuple(map(str.strip, next(csv.reader(text, delimiter=delimiter, strict=True))))
     except UnicodeDecodeError as error:
         raise _not_utf8(path, first + 1, error) from None
     except csv.Error as error:

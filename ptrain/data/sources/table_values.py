@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.sources.table_files import MISSING, Table
+from ptrain.data.sources.table_files import MISSING, Table, number_of
 from ptrain.errors import DataError, MissingValueError
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -70,14 +70,14 @@ class Values:
         is_float = self.block.type == pyarrow.float64()
         return _without_nan(self.block if is_float else pc.cast(self.block, pyarrow.float64(), safe=False))
 
-    def positions(self, known: list[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Where each text is among the known ones, -1 where it is none of them or missing; and which are missing."""
+    def positions(self, known: list[str]) -> tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Where each text is among the known ones, -1 where it is none of them; which are missing; which unknown."""
         import pyarrow
         import pyarrow.compute as pc
 
         texts, lost = self.texts
-        found = pc.fill_null(pc.index_in(texts, value_set=pyarrow.array(known)), -1)
-        return found.to_numpy(), lost
+        found = pc.fill_null(pc.index_in(texts, value_set=pyarrow.array(known)), -1).to_numpy()
+        return found, lost, (found < 0) & ~lost
 
     def shown(self, row: int) -> Any:
         """A value as Python has it, for messages."""
@@ -103,11 +103,3 @@ def _without_nan(block: Any) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     values: NDArray[Any] = block.to_numpy(zero_copy_only=False)
     lost = np.isnan(values)
     return (np.where(lost, 0.0, values) if lost.any() else values), lost
-
-
-def number_of(text: str) -> float | None:
-    """A text as a number as pyarrow reads it, or None."""
-    try:
-        return float(text) if "_" not in text else None
-    except ValueError:
-        return None

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from numpy.typing import NDArray
 
 from ptrain.config import DataConfig
 from ptrain.data.sources.table_columns import Choice, choose, scan
-from ptrain.data.sources.table_files import Table, open_parquet_file
+from ptrain.data.sources.table_files import Table, number_of, open_parquet_file
 from ptrain.data.sources.table_text import open_text
-from ptrain.data.sources.table_values import Values, number_of
+from ptrain.data.sources.table_values import Values
 from ptrain.data.store import cache
 from ptrain.data.store.rows import smallest_type
 from ptrain.data.store.stream import Block, Pieces, Request, Stream
@@ -31,26 +32,24 @@ _VERSION = 1
 
 def open_table(kind: str, path: str) -> Table:
     """A table of the kind csv, tsv or parquet."""
-    if kind == "parquet":
-        return open_parquet_file(Path(path).expanduser())
-    return open_text(Path(path).expanduser(), kind, "," if kind == "csv" else "\t")
+    file = Path(path).expanduser()
+    return open_parquet_file(file) if kind == "parquet" else open_text(file, kind, "," if kind == "csv" else "\t")
 
 
 def _open(kind: str, spec: str, request: Request) -> Stream:
     """The stream of a table; its columns are those of --target, --features and --drop, or of the schema."""
     table = open_table(kind, spec)
-    schema = request.schema
+    schema, rows = request.schema, None
+    if schema is None and not request.labelled:
+        raise DataError(
+            f"{table.path}: a table, but the run was trained on arrays, whose columns have no names; "
+            "expected features as arrays: FILE.npy or FILE.npz"
+        )
     if schema is None:
-        if not request.labelled:
-            raise DataError(
-                f"{table.path}: a table, but the run was trained on arrays, whose columns have no names; "
-                "expected features as arrays: FILE.npy or FILE.npz"
-            )
         schema, rows = _infer(table, request.config)
+    elif schema.get("kind") != "table":
+        raise DataError(f"{table.path}: a table, but the run was trained on none; expected data as in training")
     else:
-        if schema.get("kind") != "table":
-            raise DataError(f"{table.path}: a table, but the run was trained on none; expected data as in training")
-        rows = None
         _need_columns(table, schema, labelled=request.labelled)
     # other files may hold what the type of the training data does not; the network computes in float32 anyway
     dtype = np.dtype(schema["type"] if request.schema is None else "<f4")
@@ -65,7 +64,7 @@ def _open(kind: str, spec: str, request: Request) -> Stream:
         dtype=dtype,
         num_features=len(feature_names(schema)),
         feature_names=feature_names(schema),
-        class_names=class_names(schema),
+        class_names=tuple(map(str, schema["target"]["values"])),
         schema=schema,
         num_samples=rows if complete else None,
         train=reader.blocks,
@@ -79,15 +78,13 @@ def _infer(table: Table, config: DataConfig) -> tuple[dict[str, Any], int]:
     content = cache.file_sha256(cache.stamp(table.path))
     key = cache.key_of([_VERSION, table.kind, content, choice.features, choice.target, choice.group, config.missing])
     found = cache.remembered("columns", key, lambda: scan(table, choice, config.missing))
-    columns: list[dict[str, Any]] = []
-    numbers: list[Mapping[str, Any]] = []
-    for name in choice.features:
-        one = found["columns"][name]
-        if one["kind"] == "number":
-            numbers.append(one)
-            columns.append({"name": name, "kind": "number"})
-        else:
-            columns.append({"name": name, "kind": "category", "values": one["values"]})
+    used = {name: found["columns"][name] for name in choice.features}
+    numbers = [one for one in used.values() if one["kind"] == "number"]
+    columns = [
+        {"name": name}
+        | ({"kind": "number"} if one["kind"] == "number" else {"kind": "category", "values": one["values"]})
+        for name, one in used.items()
+    ]
     lost = any(one["missing"] for one in found["columns"].values())
     whole = all(one["whole"] for one in numbers) and not (lost and config.missing == "mean")
     low = min([0.0, *(one["low"] for one in numbers)])
@@ -109,10 +106,10 @@ def _infer(table: Table, config: DataConfig) -> tuple[dict[str, Any], int]:
 def _classes(table: Table, choice: Choice, found: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the target: sorted texts, or where all of them are whole numbers those, by size."""
     texts: list[str] = found["values"]
-    numbers = [number_of(text) for text in texts]
-    if any(number is None for number in numbers):
+    numbers = {number_of(text) for text in texts}
+    if None in numbers:
         return {"numbers": False, "values": texts}
-    values = sorted({number for number in numbers if number is not None})
+    values = sorted(number for number in numbers if number is not None)
     broken = next((value for value in values if not value.is_integer()), None)
     if broken is not None:
         raise DataError(
@@ -122,20 +119,10 @@ def _classes(table: Table, choice: Choice, found: Mapping[str, Any]) -> dict[str
     return {"numbers": True, "values": [int(value) for value in values]}
 
 
-def class_names(schema: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the classes of a table."""
-    return tuple(map(str, schema["target"]["values"]))
-
-
 def feature_names(schema: Mapping[str, Any]) -> tuple[str, ...]:
     """The names of the features: the column's, or column=category."""
-    return tuple(
-        name
-        for column in schema["columns"]
-        for name in (
-            [column["name"]] if column["kind"] == "number" else [f"{column['name']}={v}" for v in column["values"]]
-        )
-    )
+    pairs = ((one["name"], value) for one in schema["columns"] for value in one.get("values", [None]))
+    return tuple(name if value is None else f"{name}={value}" for name, value in pairs)
 
 
 def _need_columns(table: Table, schema: Mapping[str, Any], *, labelled: bool) -> None:
@@ -161,11 +148,9 @@ class _Reader:
         """The parts of the file that can be read on their own, as it has no rows that are left out."""
         if self.table.pieces is None:
             return None
-        starts = np.cumsum([0, *(rows for rows, _ in self.table.pieces)]).tolist()
-        return tuple(
-            (rows, partial(self.blocks, read, start))
-            for (rows, read), start in zip(self.table.pieces, starts, strict=False)
-        )
+        starts = accumulate((rows for rows, _ in self.table.pieces), initial=0)
+        pieces = zip(self.table.pieces, starts, strict=False)
+        return tuple((rows, partial(self.blocks, read, start)) for (rows, read), start in pieces)
 
     def blocks(self, read: Callable[[Sequence[str]], Iterator[Any]] | None = None, start: int = 0) -> Iterator[Block]:
         """Yield features, class numbers and groups, of the whole table or of the piece that ``read`` yields."""
@@ -214,8 +199,7 @@ class _Reader:
             stop = first + values.shape[1]
             if without.any():
                 if missing != "mean" and not drops_rows:
-                    row = int(np.argmax(without))
-                    raise DataError(f"{block.at(row)}: no value; expected one in every row: complete the file")
+                    raise _no_value(block, without, "one in")
                 if missing == "mean":
                     values = values.astype(np.float32)
                     values[without] = math.nan if fill is None else fill[first:stop]
@@ -229,8 +213,7 @@ def _feature(block: Values, column: Mapping[str, Any]) -> tuple[NDArray[Any], ND
     """The features (rows, n) of a column, and in which rows it has no value."""
     if column["kind"] == "category":
         known = column["values"]
-        found, lost = block.positions(known)
-        unknown = (found < 0) & ~lost
+        found, lost, unknown = block.positions(known)
         if unknown.any():
             row = int(np.argmax(unknown))
             raise DataError(
@@ -257,8 +240,7 @@ def _labels(block: Values, target: Mapping[str, Any]) -> tuple[NDArray[np.int64]
         found = np.searchsorted(known, values).clip(0, len(known) - 1)
         unknown = (known[found] != values) & ~lost
     else:
-        found, lost = block.positions(target["values"])
-        unknown = (found < 0) & ~lost
+        found, lost, unknown = block.positions(target["values"])
     if unknown.any():
         raise _no_class(block, int(np.argmax(unknown)), target)
     return np.where(lost, 0, found).astype(np.int64), lost
@@ -276,10 +258,12 @@ def _no_class(block: Values, row: int, target: Mapping[str, Any]) -> DataError:
 def _groups(block: Values) -> NDArray[Any]:
     texts, lost = block.texts
     if lost.any():
-        raise DataError(
-            f"{block.at(int(np.argmax(lost)))}: no value; expected the group of every row: complete the file"
-        )
+        raise _no_value(block, lost, "the group of")
     return np.array(texts.to_pylist())
+
+
+def _no_value(block: Values, lost: NDArray[np.bool_], what: str) -> DataError:
+    return DataError(f"{block.at(int(np.argmax(lost)))}: no value; expected {what} every row: complete the file")
 
 
 open_csv, open_tsv, open_parquet = (partial(_open, kind) for kind in ("csv", "tsv", "parquet"))

@@ -4,23 +4,26 @@
 reads that form, without torchvision and without a network.
 """
 
+import contextlib
 import difflib
+import fcntl
+import importlib
+import io
 import math
 import os
+import re
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.data.samples import Source
-from ptrain.data.sources.fashion_mnist import cache_folder
-from ptrain.data.sources.torchvision_import import import_datasets
 from ptrain.data.store import cache, convert, converted
 from ptrain.data.store.reading import one_line
 from ptrain.data.store.stream import Block, Request, Stream, blocks_of
@@ -29,17 +32,17 @@ from ptrain.errors import DataError
 _TRAIN: Mapping[str, Any] = {"train": True}
 _TEST: Mapping[str, Any] = {"train": False}
 _DIGITS = tuple("0123456789")
+_MISSING_OPERATOR = re.compile(r"operator torchvision::(\w+) does not exist")
 _ARCHIVES = (".gz", ".tgz", ".tar", ".zip", ".bz2", ".xz", ".mat", ".data")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Set:
+class Set(NamedTuple):
     """How torchvision makes a data set."""
 
     about: str
-    train: Mapping[str, Any] = field(default_factory=lambda: _TRAIN)
+    train: Mapping[str, Any] = _TRAIN
     """Arguments for the training split."""
-    test: Mapping[str, Any] | None = field(default_factory=lambda: _TEST)
+    test: Mapping[str, Any] | None = _TEST
     """Arguments for the test split; None where there is only one."""
     variants: tuple[str, ...] = ()
     """Values of the argument split, where it chooses among data sets; the first one is the default."""
@@ -73,7 +76,7 @@ SETS: dict[str, Set] = {
 def open_torchvision(name: str, _: Request | None = None, environ: Mapping[str, str] = os.environ) -> Source:
     """A data set that was fetched; raises DataError with the command that fetches it where it is missing."""
     label = _label(*parse(name))
-    folders = [root / "converted" / label for root in roots(environ)]
+    folders = [root / "torchvision" / "converted" / label for root in roots(environ)]
     found = next((folder for folder in folders if converted.is_converted(folder)), None)
     if found is None:
         looked = ", ".join(map(str, folders))
@@ -96,7 +99,7 @@ def fetch(
     torchvision holds a split in memory: 180 MB for CIFAR-10, 1.4 GB for STL-10. Raises DataError where it fails.
     """
     dataset, variant = parse(name)
-    root, label = roots(environ)[0], _label(dataset, variant)
+    root, label = roots(environ)[0] / "torchvision", _label(dataset, variant)
 
     def make(folder: Path, alone: bool) -> None:
         if alone:  # the lock's holder; without locks each has its own name
@@ -107,6 +110,12 @@ def fetch(
         convert.convert(stream, folder, report, alone=alone)
 
     return cache.made("converted", label, make, folder=root)
+
+
+def roots(environ: Mapping[str, str]) -> list[Path]:
+    """Where data sets are looked for: in PTRAIN_DATA where it is set, and in ptrain/data of the user's cache folder."""
+    own = [Path(environ["PTRAIN_DATA"])] if environ.get("PTRAIN_DATA") else []
+    return [*own, cache.user_cache(environ) / "data"]
 
 
 def parse(name: str) -> tuple[str, str]:
@@ -122,12 +131,6 @@ def parse(name: str) -> tuple[str, str]:
         fix = f"one of {', '.join(variants)}" if variants else f"just torchvision:{dataset}"
         raise DataError(f"torchvision:{name}: no variant {variant} of {dataset}; expected {fix}")
     return dataset, variant or (variants[0] if variants else "")
-
-
-def roots(environ: Mapping[str, str]) -> list[Path]:
-    """The folders that are looked into, the one that is written first: in PTRAIN_DATA, in the user's cache."""
-    own = [Path(environ["PTRAIN_DATA"])] if environ.get("PTRAIN_DATA") else []
-    return [root / "torchvision" for root in (*own, cache_folder(environ))]
 
 
 def _label(dataset: str, variant: str) -> str:
@@ -159,31 +162,50 @@ def _raw(root: Path, dataset: str) -> Path:
     return raw
 
 
+def import_datasets() -> ModuleType:
+    """Return torchvision.datasets; raises ImportError where it is not there, RuntimeError where it does not fit torch.
+
+    A CUDA build, which is what PyPI has, cannot load its compiled operators beside a CPU torch, but registers shapes
+    and gradients for them while it is imported. A declared operator is all that this asks for, and the data sets need
+    none. Which ones are missing is told by torch, so that no list of them can be out of date.
+    """
+    declared: set[str] = set()
+    while True:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return importlib.import_module("torchvision.datasets")
+        except RuntimeError as error:
+            missing = _MISSING_OPERATOR.search(str(error))
+            if missing is None or missing[1] in declared:
+                raise
+            import torch
+
+            declared.add(missing[1])
+            torch.library.define(f"torchvision::{missing[1]}", "() -> ()")
+
+
 def _datasets(name: str) -> ModuleType:
     try:
         return import_datasets()
-    except ImportError:
-        raise DataError(
-            f"torchvision:{name}: torchvision, which downloads it, is not installed; "
-            "install it: pip install --no-deps torchvision"
-        ) from None
     except Exception as error:
-        raise DataError(
-            f"torchvision:{name}: torchvision cannot be imported ({one_line(error)}); expected the release that "
-            "belongs to the torch that is installed"
-        ) from None
+        what = (
+            "torchvision, which downloads it, is not installed; install it: pip install --no-deps torchvision"
+            if isinstance(error, ImportError)
+            else f"torchvision cannot be imported ({one_line(error)}); expected the release that belongs to the torch "
+            "that is installed"
+        )
+        raise DataError(f"torchvision:{name}: {what}") from None
 
 
 def _stream(datasets: ModuleType, dataset: str, variant: str, raw: Path) -> Stream:
     """The stream of a data set, downloaded unless its files are there."""
-    how = SETS[dataset]
-    chosen = {"split": variant} if variant else {}
-    make, label = getattr(datasets, dataset), _label(dataset, variant)
-    wanted = [arguments for arguments in (how.train, how.test) if arguments is not None]
-    made = [_made(make, label, raw, {**chosen, **arguments}) for arguments in wanted]
+    how, label = SETS[dataset], _label(dataset, variant)
+    make = partial(getattr(datasets, dataset), **({"split": variant} if variant else {}))
+    made = [_made(make, label, raw, arguments) for arguments in (how.train, how.test) if arguments is not None]
     (raw / ".unfinished").unlink(missing_ok=True)
     first = np.asarray(made[0][0][0])
-    names = how.class_names or tuple(getattr(made[0], "classes", ())) or None
+    train, *test = [partial(_blocks, images, first.shape, first.dtype) for images in made]
     return Stream(
         name=f"torchvision:{label}",
         description=f"{how.about}, from torchvision",
@@ -193,10 +215,10 @@ def _stream(datasets: ModuleType, dataset: str, variant: str, raw: Path) -> Stre
         num_features=first.size,
         image_shape=first.shape,
         feature_range=(0, 255) if first.dtype == np.uint8 else None,
-        class_names=names,
+        class_names=how.class_names or tuple(getattr(made[0], "classes", ())) or None,
         num_samples=len(made[0]),
-        train=partial(_blocks, made[0], first.shape, first.dtype),
-        test=partial(_blocks, made[1], first.shape, first.dtype) if len(made) > 1 else None,
+        train=train,
+        test=test[0] if test else None,
     )
 
 
@@ -214,11 +236,34 @@ def _made(make: Callable[..., Any], label: str, raw: Path, arguments: Mapping[st
 def _blocks(images: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Iterator[Block]:
     """Yield what torchvision's class gives for each index: an image of Pillow and a number."""
 
-    def sample(index: int) -> tuple[NDArray[Any], int]:
-        image, label = images[index]
-        values = np.asarray(image)
-        if values.shape != shape:
-            raise DataError(f"torchvision: image {index} is of shape {values.shape}; expected {shape}")
-        return values, int(label)
+    def samples() -> Iterator[tuple[NDArray[Any], int]]:
+        for index in range(len(images)):
+            image, label = images[index]
+            values = np.asarray(image)
+            if values.shape != shape:
+                raise DataError(f"torchvision: image {index} is of shape {values.shape}; expected {shape}")
+            yield values, int(label)
 
-    return blocks_of(len(images), math.prod(shape), dtype, sample)
+    return blocks_of(len(images), math.prod(shape), dtype, samples())
+
+
+def download(dataset: str, root: Path) -> str | None:
+    """Let torchvision put the training and test files of a data set under ``root``; return why not, or None.
+
+    Several ranks may call it at once: a lock lets one of them download, the others find its files.
+    """
+    try:
+        datasets = import_datasets()
+    except ImportError:
+        return "torchvision, which could download it, is not installed"
+    except Exception as error:
+        return f"torchvision, which could download it, cannot be imported ({one_line(error)})"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with (root / ".download.lock").open("w") as lock, contextlib.redirect_stdout(io.StringIO()):
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            for train in (True, False):
+                getattr(datasets, dataset)(str(root), train=train, download=True)
+    except Exception as error:
+        return f"torchvision could not download it ({one_line(error)})"
+    return None

@@ -10,23 +10,22 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.data.sources import blosc_frames
-from ptrain.data.sources.arrays import READ_BYTES, Array, Rows
+from ptrain.data.sources.arrays import Array, Rows, check_chunk
 from ptrain.data.sources.containers import Container, listed, open_arrays
 from ptrain.data.store.reading import check_expansion, decoding, need_folder, need_package, reading
 from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
 
 KIND = "a folder of Zarr 2 or 3"
-SUFFIXES = (".zarr",)
 _METADATA = ("zarr.json", ".zarray", ".zgroup")
 _OWN = (".z", "zarr.json")
 _METADATA_BYTES = 2**20
@@ -42,8 +41,7 @@ _NUMBERS_3 = frozenset(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Meta:
+class Meta(NamedTuple):
     """What the metadata of an array say."""
 
     shape: tuple[int, ...]
@@ -54,19 +52,19 @@ class Meta:
 def open_zarr(spec: str, request: Request) -> Stream:
     """The stream of FOLDER, FOLDER:/GROUP or FOLDER:/GROUP/FEATURES; see ``containers.open_arrays``."""
     stream = open_arrays("zarr", _container, spec, request)
-    return replace(stream, files=tuple(path for folder in stream.files for path in _files(folder)))
+    return replace(stream, files=tuple(path for folder in stream.files for path, _ in _files(folder)))
 
 
 def _container(path: Path) -> Container:
     need_folder(path, KIND)
     if not is_zarr(path):
         raise DataError(f"{path}: no Zarr metadata ({', '.join(_METADATA)}) in it; expected {KIND}: check the path")
-    return Container(path, partial(_names_in, path), partial(open_array, path))
 
+    def names(group: str) -> list[str] | None:
+        folder = _folder(path, group)
+        return _names(folder) if _is_group(folder) else None
 
-def _names_in(root: Path, group: str) -> list[str] | None:
-    folder = _folder(root, group)
-    return _names(folder) if _is_group(folder) else None
+    return Container(path, names, partial(open_array, path))
 
 
 def is_zarr(path: Path) -> bool:
@@ -77,34 +75,26 @@ def is_zarr(path: Path) -> bool:
 def open_array(root: Path, name: str) -> Array:
     """An array below a folder, checked, to be read by rows."""
     origin = f"{root}:/{name}"
-    meta = _array_meta(_folder(root, name), origin)
-    stored = sum(_size(path) for path in _files(_folder(root, name)) if not path.name.startswith(_OWN))
+    folder = _folder(root, name)
+    meta = _array_meta(folder, origin)
+    stored = sum(size for path, size in _files(folder) if not path.name.startswith(_OWN))
     declared = math.prod(meta.shape) * meta.dtype.itemsize
     if declared and not stored and len(meta.shape) > 1:  # labels that are all 0 are legally not stored at all
         raise DataError(f"{origin}: declares {declared} bytes of values but holds none; expected them: write it again")
     check_expansion(origin, declared, stored)
-    chunk_bytes = math.prod(meta.chunks) * meta.dtype.itemsize
-    if chunk_bytes > READ_BYTES:
-        raise DataError(
-            f"{origin}: chunks of {chunk_bytes} bytes, each of which is unpacked whole; expected at most {READ_BYTES}: "
-            "write it with smaller chunks"
-        )
-    chunk = meta.chunks[0] if meta.chunks else 1
-    return Array(
-        origin=origin, shape=meta.shape, dtype=meta.dtype, open=partial(_rows, root, name, meta), chunk=max(1, chunk)
-    )
+    check_chunk(meta.chunks, meta.dtype, origin)
+    how = partial(_rows, folder, origin, meta)
+    return Array(origin=origin, shape=meta.shape, dtype=meta.dtype, open=how, chunk=(*meta.chunks, 1)[0])
 
 
 @contextmanager
-def _rows(root: Path, name: str, meta: Meta) -> Iterator[Rows]:
-    origin = f"{root}:/{name}"
+def _rows(folder: Path, origin: str, meta: Meta) -> Iterator[Rows]:
     zarr = need_package("zarr", origin)
     blosc_frames.guard()
-    folder = _folder(root, name)
     if _array_meta(folder, origin) != meta:
         raise DataError(f"{origin}: changed while it was read; expected a file at rest: try again")
     with decoding(origin, KIND):
-        version = 3 if (folder / "zarr.json").is_file() else 2
+        version = 3 if _is_third(folder) else 2
         array = zarr.open_array(zarr.storage.LocalStore(folder, read_only=True), mode="r", zarr_format=version)
 
     def rows(start: int, stop: int) -> NDArray[np.generic]:
@@ -130,8 +120,12 @@ def _names(folder: Path) -> list[str]:
         return sorted(path.name for path in folder.iterdir() if path.is_dir() and is_zarr(path))
 
 
+def _is_third(folder: Path) -> bool:
+    return (folder / "zarr.json").is_file()
+
+
 def _is_group(folder: Path) -> bool:
-    if (folder / "zarr.json").is_file():
+    if _is_third(folder):
         return _json(folder / "zarr.json").get("node_type") == "group"
     return not (folder / ".zarray").is_file()
 
@@ -141,9 +135,8 @@ def _array_meta(folder: Path, origin: str) -> Meta:
     if _is_group(folder):
         raise DataError(f"{origin}: is a group; expected an array, one of {listed(_names(folder))}")
     try:
-        third = (folder / "zarr.json").is_file()
-        meta = _json(folder / "zarr.json") if third else _json(folder / ".zarray")
-        return _meta_3(meta, origin) if third else _meta_2(meta, origin)
+        file, check = ("zarr.json", _meta_3) if _is_third(folder) else (".zarray", _meta_2)
+        return check(_json(folder / file), origin)
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         reason = f"{type(error).__name__}: {error}"[:120]
         raise DataError(f"{origin}: damaged metadata ({reason}); expected {KIND}: write it again") from None
@@ -152,9 +145,8 @@ def _array_meta(folder: Path, origin: str) -> Meta:
 def _meta_2(meta: dict[str, Any], origin: str) -> Meta:
     if not isinstance(meta["dtype"], str):
         raise DataError(f"{origin}: its type is compound; expected numbers: convert it")
-    for codec in [meta.get("compressor"), *(meta.get("filters") or [])]:
-        if codec is not None:
-            _check_codec(codec["id"], origin)
+    codecs = [meta.get("compressor"), *(meta.get("filters") or [])]
+    _check_codecs([str(codec["id"]) for codec in codecs if codec is not None], origin)
     return _meta(np.dtype(meta["dtype"]), meta["shape"], meta["chunks"], origin)
 
 
@@ -173,18 +165,14 @@ def _meta_3(meta: dict[str, Any], origin: str) -> Meta:
 
 def _check_codecs(codecs: Any, origin: str) -> None:
     for codec in codecs:
-        _check_codec(codec if isinstance(codec, str) else codec["name"], origin)
-        inner = {} if isinstance(codec, str) else codec.get("configuration") or {}
+        name, inner = (codec, {}) if isinstance(codec, str) else (codec["name"], codec.get("configuration") or {})
+        if name not in _CODECS:
+            raise DataError(
+                f"{origin}: stored with the codec {str(name)[:80]}; expected one that only compresses, such as zstd "
+                "or blosc: write it again"
+            )
         for key in ("codecs", "index_codecs"):
             _check_codecs(inner.get(key, []), origin)
-
-
-def _check_codec(name: Any, origin: str) -> None:
-    if name not in _CODECS:
-        raise DataError(
-            f"{origin}: stored with the codec {str(name)[:80]}; expected one that only compresses, such as zstd or "
-            "blosc: write it again"
-        )
 
 
 def _meta(dtype: np.dtype[Any], shape: Any, chunks: Any, origin: str) -> Meta:
@@ -192,12 +180,12 @@ def _meta(dtype: np.dtype[Any], shape: Any, chunks: Any, origin: str) -> Meta:
         raise DataError(
             f"{origin}: its type is {dtype}; expected numbers, or labels as text of fixed length: convert it"
         )
-    sizes = [[*shape], [*chunks]]
-    if any(type(size) is not int or size < 0 for part in sizes for size in part) or 0 in sizes[1]:
+    sides, parts = (*shape,), (*chunks,)
+    if any(type(size) is not int or size < 0 for size in sides + parts) or 0 in parts:
         raise ValueError(f"shape {shape}, chunks {chunks}")
-    if len(sizes[0]) != len(sizes[1]) or len(sizes[0]) > 32:
-        raise ValueError(f"{len(sizes[0])} dimensions in chunks of {len(sizes[1])}")
-    return Meta(shape=tuple(sizes[0]), dtype=dtype, chunks=tuple(sizes[1]))
+    if len(sides) != len(parts) or len(sides) > 32:
+        raise ValueError(f"{len(sides)} dimensions in chunks of {len(parts)}")
+    return Meta(shape=sides, dtype=dtype, chunks=parts)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -205,32 +193,26 @@ def _json(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _METADATA_BYTES:
             raise DataError(f"{path}: metadata of {path.stat().st_size} bytes; expected at most {_METADATA_BYTES}")
         content = path.read_bytes()
+    what = " object"
     try:
-        found = json.loads(content)
+        if isinstance(found := json.loads(content), dict):
+            return found
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path}: no JSON ({str(error)[:120]}); expected Zarr's metadata: write it again") from None
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: no JSON object; expected Zarr's metadata: write it again")
-    return found
+        what = f" ({str(error)[:120]})"
+    raise DataError(f"{path}: no JSON{what}; expected Zarr's metadata: write it again")
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Yield the regular files below a folder in a fixed order; raises DataError for anything else in it."""
+def _files(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Yield the regular files below a folder in a fixed order, and their bytes; raises DataError for anything else."""
     count = 0
     for parent, folders, names in os.walk(folder):
         folders.sort()
-        for name in sorted(names):
-            count += 1
-            if count > _MOST_FILES:
-                raise DataError(f"{folder}: more than {_MOST_FILES} files; expected fewer: write it with larger chunks")
-            path = Path(parent, name)
+        count += len(names)
+        if count > _MOST_FILES:
+            raise DataError(f"{folder}: more than {_MOST_FILES} files; expected fewer: write it with larger chunks")
+        for path in (Path(parent, name) for name in sorted(names)):
             with reading(path, "a chunk of Zarr"):
-                regular = stat.S_ISREG(path.stat().st_mode)
-            if not regular:
+                found = path.stat()
+            if not stat.S_ISREG(found.st_mode):
                 raise DataError(f"{path}: is no regular file; expected a chunk of Zarr: write it again")
-            yield path
-
-
-def _size(path: Path) -> int:
-    with reading(path, "a chunk of Zarr"):
-        return path.stat().st_size
+            yield path, found.st_size

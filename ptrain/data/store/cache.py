@@ -5,7 +5,6 @@ costs time only. Names are SHA-256 of what an entry was made from, so nothing in
 """
 
 import contextlib
-import dataclasses
 import errno
 import fcntl
 import hashlib
@@ -14,9 +13,8 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +23,6 @@ from ptrain.data.store.reading import need_file, reading
 from ptrain.errors import DataError
 from ptrain.files import write_file
 
-_CHUNK_BYTES = 2**20
 _CHUNK_ROWS = 2**16
 _LARGE = 64 * 2**20  # less is hashed within a tenth of a second
 _AT_REST = 10 * 10**9  # nanoseconds: coarse clocks of network file systems and FAT step by up to 2 s
@@ -34,8 +31,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _known: dict["Stamp", str] = {}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stamp:
+class Stamp(NamedTuple):
     """A file as it was found; another one under the same path means that it was changed."""
 
     path: Path
@@ -48,10 +44,12 @@ class Stamp:
 
 def root(environ: Mapping[str, str] = os.environ) -> Path:
     """The cache folder."""
-    if environ.get("PTRAIN_CACHE"):
-        return Path(environ["PTRAIN_CACHE"])
-    cache = environ.get("XDG_CACHE_HOME")
-    return (Path(cache) if cache else Path.home() / ".cache") / "ptrain"
+    return Path(environ["PTRAIN_CACHE"]) if environ.get("PTRAIN_CACHE") else user_cache(environ)
+
+
+def user_cache(environ: Mapping[str, str]) -> Path:
+    """The folder ptrain in the user's cache folder."""
+    return Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ptrain"
 
 
 def stamp(path: Path, kind: str = "a file of data") -> Stamp:
@@ -64,14 +62,12 @@ def stamp(path: Path, kind: str = "a file of data") -> Stamp:
 
 def need_same(before: Stamp) -> None:
     """Raise DataError where the file was written, replaced or removed since ``before``."""
-    try:
-        unchanged = stamp(before.path) == before
-    except DataError:
-        unchanged = False
-    if not unchanged:
-        raise DataError(
-            f"{before.path}: was changed while it was read; expected a file at rest: start again when it is written"
-        )
+    with contextlib.suppress(DataError):
+        if stamp(before.path) == before:
+            return
+    raise DataError(
+        f"{before.path}: was changed while it was read; expected a file at rest: start again when it is written"
+    )
 
 
 def file_sha256(found: Stamp) -> str:
@@ -81,21 +77,23 @@ def file_sha256(found: Stamp) -> str:
     same tick of the clock would not show.
     """
     if found not in _known:
-        if found.size >= _LARGE and time.time_ns() - found.modified > _AT_REST:
-            key = key_of([str(found.path.absolute()), *dataclasses.astuple(found)[1:]])
-            _known[found] = remembered("hashes", key, lambda: _hashed(found))
-        else:
-            _known[found] = _hashed(found)
+        key = key_of([str(found.path.absolute()), *found[1:]])
+        lasts = found.size >= _LARGE and time.time_ns() - found.modified > _AT_REST
+        _known[found] = remembered("hashes", key, lambda: _hashed(found)) if lasts else _hashed(found)
     return _known[found]
 
 
 def _hashed(found: Stamp) -> str:
-    digest = hashlib.sha256()
-    with reading(found.path, "a file of data"), found.path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
+    with reading(found.path, "a file of data"):
+        digest = content_sha256(found.path)
     need_same(found)
-    return digest.hexdigest()
+    return digest
+
+
+def content_sha256(path: Path) -> str:
+    """The SHA-256 of what is in a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def key_of(content: Any) -> str:
@@ -123,21 +121,23 @@ def made(kind: str, key: str, make: Callable[[Path, bool], None], folder: Path |
     path = base / kind / key
     if path.exists():
         return path
-    with _writing(base):
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path.parent / f".{key}.lock") as alone:
             if not path.exists():  # another process may have made it while this one waited
                 make(path, alone)
+    except OSError as error:
+        raise DataError(
+            f"the cache {base} cannot be written ({error.strerror or error}); expected a folder with room for the "
+            "converted data: free space, or set PTRAIN_CACHE to another folder"
+        ) from None
     return path
 
 
 def remembered(kind: str, key: str, compute: Callable[[], Any]) -> Any:
     """The JSON entry ``key`` of the cache, computed by the first that asks for it."""
-
-    def make(path: Path, _: bool) -> None:
-        write_file(path, json.dumps(compute()))
-
-    return json.loads(made(kind, f"{key}.json", make).read_bytes())
+    found = made(kind, f"{key}.json", lambda path, _: write_file(path, json.dumps(compute())))
+    return json.loads(found.read_bytes())
 
 
 @contextmanager
@@ -156,14 +156,3 @@ def _locked(path: Path) -> Iterator[bool]:
         finally:
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_UN)
-
-
-@contextmanager
-def _writing(base: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"the cache {base} cannot be written ({error.strerror or error}); expected a folder with room for the "
-            "converted data: free space, or set PTRAIN_CACHE to another folder"
-        ) from None

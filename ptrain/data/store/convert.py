@@ -4,12 +4,12 @@ Rows are written as they come, so memory is bounded by a block of the stream. Ev
 beside the folder and renamed at the end. A conversion that was interrupted goes on where it was.
 """
 
-import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ptrain.data.plan import owned_shards
 from ptrain.data.samples import whole_labels
-from ptrain.data.store.cache import Stamp, file_sha256, key_of, need_same, stamp
+from ptrain.data.store.cache import Stamp, content_sha256, file_sha256, key_of, need_same, stamp
 from ptrain.data.store.rows import RowFiles, write_header, write_integers
 from ptrain.data.store.stream import Block, Stream
 from ptrain.errors import DataError
@@ -77,21 +77,22 @@ def write_part(
     """Write the rows of this part: all of them, or some of the stream's pieces where there are several parts."""
     prepare(partial, key)
     spans, written = _spans(stream), 0
+    say = report or (lambda _: None)
     with RowFiles(stream, partial, "") as files:
         owned = owned_shards(len(spans), parts, part) if stream.pieces is not None else range(part == 0)
         for span in spans[owned.start : owned.stop]:
-            written += _write_rows(files, span, partial, None if report is None else _after(report, written))
+            written += _write_rows(files, span, partial, say, written)
     if part == 0 and stream.test is not None:
         with RowFiles(stream, partial, "test_") as files:
-            _write_rows(files, _Span("test_progress.json", stream.test), partial, None)
+            _write_rows(files, _Span("test_progress.json", stream.test), partial, lambda _: None, 0)
 
 
 def prepare(partial: Path, key: str) -> None:
     """Make the folder of an unfinished conversion; what is there of another one is removed."""
     mark = partial / "key"
-    if mark.exists() and mark.read_text() == key:
-        return
-    if partial.exists() and mark.exists():
+    if mark.exists():
+        if mark.read_text() == key:
+            return
         shutil.rmtree(partial)
     partial.mkdir(parents=True, exist_ok=True)
     mark.write_text(key)
@@ -103,9 +104,7 @@ def finish(stream: Stream, key: str, stamps: list[Stamp], partial: Path, folder:
         need_same(one)
     train = [_read(partial / span.record) for span in _spans(stream)]
     test = [] if stream.test is None else [_read(partial / "test_progress.json")]
-    names = stream.class_names
-    if names is None:
-        names = tuple(sorted({name for one in train for name in one.classes})) or None
+    names = stream.class_names or tuple(sorted({name for one in train for name in one.classes})) or None
     _finish_split(stream, partial, "", train, names)
     if stream.test is not None:
         _finish_split(stream, partial, "test_", test, names)
@@ -117,7 +116,7 @@ def finish(stream: Stream, key: str, stamps: list[Stamp], partial: Path, folder:
     content |= {"num_samples": sum(one.rows for one in train), "num_features": stream.num_features}
     content["num_test"] = test[0].rows if test else None
     content["sources"] = {str(one.path): file_sha256(one) for one in stamps}
-    content["sha256"] = {path.name: _sha256(path) for path in sorted(partial.glob("*.npy"))}
+    content["sha256"] = {path.name: content_sha256(path) for path in sorted(partial.glob("*.npy"))}
     (partial / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     publish(partial, folder)
 
@@ -131,12 +130,10 @@ def _finish_split(
     classes = {name: number for number, name in enumerate(names or ())}
     write_integers(partial / f"{prefix}labels.npy", [(one.rows, _order(stream, one.classes, classes)) for one in parts])
     if (partial / f"{prefix}groups.int64").exists():
-        groups: dict[str, int] = {}
-        for name in (name for one in parts for name in one.groups):
-            groups.setdefault(name, len(groups))
-        write_integers(
-            partial / f"{prefix}groups.npy", [(one.rows, _order(stream, one.groups, groups)) for one in parts]
-        )
+        met = dict.fromkeys(name for one in parts for name in one.groups)
+        groups = {name: number for number, name in enumerate(met)}
+        orders = [(one.rows, _order(stream, one.groups, groups)) for one in parts]
+        write_integers(partial / f"{prefix}groups.npy", orders)
 
 
 @dataclass(frozen=True)
@@ -154,11 +151,9 @@ def _spans(stream: Stream) -> list[_Span]:
     """The training rows of a stream: its pieces, or all of them in one."""
     if stream.pieces is None:
         return [_Span("progress.json", stream.train)]
-    starts = np.cumsum([0, *(rows for rows, _ in stream.pieces)]).tolist()
-    return [
-        _Span(f"piece-{number}.json", blocks, starts[number], rows)
-        for number, (rows, blocks) in enumerate(stream.pieces)
-    ]
+    starts = accumulate((rows for rows, _ in stream.pieces), initial=0)
+    numbered = enumerate(zip(stream.pieces, starts, strict=False))
+    return [_Span(f"piece-{number}.json", blocks, start, rows) for number, ((rows, blocks), start) in numbered]
 
 
 @dataclass(kw_only=True)
@@ -183,11 +178,7 @@ def _save(path: Path, progress: _Progress) -> None:
     write_file(path, json.dumps(content))
 
 
-def _after(report: Report, before: int) -> Report:
-    return lambda rows: report(before + rows)
-
-
-def _write_rows(files: RowFiles, span: _Span, partial: Path, report: Report | None) -> int:
+def _write_rows(files: RowFiles, span: _Span, partial: Path, report: Report, before: int) -> int:
     """Write the rows of a span from where an earlier try came to, which read the same blocks; return their number."""
     stream, record = files.stream, partial / span.record
     progress = _read(record)
@@ -204,8 +195,7 @@ def _write_rows(files: RowFiles, span: _Span, partial: Path, report: Report | No
         codes = None if groups is None else _codes(groups[skip:], progress.groups)
         files.write(span.first + progress.rows, features[skip:], numbers, codes)
         progress.rows = seen
-        if report is not None:
-            report(seen)
+        report(before + seen)
         if (seen - saved) * row_bytes >= _SAVE_BYTES:
             files.sync()  # before the record that says that they are there
             _save(record, progress)
@@ -255,8 +245,3 @@ def _codes(values: NDArray[np.generic], seen: dict[str, int]) -> NDArray[np.int6
     for index in np.argsort(first).tolist():
         seen.setdefault(str(names[index]), len(seen))
     return np.array([seen[str(name)] for name in names.tolist()], dtype=np.int64)[inverse]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -27,18 +27,19 @@ def is_converted(folder: Path) -> bool:
     return (folder / DESCRIPTION).is_file()
 
 
-def cached(stream: Stream, watch: Watch | None = None) -> Source:
-    """The samples of a stream, converted into the cache by the first process that asks for them.
+def cached(stream: Stream | Source, watch: Watch | None = None) -> Source:
+    """The samples of a stream, converted into the cache by the first process that asks for them; a source as it is.
 
     ``watch`` opens a context for the conversion, in the process that does it, and is told how far it is.
     """
-    key, _ = stream_key(stream)
+    if isinstance(stream, Source):
+        return stream
 
     def make(folder: Path, alone: bool) -> None:
         with contextlib.nullcontext() if watch is None else watch(stream) as report:
             convert(stream, folder, report, alone=alone)
 
-    source = load(cache.made("converted", key, make))
+    source = load(cache.made("converted", stream_key(stream)[0], make))
     # the cache knows contents: the same ones may lie under another name now
     return replace(
         source,
@@ -59,17 +60,17 @@ def stream_of(source: Source) -> Stream:
             groups = None if samples.groups is None else samples.groups[part]
             yield samples.features[part], samples.labels[part], groups
 
-    parts = [one for one in (source.train, source.test) if one is not None]
+    train, test = source.train, source.test
+    parts = [train] if test is None else [train, test]
     content = [[cache.array_sha256(one.features), cache.array_sha256(one.labels)] for one in parts]
-    test = source.test
     return Stream(
         **source.about,
         files=(),
         options={"content": content},
-        dtype=source.train.features.dtype.newbyteorder("<"),
-        num_features=source.train.features.shape[1],
-        num_samples=len(source.train),
-        train=lambda: blocks(source.train),
+        dtype=train.features.dtype.newbyteorder("<"),
+        num_features=train.features.shape[1],
+        num_samples=len(train),
+        train=lambda: blocks(train),
         test=None if test is None else lambda: blocks(test),
     )
 
@@ -83,10 +84,10 @@ def load(folder: Path) -> Source:
     """The samples of a converted data set, memory-mapped. Raises DataError where it is damaged."""
     content = described(folder)
     try:
+        found = {field.name: content[field.name] for field in fields(About)}
         # JSON has lists where these have tuples; a schema is what JSON has
         about: dict[str, Any] = {
-            field.name: tuple(value) if isinstance(value := content[field.name], list) else value
-            for field in fields(About)
+            name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
         }
         test = None if content["num_test"] is None else _samples(folder, "test_")
         return Source(**about, train=_samples(folder, ""), test=test)
@@ -97,11 +98,8 @@ def load(folder: Path) -> Source:
 
 
 def _samples(folder: Path, prefix: str) -> Samples:
-    origin = str(folder / f"{prefix}features.npy")
-    samples, _ = make_samples(
-        npy.read(folder / f"{prefix}features.npy"), npy.read(folder / f"{prefix}labels.npy"), origin
-    )
-    groups = folder / f"{prefix}groups.npy"
+    features, labels, groups = (folder / f"{prefix}{name}.npy" for name in ("features", "labels", "groups"))
+    samples, _ = make_samples(npy.read(features), npy.read(labels), str(features))
     if not groups.exists():
         return samples
     found = npy.read(groups)

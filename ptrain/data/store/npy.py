@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from ptrain.data.store.reading import need_content, no_values, reading
+from ptrain.data.store.reading import need_content, no_values, one_line, reading
 from ptrain.errors import DataError
 
 _KIND = "a .npy file"
@@ -41,7 +41,7 @@ def read_header(stream: BinaryIO, origin: str) -> tuple[np.dtype[np.generic], tu
         raise
     except Exception as error:
         # the header is text that numpy parses as Python: beside ValueError it may raise what a parser raises
-        reason = " ".join(str(error).split())[:120]
+        reason = one_line(error)[:120]
         raise DataError(f"{origin}: not an array of numpy ({reason}); expected what numpy.save writes") from None
     if dtype.hasobject:
         raise DataError(

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,7 +81,7 @@ def need_file(path: Path, kind: str) -> os.stat_result:
 
     To be called before any open: that of a FIFO would wait for a writer.
     """
-    found = _stat(path, f"no such file; expected {kind}", kind)
+    found = _stat(path, "file", kind)
     if stat.S_ISDIR(found.st_mode):
         raise DataError(f"{path}: is a folder; expected {kind}: name the file in it")
     if not stat.S_ISREG(found.st_mode):
@@ -92,16 +92,16 @@ def need_file(path: Path, kind: str) -> os.stat_result:
 
 def need_folder(path: Path, kind: str) -> None:
     """Raise DataError unless ``path`` is a folder."""
-    if not stat.S_ISDIR(_stat(path, f"no such folder; expected {kind}", kind).st_mode):
+    if not stat.S_ISDIR(_stat(path, "folder", kind).st_mode):
         raise DataError(f"{path}: is no folder; expected {kind}: check the path")
 
 
-def _stat(path: Path, missing: str, kind: str) -> os.stat_result:
+def _stat(path: Path, what: str, kind: str) -> os.stat_result:
     try:
         with reading(path, kind):
             return path.stat()
     except ValueError:  # a zero byte, which no path can have
-        raise DataError(f"{path}: {missing}: check the path") from None
+        raise DataError(f"{path}: no such {what}; expected {kind}: check the path") from None
 
 
 def check_expansion(origin: str, declared: int, stored: int) -> None:
@@ -157,14 +157,13 @@ def quiet_callbacks() -> Iterator[None]:
 
 def quietly(values: Iterable[Item]) -> Iterator[Item]:
     """Yield the values of a library in C, with its callbacks quiet while it makes them."""
-    iterator = iter(values)
+    iterator, end = iter(values), object()
     while True:
         with quiet_callbacks():
-            try:
-                value = next(iterator)
-            except StopIteration:
-                return
-        yield value
+            value = next(iterator, end)
+        if value is end:
+            return
+        yield cast("Item", value)
 
 
 def no_values(shape: tuple[int, ...], dtype: np.dtype[np.generic]) -> NDArray[np.generic]:

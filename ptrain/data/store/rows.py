@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptrain.data.samples import row_ranges
 from ptrain.data.store.stream import Stream
 from ptrain.errors import DataError
 
@@ -17,7 +19,7 @@ _COPY_ROWS = 2**18
 _TYPES = ("u1", "i1", "<u2", "<i2", "<u4", "<i4", "<u8")
 
 
-class RowFiles:
+class RowFiles(ExitStack):
     """The files of a split while its rows are written: features.npy, and labels and groups as bare int64.
 
     ``write_integers`` makes labels.npy and groups.npy of these, as often as it is asked: a conversion may be
@@ -25,15 +27,9 @@ class RowFiles:
     """
 
     def __init__(self, stream: Stream, partial: Path, prefix: str):
+        super().__init__()
         self.stream, self._start = stream, f"{partial}/{prefix}"
         self._open: dict[str, int] = {}
-
-    def __enter__(self) -> "RowFiles":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._open.values():
-            os.close(file)
 
     def write(
         self, row: int, features: NDArray[np.generic], labels: NDArray[np.int64], groups: NDArray[Any] | None
@@ -58,6 +54,7 @@ class RowFiles:
     def _put(self, name: str, header: int, row: int, block: NDArray[Any]) -> None:
         if name not in self._open:
             self._open[name] = os.open(f"{self._start}{name}", os.O_WRONLY | os.O_CREAT, 0o666)
+            self.callback(os.close, self._open[name])
         view = block.reshape(-1).view(np.uint8).data
         offset = header + row * (block.nbytes // max(1, len(block)))
         while view:  # one call writes at most 2 GiB, and less where the disk is nearly full
@@ -83,8 +80,8 @@ def write_integers(path: Path, parts: list[tuple[int, NDArray[np.int64] | None]]
     def blocks() -> Iterator[NDArray[np.int64]]:
         first = 0
         for count, order in parts:
-            for start in range(first, first + count, _COPY_ROWS):
-                block = stored[start : min(start + _COPY_ROWS, first + count)]
+            for part in row_ranges(range(first, first + count), 1, _COPY_ROWS):
+                block = stored[part.start : part.stop]
                 yield block if order is None else order[block]
             first += count
 

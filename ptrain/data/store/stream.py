@@ -1,7 +1,8 @@
 """What a reader of a file format hands over: blocks of rows, read once and in bounded memory."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -57,14 +58,13 @@ class Request:
 
 
 def blocks_of(
-    count: int, width: int, dtype: np.dtype[Any], sample: Callable[[int], tuple[NDArray[Any], int]]
+    count: int, width: int, dtype: np.dtype[Any], samples: Iterable[tuple[NDArray[Any], int]]
 ) -> Iterator[Block]:
-    """Yield blocks of samples that are read one by one: ``sample`` gives the features and the label of a number."""
-    rows = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (width * dtype.itemsize)))
+    """Yield blocks of samples that are read one by one, each with its label."""
+    rows, left = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // (width * dtype.itemsize))), iter(samples)
     for start in range(0, count, rows):
-        numbers = range(start, min(start + rows, count))
-        features, labels = np.empty((len(numbers), width), dtype), np.empty(len(numbers), np.int64)
-        for row, number in enumerate(numbers):
-            values, labels[row] = sample(number)
-            features[row] = values.reshape(-1)
+        size = min(rows, count - start)
+        features, labels = np.empty((size, width), dtype), np.empty(size, np.int64)
+        for row, (values, label) in enumerate(islice(left, size)):
+            features[row], labels[row] = values.reshape(-1), label
         yield features, labels, None

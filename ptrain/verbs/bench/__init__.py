@@ -1,13 +1,18 @@
 """``ptrain bench``: measure steps, the exchange between ranks, and how many ranks pay."""
 
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Annotated
+from pathlib import Path
+from typing import Annotated, Any
 
-from ptrain.config import SECTIONS, build
+from ptrain.config import SECTIONS, Config, build, write_toml
 from ptrain.config.flags import SWITCH, Flag, FlagGroup, Given
 from ptrain.config.training import with_file
 from ptrain.config.values import require
 from ptrain.errors import ConfigError
+from ptrain.launch.child import ask
 from ptrain.verbs.base import ACTION, Action, Command, Verb, actions_text, choose
 
 NOT_FOR_BENCH = (
@@ -45,11 +50,6 @@ class BenchOptions:
         require(self, ("steps", "repetitions", "parameters", "time_limit"), lambda number: number >= 1, "1 or more")
         require(self, ("seconds",), lambda seconds: seconds >= 0.01, "0.01 or more")
 
-    @property
-    def limits(self) -> list[str]:
-        """The flags that give a child the same limits."""
-        return ["--steps", str(self.steps), "--seconds", str(self.seconds)]
-
 
 ACTIONS = {
     "train": Action("verbs.bench.train:run", "samples/s, and on every rank where the time of a step goes"),
@@ -75,17 +75,34 @@ def check(given: Given) -> Command:
     values = {key: value for key, value in with_file(options.config, given).items() if key not in NOT_FOR_BENCH}
     config, *_ = [build(values | {"ranks": ranks}) for ranks in numbers or [None]]
     ranks = config.run.ranks
-    to_start = {
-        "train": ranks,
-        "comm": None if config.run.backend == "auto" else ranks or 2,
-        "scaling": None,
-    }[name]
     return Command(
         work=action.work,
         arguments=(config, options),
         ranks=None if name == "scaling" else ranks,
-        ranks_to_start=to_start,
+        ranks_to_start={
+            "train": ranks,
+            "comm": None if config.run.backend == "auto" else ranks or 2,
+            "scaling": None,
+        }[name],
     )
+
+
+@contextmanager
+def measuring(config: Config, options: BenchOptions) -> Iterator[Callable[..., tuple[dict[str, Any] | None, str]]]:
+    """Yield what runs an action with this configuration on some ranks, in a job of its own, and gives its numbers.
+
+    It takes the action, the ranks and further flags; it returns None and the reason where the job fails.
+    """
+    with tempfile.TemporaryDirectory(prefix="ptrain-bench-") as folder:
+        path = Path(folder) / "job.toml"
+        write_toml(config, path)
+
+        def measure(action: str, ranks: int, *flags: str) -> tuple[dict[str, Any] | None, str]:
+            limits = ["--steps", str(options.steps), "--seconds", str(options.seconds)]
+            own = ["--config", str(path), "--ranks", str(ranks), *limits, "--json"]
+            return ask("-m", "ptrain", "bench", action, *own, *flags, time_limit=options.time_limit)
+
+        yield measure
 
 
 VERB = Verb(

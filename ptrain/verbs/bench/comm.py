@@ -1,27 +1,24 @@
 """``ptrain bench comm``: how long the ranks take to sum up a gradient, with every backend that starts."""
 
 import importlib.util
+import itertools
 import json
 import os
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from ptrain import config as configuration
 from ptrain.comm.table import SEVERAL
 from ptrain.config import Config
-from ptrain.console import Console, ProgressLine
+from ptrain.console import Console
 from ptrain.data.plan import owned_shards
 from ptrain.data.sources.load import load
 from ptrain.errors import EXIT_DONE, ConfigError, LaunchError
-from ptrain.launch.child import ask
 from ptrain.launch.env import detect
 from ptrain.models.base import ALIGNMENT, aligned
 from ptrain.models.table import make_model
@@ -32,8 +29,8 @@ from ptrain.steps.exchange import Exchange, MeanGradient
 from ptrain.steps.local import CONTROL
 from ptrain.steps.shared import SharedExchange, why_not_shared
 from ptrain.sums.tree import plan_local_sum
-from ptrain.verbs.bench import BenchOptions
-from ptrain.verbs.bench.split import settler
+from ptrain.verbs.bench import BenchOptions, measuring
+from ptrain.verbs.bench.train import settler
 
 FACTORS = {"1/16": 1 / 16, "1/4": 1 / 4, "1": 1.0, "4": 4.0, "16": 16.0}
 """Sizes, as multiples of the model's gradient."""
@@ -49,18 +46,15 @@ SHARE = 20
 def run(config: Config, options: BenchOptions) -> int:
     """Measure this job's backend where there are several ranks; from one process, start a job for each backend.
 
-    Raises:
-        InputError: the data or a flag is at fault, or no backend starts.
+    Raises InputError where the data or a flag is at fault, or no backend starts.
     """
-    if detect(os.environ).size > 1 or config.run.backend != "auto":
-        with open_session(config.run, quiet=options.json) as session:
-            if session.comm.info.size == 1:
-                raise LaunchError(
-                    f"bench comm with --backend {config.run.backend}: expected several ranks; add --ranks"
-                )
-            show(Console(session.comm.info.rank), measure(session, config, options), options.json)
+    if detect(os.environ).size == 1 and config.run.backend == "auto":
+        show(Console(), _every_backend(config, options), options.json)
         return EXIT_DONE
-    show(Console(), _every_backend(config, options), options.json)
+    with open_session(config.run, quiet=options.json) as session:
+        if session.comm.info.size == 1:
+            raise LaunchError(f"bench comm with --backend {config.run.backend}: expected several ranks; add --ranks")
+        show(Console(session.comm.info.rank), _this_backend(session, config, options), options.json)
     return EXIT_DONE
 
 
@@ -72,27 +66,23 @@ def gradient_length(config: Config) -> int:
 
 def _every_backend(config: Config, options: BenchOptions) -> dict[str, Any]:
     console = Console(stream=sys.stderr if options.json else None)
-    parameters = gradient_length(config) if options.parameters is None else options.parameters
+    parameters = options.parameters or gradient_length(config)
     ranks = config.run.ranks or 2
     if ranks == 1:
         raise ConfigError("--ranks 1 for bench comm: expected 2 or more, one rank has nothing to exchange")
     report: dict[str, Any] = {"ranks": ranks, "elements": parameters, "ways": [], "failed": {}}
-    with tempfile.TemporaryDirectory(prefix="ptrain-bench-") as folder:
-        path = Path(folder) / "job.toml"
-        configuration.write_toml(config, path)
-        flags = ["--config", str(path), "--ranks", str(ranks), "--json", "--parameters", str(parameters)]
-        flags += options.limits
-        with console.progress(len(SEVERAL), "measuring", "backends") as progress:
-            for number, (name, backend) in enumerate(SEVERAL.items()):
-                progress.update(number, name)
-                if importlib.util.find_spec(backend.package) is None:
-                    report["failed"][name] = f"{backend.package} is not installed"
-                    continue
-                command = ["-m", "ptrain", "bench", "comm", *flags, "--backend", name]
-                found, reason = ask(*command, time_limit=options.time_limit)
-                if found is None:
-                    report["failed"][name] = reason
-                    continue
+    with (
+        measuring(config, options) as measure,
+        console.progress(len(SEVERAL), "measuring", "backends") as progress,
+    ):
+        for number, (name, backend) in enumerate(SEVERAL.items()):
+            progress.update(number, name)
+            found, reason = None, f"{backend.package} is not installed"
+            if importlib.util.find_spec(backend.package) is not None:
+                found, reason = measure("comm", ranks, "--parameters", str(parameters), "--backend", name)
+            if found is None:
+                report["failed"][name] = reason
+            else:
                 # Memory that ranks share is the same whatever else carries messages.
                 known = {way["way"] for way in report["ways"]} & {SHARED}
                 report["ways"] += [way for way in found["ways"] if way["way"] not in known]
@@ -103,58 +93,43 @@ def _every_backend(config: Config, options: BenchOptions) -> dict[str, Any]:
     return report | {"recommended": recommend(report["ways"])}
 
 
-def measure(session: Session, config: Config, options: BenchOptions) -> dict[str, Any]:
+def _this_backend(session: Session, config: Config, options: BenchOptions) -> dict[str, Any]:
     """The times of this job's backend: the ordered sum, the backend's own sum, and shared memory."""
-    comm, size = session.comm, session.comm.info.size
-    parameters = options.parameters
-    if parameters is None:
-        parameters = session.agreed(lambda: gradient_length(config))
+    comm, ranks = session.comm, session.comm.info.size
+    parameters = options.parameters or session.agreed(lambda: gradient_length(config))
     lengths = {"0": ALIGNMENT} | {name: max(ALIGNMENT, aligned(round(parameters * x))) for name, x in FACTORS.items()}
     lengths = {name: length for name, length in lengths.items() if 4 * length <= MAX_BYTES}
-    report: dict[str, Any] = {"ranks": size, "elements": parameters, "ways": [], "failed": {}}
+    report: dict[str, Any] = {"ranks": ranks, "elements": parameters, "ways": [], "failed": {}}
     report["why_messages"] = why_not_shared(comm.info, session.device)
-    shards = max(config.train.shards, size)
-    owners = [owned_shards(shards, size, rank) for rank in range(size)]
+    shards = max(config.train.shards, ranks)
+    owners = [owned_shards(shards, ranks, rank) for rank in range(ranks)]
     local = plan_local_sum(shards, [[owners[comm.info.rank]]], merged=True)
     workers = Workers(1)
 
-    def messages(reduction: str) -> Callable[[int], MeanGradient]:
-        return lambda length: Exchange(comm, owners, local, length, session.device, reduction)
+    def exchange(way: str, length: int) -> MeanGradient:
+        if way == SHARED:
+            return SharedExchange(comm, local, length, shards, [1] * ranks, workers)
+        return Exchange(comm, owners, local, length, session.device, "ordered" if way == "ordered sum" else way)
 
-    ways: dict[str, Callable[[int], MeanGradient]] = {
-        "ordered sum": messages("ordered"),
-        "allreduce": messages("allreduce"),
-    }
-    if not report["why_messages"]:
-        ways[SHARED] = lambda length: SharedExchange(comm, local, length, shards, [1] * size, workers)
+    ways = ["ordered sum", "allreduce", *([] if report["why_messages"] else [SHARED])]
+    done = itertools.count()
     with session.console.progress(len(ways) * len(lengths), "measuring", "sizes") as progress:
-        for way, exchange in ways.items():
-            try:
-                sizes = _sizes(session, lengths, exchange, options, progress)
-            except UnavailableError as error:
-                report["why_messages"] = str(error)
-                continue
-            latency = sizes.pop(0)["seconds"]
-            report["ways"].append({"backend": comm.name, "way": way, "latency_seconds": latency, "sizes": sizes})
+        for way in ways:
+            sizes = []
+            for name, length in lengths.items():
+                size = 4 * length
+                progress.update(next(done), f"{size:,} bytes")
+                try:
+                    once = partial(exchange(way, length), 1, False)
+                except UnavailableError as error:
+                    report["why_messages"] = str(error)
+                    break
+                median = time_of(session, once, options.steps, options.seconds / SHARE)
+                sizes.append({"times": name, "bytes": size, "seconds": median, "bytes_per_second": size / median})
+            else:
+                latency = sizes.pop(0)["seconds"]
+                report["ways"].append({"backend": comm.name, "way": way, "latency_seconds": latency, "sizes": sizes})
     return report | {"recommended": recommend(report["ways"])}
-
-
-def _sizes(
-    session: Session,
-    lengths: Mapping[str, int],
-    exchange: Callable[[int], MeanGradient],
-    options: BenchOptions,
-    progress: ProgressLine,
-) -> list[dict[str, Any]]:
-    """The time of an exchange of each length."""
-    found = []
-    for done, (name, length) in enumerate(lengths.items()):
-        size = 4 * length
-        progress.update(done, f"{size:,} bytes")
-        once = partial(exchange(length), 1, False)
-        median = time_of(session, once, options.steps, options.seconds / SHARE)
-        found.append({"times": name, "bytes": size, "seconds": median, "bytes_per_second": size / median})
-    return found
 
 
 def time_of(session: Session, task: Callable[[], object], steps: int, seconds: float) -> float:

@@ -4,20 +4,17 @@ import json
 import os
 import statistics
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ptrain import config as configuration
 from ptrain.config import Config
 from ptrain.console import Console
 from ptrain.errors import EXIT_DONE, ConfigError, LaunchError
 from ptrain.files import replacing, write_file
-from ptrain.launch.child import ask
 from ptrain.launch.env import detect
-from ptrain.verbs.bench import BenchOptions
+from ptrain.verbs.bench import BenchOptions, measuring
 
 WORTH = 0.05
 """More ranks pay where they add at least this share to the samples/s."""
@@ -27,8 +24,7 @@ COLUMNS = ["ranks", "samples/s", "lowest", "highest", "speed-up", "efficiency"]
 def run(config: Config, options: BenchOptions) -> int:
     """Measure on each number of ranks in turn, print a table, write plot and numbers, and return the exit code.
 
-    Raises:
-        InputError: a flag, the folder to write to, or the launcher is at fault, or a job failed.
+    Raises InputError where a flag, the folder to write to, or the launcher is at fault, or a job failed.
     """
     if detect(os.environ).size > 1:
         raise LaunchError("ptrain bench scaling starts its ranks itself: expected one process, without mpirun or srun")
@@ -39,15 +35,18 @@ def run(config: Config, options: BenchOptions) -> int:
     config = replace(config, run=replace(config.run, ranks=None, threads=threads))
     console = Console(stream=sys.stderr if options.json else None)
     measured: dict[int, list[dict[str, Any]]] = {ranks: [] for ranks in numbers}
-    with tempfile.TemporaryDirectory(prefix="ptrain-bench-") as folder:
-        path = Path(folder) / "job.toml"
-        configuration.write_toml(config, path)
-        with console.progress(options.repetitions * len(numbers), "measuring", "jobs") as progress:
-            for turn in range(options.repetitions * len(numbers)):
-                # Interleaved, so that what else the machine does falls on all of them.
-                ranks = numbers[turn % len(numbers)]
-                progress.update(turn, f"{ranks} ranks")
-                measured[ranks].append(_job(path, ranks, options))
+    turns = options.repetitions * numbers  # interleaved, so that what else the machine does falls on all of them
+    with (
+        measuring(config, options) as measure,
+        console.progress(len(turns), "measuring", "jobs") as progress,
+    ):
+        for turn, ranks in enumerate(turns):
+            progress.update(turn, f"{ranks} ranks")
+            found, reason = measure("train", ranks)
+            if found is None:
+                hint = f"ptrain bench train --ranks {ranks} shows all of its output"
+                raise LaunchError(f"{ranks} ranks: {reason}; {hint}")
+            measured[ranks].append(found)
     report = evaluate({ranks: [job["samples_per_second"] for job in jobs] for ranks, jobs in measured.items()})
     first = measured[numbers[0]][0]
     kept = ("data", "widths", "parameters", "batch_size", "shards", "precision", "kernels", "device")
@@ -76,14 +75,6 @@ def writable(out: str) -> Path:
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK) or path.is_dir():
         raise ConfigError(f"--out {out}: cannot be written; expected a file in a folder that is there and yours")
     return path
-
-
-def _job(path: Path, ranks: int, options: BenchOptions) -> dict[str, Any]:
-    flags = ["--config", str(path), "--ranks", str(ranks), *options.limits, "--json"]
-    found, reason = ask("-m", "ptrain", "bench", "train", *flags, time_limit=options.time_limit)
-    if found is None:
-        raise LaunchError(f"{ranks} ranks: {reason}; ptrain bench train --ranks {ranks} shows all of its output")
-    return found
 
 
 def evaluate(rates: Mapping[int, Sequence[float]]) -> dict[str, Any]:

@@ -4,19 +4,26 @@ import itertools
 import json
 import statistics
 import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from statistics import fmean
 from typing import Any
+
+import torch
 
 from ptrain.config import Config
 from ptrain.console import Console, ProgressLine
 from ptrain.errors import EXIT_DONE
 from ptrain.run.job import Job, load_job, start_state, training_step
 from ptrain.run.session import open_session
+from ptrain.steps.base import Times
 from ptrain.steps.choose import ChosenStep
 from ptrain.verbs.bench import BenchOptions
-from ptrain.verbs.bench.split import PARTS, settler, slowest, split
 
 WARM_UP = 20
 """Steps before the first measurement: buffers are touched, ranks have found each other."""
+PARTS = ("gather", "compute", "exchange", "waiting", "update")
+"""Parts of a step; waiting, for slower ranks, is a part of the exchange."""
 
 
 def run(config: Config, options: BenchOptions) -> int:
@@ -29,11 +36,9 @@ def run(config: Config, options: BenchOptions) -> int:
     with open_session(config.run, quiet=options.json) as session:
         job = load_job(session, config)
         choice = training_step(job, start_state(job))
-        try:
-            with session.console.progress(WARM_UP + 2 * options.steps, "measuring") as progress:
-                report = measure(job, choice, options.steps, options.seconds, progress)
-        finally:
-            choice.step.close()
+        total = WARM_UP + 2 * options.steps
+        with closing(choice.step), session.console.progress(total, "measuring") as progress:
+            report = measure(job, choice, options.steps, options.seconds, progress)
         if options.json:
             Console(session.comm.info.rank).say(json.dumps(report))
         else:
@@ -48,7 +53,7 @@ def measure(job: Job, choice: ChosenStep, steps: int, seconds: float, progress: 
     """
     session, plan, step = job.session, job.plan, choice.step
     settle = settler(session.device)
-    order = ((epoch, index) for epoch in itertools.count() for index in range(plan.steps_per_epoch))
+    order = _order(plan.steps_per_epoch)
     done = itertools.count(1)
 
     def go(steps: int) -> tuple[int, list[float]]:
@@ -75,9 +80,9 @@ def measure(job: Job, choice: ChosenStep, steps: int, seconds: float, progress: 
     session.comm.barrier()
     go(steps)
     info, train = session.comm.info, job.config.train
-    whole = session.comm.all_gather_object(moments[-1] - moments[0])
-    rows = split(session.comm.all_gather_object(times))
-    hosts = session.comm.all_gather_object(info.host)
+    everybody = session.comm.all_gather_object((moments[-1] - moments[0], times, info.host))
+    whole, all_times, hosts = zip(*everybody, strict=True)
+    rows = split(all_times)
     return {
         "data": job.dataset.name,
         **job.model.description,
@@ -104,6 +109,36 @@ def measure(job: Job, choice: ChosenStep, steps: int, seconds: float, progress: 
     }
 
 
+def _order(steps_per_epoch: int) -> Iterator[tuple[int, int]]:
+    """Epoch and step, for ever."""
+    return ((epoch, step) for epoch in itertools.count() for step in range(steps_per_epoch))
+
+
+def settler(device: torch.device) -> Callable[[], None]:
+    """What waits until the device has done all that was asked of it."""
+    return torch.cuda.synchronize if device.type == "cuda" else lambda: None
+
+
+def split(times: Sequence[Times]) -> list[dict[str, float]]:
+    """The mean seconds of each part of a step and of the step, a rank each, from the times of all ranks.
+
+    A rank waits for as long as its exchange takes longer than that of the rank that came last to the same exchange.
+    """
+    shortest = [min(values) for values in zip(*(rank.exchange for rank in times), strict=True)]
+    rows = []
+    for rank in times:
+        gather, compute, exchange, step = map(fmean, (rank.gather, rank.compute, rank.exchange, rank.step))
+        waiting = exchange - fmean(shortest)
+        update = step - gather - compute - exchange
+        rows.append(dict(zip((*PARTS, "step"), (gather, compute, exchange, waiting, update, step), strict=True)))
+    return rows
+
+
+def slowest(rows: Sequence[dict[str, float]]) -> int:
+    """The rank that does its own work, all but waiting, most slowly."""
+    return max(range(len(rows)), key=lambda rank: rows[rank]["step"] - rows[rank]["waiting"])
+
+
 def show(console: Console, report: dict[str, Any]) -> None:
     """Print the measurements."""
     threads = f"{report['threads']} thread{'s' if report['threads'] > 1 else ''} a rank"
@@ -126,9 +161,9 @@ def show(console: Console, report: dict[str, Any]) -> None:
     ]
     console.table(columns, rows, "µs a step, mean")
     own = report["split"][report["slowest_rank"]]
-    work = {part: own[part] for part in ("gather", "compute", "update")} | {
-        "exchange": own["exchange"] - own["waiting"]
-    }
-    largest, most = max(work.items(), key=lambda item: item[1])
+    # Waiting is no work of its own, so the exchange counts without it.
+    shares = {part: own[part] for part in ("gather", "compute", "update")}
+    shares["exchange"] = own["exchange"] - own["waiting"]
+    largest = max(shares, key=shares.__getitem__)
     which = f"slowest rank: {own['rank']}; its" if report["ranks"] > 1 else "the"
-    console.say(f"{which} largest part: {largest}, {100 * most / own['step']:.0f} % of the step")
+    console.say(f"{which} largest part: {largest}, {100 * shares[largest] / own['step']:.0f} % of the step")

@@ -12,7 +12,7 @@ from ptrain.data.store import convert
 from ptrain.data.store.cache import Stamp
 from ptrain.data.store.converted import described, is_converted, stream_of
 from ptrain.data.store.stream import Stream
-from ptrain.errors import EXIT_DONE, DataError, InputError
+from ptrain.errors import EXIT_DONE, DataError, os_error_as
 from ptrain.launch import env
 from ptrain.verbs.data import DataOptions
 
@@ -23,8 +23,7 @@ def run(options: DataOptions, data: DataConfig, _seed: int, settings: RunConfig)
     Where the rows come in pieces (Parquet, HDF5, Zarr) the ranks share them; else rank 0 does it all. An interrupted
     conversion goes on where it was, also on another number of ranks.
 
-    Raises:
-        InputError: the data or the folder is at fault; on every rank alike.
+    Raises InputError where the data or the folder is at fault; on every rank alike.
     """
     folder = Path(options.words[1]).expanduser()
     if env.detect(os.environ).size == 1:
@@ -85,16 +84,10 @@ def _is_done(folder: Path, key: str) -> bool:
 
 
 def _writing(folder: Path, task: Callable[[], None]) -> None:
-    try:
+    fix = "expected a place with room: free space, and start again, it goes on where it was"
+    with os_error_as(DataError, f"{folder}: cannot be written", fix):
         folder.absolute().parent.mkdir(parents=True, exist_ok=True)
         task()
-    except InputError:
-        raise
-    except OSError as error:
-        raise DataError(
-            f"{folder}: cannot be written ({error.strerror or error}); expected a place with room: free space, "
-            "and start again, it goes on where it was"
-        ) from None
 
 
 @contextmanager

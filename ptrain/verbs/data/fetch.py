@@ -3,7 +3,6 @@
 import contextlib
 import io
 import sys
-from collections.abc import Iterator
 
 from ptrain.console import Console
 from ptrain.data.sources import torchvision_sets
@@ -19,20 +18,11 @@ def run(options: DataOptions, *_: object) -> int:
         DataError: there is no such set, torchvision or the network is missing, or the folder cannot be written to.
     """
     console = Console()
-    with _quiet_torchvision():
+    # Torchvision's bar of the download is for a terminal: in a file it would be thousands of lines.
+    with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()):
         folder = torchvision_sets.fetch(options.words[0].removeprefix("torchvision:"), say=console.say)
     source = converted.load(folder)
     test = f" and {len(source.test)} test" if source.test is not None else ""
     console.say(f"{source.name}: {len(source.train)} training{test} images in {folder}")
     console.say(f"use it with ptrain train --data {source.name}")
     return EXIT_DONE
-
-
-@contextlib.contextmanager
-def _quiet_torchvision() -> Iterator[None]:
-    """Leave torchvision's bar of the download to a terminal: in a file it would be thousands of lines."""
-    if sys.stderr.isatty():
-        yield
-        return
-    with contextlib.redirect_stderr(io.StringIO()):
-        yield

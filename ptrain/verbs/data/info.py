@@ -10,12 +10,13 @@ import numpy as np
 
 from ptrain.config import DataConfig, RunConfig
 from ptrain.console import Console
-from ptrain.data.checks import check, combine_fingerprints, fingerprint_blocks
+from ptrain.data.checks import check, class_counts
+from ptrain.data.fingerprint import combine_fingerprints, fingerprint_blocks
 from ptrain.data.samples import DataSet
 from ptrain.data.sources import table_columns, tables
 from ptrain.data.sources.load import load
 from ptrain.data.sources.table import parse
-from ptrain.data.summary import counts_of, duplicates, ranges
+from ptrain.data.summary import duplicates, ranges
 from ptrain.errors import EXIT_DONE, DataError, MissingValueError
 from ptrain.launch import env
 from ptrain.verbs.data import DataOptions
@@ -28,25 +29,19 @@ _BAR = 40
 def run(options: DataOptions, data: DataConfig, seed: int, _settings: RunConfig) -> int:
     """Print what the source holds and return the exit code. In a job only rank 0 has something to do.
 
-    Raises:
-        DataError: the data cannot be read.
+    Raises DataError where the data cannot be read.
     """
     if env.detect(os.environ).rank != 0:
         return EXIT_DONE
-    console = Console()
     row, rest = parse(data.data)
     if row.columns and data.target is None:
-        columns = survey(row.name, rest, data)
-        if options.json:
-            print(json.dumps(columns, indent=1))
-        else:
-            _show_columns(console, columns)
-        return EXIT_DONE
-    found = describe(data, seed)
+        found, show = survey(row.name, rest, data), _show_columns
+    else:
+        found, show = describe(data, seed), _show
     if options.json:
         print(json.dumps(found, indent=1))
     else:
-        _show(console, found)
+        show(Console(), found)
     return EXIT_DONE
 
 
@@ -94,16 +89,11 @@ def describe(data: DataConfig, seed: int) -> dict[str, Any]:
         "type": str(train.features.dtype),
         "labels_type": str(train.labels.dtype),
         "classes": list(dataset.class_names),
-        "counts": {name: counts_of(split, dataset.num_classes) for name, split in dataset.splits.items()},
+        "counts": {name: class_counts(split, dataset.num_classes).tolist() for name, split in dataset.splits.items()},
         "ranges": [
-            {
-                "name": name,
-                "low": _number(features["low"][number]),
-                "high": _number(features["high"][number]),
-                "mean": _number(features["mean"][number]),
-                "missing": int(features["missing"][number]),
-                "infinite": int(features["infinite"][number]),
-            }
+            {"name": name}
+            | {key: _number(features[key][number]) for key in ("low", "high", "mean")}
+            | {key: int(features[key][number]) for key in ("missing", "infinite")}
             for number, name in enumerate(names)
         ],
         "missing": missing,
@@ -139,6 +129,8 @@ def _show(console: Console, found: dict[str, Any]) -> None:
     shape = "" if found["image_shape"] is None else f" ({' x '.join(map(str, found['image_shape']))})"
     splits = ", ".join(f"{size:,} {name}" for name, size in found["samples"].items())
     held = ", memory-mapped" if found["mapped"] else ""
+    words = {"train": "in training more than once"} | {n: f"of {n} in training as well" for n in ("validation", "test")}
+    twice = "; ".join(f"{count:,} {words[name]}" for name, count in found["duplicates"].items() if count)
     lines = {
         "data": f"{found['name']}: {found['description']}",
         "samples": f"{sum(found['samples'].values()):,}: {splits}",
@@ -147,13 +139,10 @@ def _show(console: Console, found: dict[str, Any]) -> None:
         "sha256": found["sha256"],
         "split": f"{found['split']}, sha256 {found['split_sha256']}",
         "read in": f"{found['seconds']:.3g} s",
+        "duplicates": twice or "none",
     }
     for name, text in lines.items():
         console.say(f"{name:<10} {text}")
-    twice = {name: count for name, count in found["duplicates"].items() if count}
-    words = {"train": "in training more than once"} | {n: f"of {n} in training as well" for n in ("validation", "test")}
-    told = "; ".join(f"{count:,} {words[name]}" for name, count in twice.items())
-    console.say(f"{'duplicates':<10} {told or 'none'}")
     console.say()
     _show_ranges(console, found["ranges"])
     console.say()

@@ -1,5 +1,6 @@
 """``ptrain data scene``: a synthetic scene with its reference, to try things out with."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from ptrain.console import Console
 from ptrain.data.scenes.classes import Classes
 from ptrain.data.scenes.generate import NODATA, ROWS, Scene
 from ptrain.data.scenes.writing import TILE, Grid, TiffWriter, write_beside, write_category_names
-from ptrain.errors import EXIT_DONE, DataError
+from ptrain.errors import EXIT_DONE, DataError, os_error_as
 from ptrain.verbs.data import DataOptions
 
 CRS = "EPSG:32632"
@@ -23,22 +24,13 @@ def run(options: DataOptions, _data: DataConfig, seed: int, _settings: RunConfig
 
     The reference has a class for half of the parcels, unseen.tif for the others, to see how good a map is there.
 
-    Raises:
-        InputError: the folder cannot be written to.
+    Raises InputError where the folder cannot be written to.
     """
     folder = Path(options.words[0])
-    try:
+    with os_error_as(DataError, f"{folder}: cannot be made", "expected a folder to write into"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be made ({error.strerror}); expected a folder to write into") from None
-    scene = Scene(
-        height=options.height,
-        width=options.width,
-        bands=options.bands,
-        classes=options.classes,
-        noise=options.noise,
-        seed=seed,
-    )
+    numbers = {name: getattr(options, name) for name in ("height", "width", "bands", "classes", "noise")}
+    scene = Scene(**numbers, seed=seed)
     console = Console()
     _write(scene, folder, console)
     console.say(f"scene.tif, reference.tif, unseen.tif and scene.png written to {folder}")
@@ -54,10 +46,11 @@ def _write(scene: Scene, folder: Path, console: Console) -> None:
     stride = scene_picture.stride_of(scene.height, scene.width)
     rgb = [int(np.argmin(np.abs(scene.wavelengths - centre))) for centre in (850, 650, 450)]
     shown: list[tuple[Any, Any, Any]] = []
-    try:
+    with ExitStack() as stack:
         for name, bands, dtype in (("scene", scene.bands, "uint16"), ("reference", 1, "uint8"), ("unseen", 1, "uint8")):
-            path = folder / f"{name}.tif"
-            writers.append(TiffWriter(path, grid, bands=bands, dtype=dtype, nodata=NODATA))
+            writer = TiffWriter(folder / f"{name}.tif", grid, bands=bands, dtype=dtype, nodata=NODATA)
+            stack.callback(writer.close)
+            writers.append(writer)
         writers[0].name_bands([f"{wavelength:.0f} nm" for wavelength in scene.wavelengths])
         for writer in writers[1:]:
             writer.describe(legend)
@@ -74,9 +67,6 @@ def _write(scene: Scene, folder: Path, console: Console) -> None:
                 progress.update(first + len(blocks))
         for writer in writers:
             writer.finish()
-    finally:
-        for writer in writers:
-            writer.close()
     for writer in writers[1:]:
         write_category_names(writer.path, legend)
     pixels, reference, truth = (np.concatenate(part) for part in zip(*shown, strict=True))

@@ -18,36 +18,20 @@ from ptrain.run.session import pick_device
 from ptrain.verbs.doctor import DoctorOptions
 from ptrain.verbs.doctor.cores import crowded, short_list
 
-Joined = tuple[Communicator, torch.device, float, float]
-"""The communicator, this rank's device, the sum of rank + 1 over all ranks, and the seconds until it was there."""
+Row = dict[str, Any]
 
 
-def join(info: RankInfo, settings: RunConfig, say: Callable[[str], None]) -> Joined:
-    """Start the backend and add up the ranks. Raises LaunchError where it does not start."""
+def join(info: RankInfo, settings: RunConfig, say: Callable[[str], None]) -> tuple[Communicator, Row, float, float]:
+    """Start the backend and add up rank + 1 over the ranks. Raises LaunchError where it does not start.
+
+    Returns the communicator, what there is to say about this rank, what the sum should be, and the seconds until it was
+    there.
+    """
     started = time.perf_counter()
     device = pick_device(settings.device, info)
     comm = create(settings.backend, info, device, say)
     total = float(comm.all_reduce_(torch.tensor([float(info.rank + 1)], device=device)).item())
-    return comm, device, total, time.perf_counter() - started
-
-
-def expected_sum(info: RankInfo) -> float:
-    """What the sum should be."""
-    return info.size * (info.size + 1) / 2
-
-
-def told(ranks: list[dict[str, Any]]) -> str:
-    """How many hosts the ranks are on, in words."""
-    hosts = len({row["host"] for row in ranks})
-    return f"{len(ranks)} ranks on {hosts} {'host' if hosts == 1 else 'hosts'}"
-
-
-def run(info: RankInfo, options: DoctorOptions, settings: RunConfig) -> int:
-    """Report on every rank; returns 0 where all ranks heard each other, else 2."""
-    console = Console(info.rank)
-    reasons: list[str] = []
-    comm, device, total, seconds = join(info, settings, reasons.append)
-    expected = expected_sum(info)
+    seconds = time.perf_counter() - started
     mine = {
         "rank": info.rank,
         "local_rank": info.local_rank,
@@ -58,7 +42,21 @@ def run(info: RankInfo, options: DoctorOptions, settings: RunConfig) -> int:
         "gpu": device.index,
         "sum": total,
     }
-    ranks: list[dict[str, Any]] = comm.all_gather_object(mine)
+    return comm, mine, info.size * (info.size + 1) / 2, seconds
+
+
+def told(ranks: list[Row]) -> str:
+    """How many hosts the ranks are on, in words."""
+    hosts = len({row["host"] for row in ranks})
+    return f"{len(ranks)} ranks on {hosts} {'host' if hosts == 1 else 'hosts'}"
+
+
+def run(info: RankInfo, options: DoctorOptions, settings: RunConfig) -> int:
+    """Report on every rank; returns 0 where all ranks heard each other, else 2."""
+    console = Console(info.rank)
+    reasons: list[str] = []
+    comm, mine, expected, seconds = join(info, settings, reasons.append)
+    ranks: list[Row] = comm.all_gather_object(mine)
     works = all(row["sum"] == expected for row in ranks) and len(ranks) == info.size
     comm.close()
     if options.json:
@@ -81,6 +79,6 @@ def run(info: RankInfo, options: DoctorOptions, settings: RunConfig) -> int:
         console.warn(f"{count} ranks share {cores} cores on {host}: expected at most a rank a core; start fewer ranks")
     console.say(
         f"{'ok' if works else 'failed'}: {told(ranks)}, started by {info.launcher}, sum over {comm.name} "
-        f"{total:g} (expected {expected:g}), {seconds:.1f} s from backend to sum"
+        f"{mine['sum']:g} (expected {expected:g}), {seconds:.1f} s from backend to sum"
     )
     return EXIT_DONE if works else EXIT_INPUT

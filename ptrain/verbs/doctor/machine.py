@@ -32,11 +32,10 @@ def run(options: DoctorOptions, settings: RunConfig) -> int:
     console = Console()
     findings: list[Finding] = []
     backends = [settings.backend] if settings.backend in SEVERAL else list(SEVERAL)
-    for check in checks.all_checks(info, options.time_limit, backends):
-        for finding in check():
-            findings.append(finding)
-            if not options.json:
-                console.say(_line(finding, console.colour))
+    for finding in checks.all_findings(info, options.time_limit, backends):
+        findings.append(finding)
+        if not options.json:
+            console.say(_line(finding, console.colour))
     works = [finding.topic for finding in findings if finding.topic.startswith("backend ") and finding.status == "ok"]
     if options.json:
         console.say(json.dumps({"works": bool(works), "findings": [asdict(finding) for finding in findings]}, indent=1))

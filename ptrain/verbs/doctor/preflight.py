@@ -21,36 +21,31 @@ from ptrain.errors import EXIT_DONE, EXIT_INPUT, LaunchError
 from ptrain.launch import env
 from ptrain.launch.env import RankInfo
 from ptrain.verbs.doctor import DoctorOptions
-from ptrain.verbs.doctor.cores import crowded, short_list
+from ptrain.verbs.doctor.cores import crowded
 
 PATIENCE = 10.0  # seconds; a network file system may show a new file late
 
 
 def run(info: RankInfo, options: DoctorOptions, settings: RunConfig) -> int:
-    """Check this job and return the exit code: 0 where training can start.
-
-    Raises:
-        LaunchError: this rank is not where it should be.
-    """
+    """Check this job; 0 where training can start. Raises LaunchError where this rank is not where it should be."""
     check_world_size(info, options.expect_ranks)
     check_first_host(info, os.environ)
-    from ptrain.verbs.doctor.job import expected_sum, join, told  # loads torch, which may take minutes in a large job
+    from ptrain.verbs.doctor.job import join, told  # loads torch, which may take minutes in a large job
 
     console = Console(info.rank)
-    with _limited(info, settings.backend, options.time_limit):
-        comm, device, total, seconds = join(info, settings, console.say)
+    # A backend that waits for a peer cannot be asked to stop.
+    timer = threading.Timer(options.time_limit, _give_up, (info, settings.backend, options.time_limit))
+    timer.daemon = True
+    timer.start()
+    try:
+        comm, mine, expected, seconds = join(info, settings, console.say)
+    finally:
+        timer.cancel()
     folder = options.shared_folder
     token = comm.broadcast_object(secrets.token_hex(8))
-    mine = {
-        "rank": info.rank,
-        "host": info.host,
-        "cores": short_list(sorted(os.sched_getaffinity(0))),
-        "gpu": _gpu(device),
-        "sum": total,
-        "problem": "" if folder is None else _shared(Path(folder), token, info, comm.barrier),
-    }
+    mine |= {"gpu": _gpu(mine), "problem": "" if folder is None else _shared(Path(folder), token, info, comm.barrier)}
     ranks: list[dict[str, Any]] = comm.all_gather_object(mine)
-    problems = find_problems(ranks, expected_sum(info))
+    problems = find_problems(ranks, expected)
     comm.close()
     if info.rank == 0:
         for problem in problems:
@@ -59,7 +54,7 @@ def run(info: RankInfo, options: DoctorOptions, settings: RunConfig) -> int:
         shared = "" if folder is None else f", {folder} is shared"
         console.say(
             f"preflight: {told(ranks)} started by {info.launcher}, "
-            f"sum over {comm.name} {total:g} as expected{shared}, {seconds:.1f} s"
+            f"sum over {comm.name} {mine['sum']:g} as expected{shared}, {seconds:.1f} s"
         )
     return EXIT_INPUT if problems else EXIT_DONE
 
@@ -108,9 +103,7 @@ def find_problems(ranks: list[dict[str, Any]], expected_sum: float) -> list[str]
         if row["sum"] != expected_sum
     ]
     taken: dict[tuple[str, str], int] = {}
-    for row in ranks:
-        if row["gpu"] is None:
-            continue
+    for row in (one for one in ranks if one["gpu"] is not None):
         first = taken.setdefault((row["host"], row["gpu"]), row["rank"])
         if first != row["rank"]:
             problems.append(
@@ -126,14 +119,12 @@ def find_problems(ranks: list[dict[str, Any]], expected_sum: float) -> list[str]
     return problems
 
 
-def _gpu(device: Any) -> str | None:
-    """What tells a GPU from all others, or None on a CPU."""
+def _gpu(mine: dict[str, Any]) -> str | None:
+    """What tells a rank's GPU from all others, or None on a CPU."""
     import torch
 
-    if device.type != "cuda":
-        return None
-    properties = torch.cuda.get_device_properties(device)
-    return str(getattr(properties, "uuid", None) or device.index)
+    index = mine["gpu"]
+    return None if index is None else str(getattr(torch.cuda.get_device_properties(index), "uuid", None) or index)
 
 
 def _shared(folder: Path, token: str, info: RankInfo, barrier: Callable[[], None]) -> str:
@@ -162,31 +153,16 @@ def _shared(folder: Path, token: str, info: RankInfo, barrier: Callable[[], None
 
 
 def _reads(path: Path, token: str) -> bool:
-    try:
+    with contextlib.suppress(OSError):
         return path.read_text(encoding="utf-8") == token
-    except OSError:
-        return False
+    return False
 
 
-@contextlib.contextmanager
-def _limited(info: RankInfo, backend: str, seconds: float) -> Any:
-    """End this process with a message where the block takes longer: a backend that waits for a peer cannot be asked."""
-
-    def give_up() -> None:
-        os.write(
-            2,
-            (
-                f"ptrain: error: preflight: rank {info.rank} on {info.host}: --backend {backend} did not start within "
-                f"{seconds:g} s; a rank is missing, or the network interface is the wrong one (NCCL_SOCKET_IFNAME, "
-                "GLOO_SOCKET_IFNAME)\n"
-            ).encode(),
-        )
-        os._exit(EXIT_INPUT)
-
-    timer = threading.Timer(seconds, give_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def _give_up(info: RankInfo, backend: str, seconds: float) -> None:
+    message = (
+        f"ptrain: error: preflight: rank {info.rank} on {info.host}: --backend {backend} did not start within "
+        f"{seconds:g} s; a rank is missing, or the network interface is the wrong one (NCCL_SOCKET_IFNAME, "
+        "GLOO_SOCKET_IFNAME)\n"
+    )
+    os.write(2, message.encode())
+    os._exit(EXIT_INPUT)

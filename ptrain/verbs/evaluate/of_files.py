@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ptrain.config import RunConfig
 from ptrain.console import Console
-from ptrain.errors import EXIT_DONE, RunDirectoryError
+from ptrain.errors import EXIT_DONE, RunDirectoryError, os_error_as
 from ptrain.evaluation.area import add_areas
 from ptrain.evaluation.files import read_areas, read_judged
 from ptrain.evaluation.mergeable import count_samples, summarise_counts
@@ -19,8 +19,7 @@ from ptrain.verbs.evaluate import EvaluateOptions
 def run(options: EvaluateOptions, _settings: RunConfig) -> int:
     """Print the evaluation on rank 0, write it into the folder --out where one is given, and return the exit code.
 
-    Raises:
-        InputError: a file cannot be read, or the files do not belong together.
+    Raises InputError where a file cannot be read, or the files do not belong together.
     """
     if detect(os.environ).rank != 0:
         return EXIT_DONE
@@ -43,12 +42,10 @@ def run(options: EvaluateOptions, _settings: RunConfig) -> int:
         show(console, summary)
     if options.out is not None:
         folder = Path(options.out)
-        try:
+        with os_error_as(
+            RunDirectoryError, f"--out {options.out}: cannot be made", "expected a folder you can write to"
+        ):
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RunDirectoryError(
-                f"--out {options.out}: cannot be made ({error.strerror}); expected a folder you can write to"
-            ) from None
         write_files(summary, folder)
         if not options.json:
             console.say(f"written to {folder}")

@@ -1,7 +1,6 @@
 """``ptrain evaluate RUN``: exact evaluation of a trained network on any number of ranks."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 from ptrain.config import DataConfig, RunConfig
@@ -10,7 +9,6 @@ from ptrain.errors import EXIT_DONE, DataError, RunDirectoryError
 from ptrain.evaluation.area import add_areas
 from ptrain.evaluation.files import read_areas
 from ptrain.evaluation.table import show
-from ptrain.models.inference import Inference
 from ptrain.run.scoring import Evaluation, evaluate_split
 from ptrain.run.session import Session, load_data, open_session
 from ptrain.run.trained import Trained, load_trained
@@ -23,29 +21,23 @@ def run(options: EvaluateOptions, settings: RunConfig) -> int:
     The evaluation of the run's test split is written into the run directory itself, any other into a folder below it,
     unless --out names a folder.
 
-    Raises:
-        InputError: the run, the data or the split is at fault; on every rank alike.
+    Raises InputError where the run, the data or the split is at fault; on every rank alike.
     """
     assert options.run is not None, "EvaluateOptions sees to it"
-    split, data = options.split, options.data
+    folder, areas, split, data = Path(options.run), options.areas, options.split, options.data
     with open_session(settings, quiet=options.json) as session:
-        folder, areas = Path(options.run), options.areas
-        trained: Trained = session.agreed(lambda: load_trained(folder, options.checkpoint, session.console.warn))
+        trained = load_trained(session, folder, options.checkpoint)
         mapped = None if areas is None else session.agreed(lambda: read_areas(Path(areas), trained.class_names))
-        config = trained.config.data if data is None else _other(data, options.labels, trained.config.data)
-        schema = None if data is None else trained.schema
+        config, schema = trained.config.data, None
+        if data is not None:  # read as the run's own were
+            schema = trained.schema
+            config = DataConfig(data=data, labels=options.labels, test_fraction=0.0, neighborhood=config.neighborhood)
         dataset, data_sha256 = load_data(session, config, trained.config.train.seed, trained.class_names, schema)
         chosen = session.agreed(lambda: _choose(dataset, trained, split, data, data_sha256))
-        inference = Inference(
-            config=trained.config,
-            model=trained.model,
-            parameters=trained.parameters.to(session.device),
-            threads=session.threads,
-        )
-        found = evaluate_split(
-            session, inference, dataset, chosen, trained.normalization, trained.class_names, absent=options.absent
-        )
-        inference.close()
+        with trained.inference(session) as inference:
+            found = evaluate_split(
+                session, inference, dataset, chosen, trained.normalization, trained.class_names, absent=options.absent
+            )
         found.summary.update({"split": split, "data": config.data} | trained.hashes | {"data_sha256": data_sha256})
         if mapped is not None:
             session.agreed(lambda: add_areas(found.summary, mapped))
@@ -64,11 +56,6 @@ def _folder_of(options: EvaluateOptions, run_dir: Path) -> Path:
     return run_dir if options.data is None and name == "test" else run_dir / "evaluations" / name
 
 
-def _other(data: str, labels: str | None, own: DataConfig) -> DataConfig:
-    """Other data, read as the run's own were."""
-    return DataConfig(data=data, labels=labels, test_fraction=0.0, neighborhood=own.neighborhood)
-
-
 def _choose(dataset: DataSet, trained: Trained, split: str, data: str | None, data_sha256: str) -> Split:
     """The split to evaluate; its data must fit the network, and be the run's where they are not given."""
     if data is None and data_sha256 != trained.hashes["data_sha256"]:
@@ -82,7 +69,7 @@ def _choose(dataset: DataSet, trained: Trained, split: str, data: str | None, da
             "those of the training data"
         )
     if data is not None and dataset.test is None:
-        return replace(dataset.train)
+        return dataset.train
     found = dataset.splits.get(split)
     if found is None:
         have = ", ".join(dataset.splits)

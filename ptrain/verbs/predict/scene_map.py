@@ -5,8 +5,8 @@ left edge, so what a pixel is computed with depends neither on the ranks nor on 
 """
 
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,8 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptrain.data.normalization import Normalization, normalize_
-from ptrain.data.plan import owned_shards
+from ptrain.data.normalization import normalize_
 from ptrain.data.scenes.classes import Classes
 from ptrain.data.scenes.open import open_grid
 from ptrain.data.scenes.raster import Raster
@@ -36,53 +35,45 @@ ROUND_BYTES = 64 * 2**20
 """Classes that rank 0 takes in at a time, unless a single row of tiles is larger."""
 
 
-def predict_map(session: Session, trained: Trained, inference: Inference, spec: str, out: Path) -> None:
+def predict_map(session: Session, trained: Trained, spec: str, out: Path) -> None:
     """Write the map of a scene to ``out``, its legend beside it, and say how much of it each class covers.
 
     Memory: on every rank one window of WINDOW_BYTES and what GDAL keeps, on rank 0 also one round.
 
-    Raises:
-        InputError: scene or output are at fault; on every rank alike.
+    Raises InputError where scene or output are at fault; on every rank alike.
     """
-    info = session.comm.info
     with ExitStack() as stack:
-        stack.enter_context(_ended_by_sigterm())
+        # SIGTERM ends the work as Ctrl-C does, so that what is half written is removed.
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, signal.default_int_handler))
         scene: Raster = session.agreed(lambda: stack.enter_context(open_grid(spec)))
         session.agreed(lambda: check_schema(scene, trained.schema or {}))
         assert trained.schema is not None
         classes, side = Classes.from_schema(trained.schema), int(trained.schema["neighborhood"])
         session.agreed(lambda: _check_fit(scene, out, side))
-        dtype = np.dtype(np.uint8 if max(classes.values) < 256 else np.uint16)
-        classifier = _Classifier(
+        values = np.array(classes.values, np.uint8 if max(classes.values) < 256 else np.uint16)
+        classify = partial(
+            _classify,
             scene=scene,
             side=side,
-            classes=classes,
-            dtype=dtype,
-            normalization=trained.normalization,
-            inference=inference,
-            device=session.device,
+            values=values,
+            scaling=trained.normalization.on(session.device),
+            inference=stack.enter_context(trained.inference(session)),
         )
-        drawing = session.agreed(lambda: _Drawing(scene, out, classes, dtype) if session.is_root else None)
+        drawing = session.agreed(lambda: _Drawing(scene, out, classes, values.dtype) if session.is_root else None)
         if drawing is not None:
             stack.callback(drawing.close)
-        tiles = max(1, min(info.size, ROUND_BYTES // (TILE * scene.width * dtype.itemsize)))
+        tiles = max(1, min(session.comm.info.size, ROUND_BYTES // (TILE * scene.width * values.itemsize)))
         with session.console.progress(scene.height, "predicting", "rows") as progress:
             for top in range(0, scene.height, tiles * TILE):
                 rows = range(top, min(top + tiles * TILE, scene.height))
-                part = owned_shards(len(rows), info.size, info.rank)
-                own = rows[part.start : part.stop]
-                found = session.agreed(partial(classifier.classify, own))
+                part = session.owned(len(rows))
+                found = session.agreed(partial(classify, rows[part.start : part.stop]))
                 gathered = session.comm.gather_object(found)
-                session.agreed(partial(_add, drawing, top, gathered))
+                session.agreed(partial(drawing.add, top, gathered or []) if drawing else lambda: None)
                 progress.update(rows.stop)
         session.agreed(lambda: drawing.finish() if drawing else None)
         if drawing is not None:
             _tell(session, drawing, scene)
-
-
-def _add(drawing: "_Drawing | None", top: int, gathered: list[NDArray[Any]] | None) -> None:
-    if drawing is not None and gathered is not None:
-        drawing.add(top, np.concatenate(gathered))
 
 
 def _check_fit(scene: Raster, out: Path, side: int) -> None:
@@ -97,90 +88,72 @@ def _check_fit(scene: Raster, out: Path, side: int) -> None:
             raise DataError(f"--out {out}: {target} is {what}; expected another name")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Classifier:
-    """What classifies rows of a scene."""
+def _classify(
+    rows: range,
+    *,
+    scene: Raster,
+    side: int,
+    values: NDArray[Any],
+    scaling: tuple[torch.Tensor | None, torch.Tensor | None],
+    inference: Inference,
+) -> NDArray[Any]:
+    """Class values of some rows, NODATA for pixels without a value or near one. (rows, width).
 
-    scene: Raster
-    side: int
-    """Of the neighbourhood of a pixel, in pixels."""
-    classes: Classes
-    dtype: np.dtype[Any]
-    """Of the map."""
-    normalization: Normalization
-    inference: Inference
-    device: torch.device
+    side: of the neighbourhood of a pixel, in pixels. values: of the classes, in the type of the map. scaling: offset
+    and scale of the features, on the device. Chunks in which no pixel has a value are not computed.
+    """
+    result = np.full((len(rows), scene.width), NODATA, values.dtype)
+    # whole chunks wide, so that windows do not change which pixels are in a chunk
+    wide = -(-scene.width // CHUNK_ROWS)
+    chunk_bytes = CHUNK_ROWS * scene.bands * scene.dtype.itemsize
+    for down, across in windows(len(rows), wide, chunk_bytes, min(scene.block_rows, len(rows)), WINDOW_BYTES):
+        window = rows[down.start : down.stop]
+        columns = range(across.start * CHUNK_ROWS, min(across.stop * CHUNK_ROWS, scene.width))
+        pixels = read_padded(scene, window, columns, side // 2)
+        missing = spread(without_value(pixels, scene.nodata), side)
+        starts = np.arange(0, missing.shape[1], CHUNK_ROWS)
+        chunks = np.argwhere(~np.logical_and.reduceat(missing, starts, axis=1))
+        parts = [(row, slice(chunk * CHUNK_ROWS, (chunk + 1) * CHUNK_ROWS)) for row, chunk in chunks.tolist()]
+        target = result[down.start : down.stop, columns.start : columns.stop]
 
-    def classify(self, rows: range) -> NDArray[np.unsignedinteger[Any]]:
-        """Class values of some rows, NODATA for pixels without a value or near one. (rows, width).
+        def keep(done: ChunkResult, target: Any = target, missing: Any = missing, parts: Any = parts) -> None:
+            part = parts[done.chunk]
+            target[part] = np.where(missing[part], NODATA, values[done.predictions.numpy()])
 
-        Chunks in which no pixel has a value are not computed.
-        """
-        scene = self.scene
-        result = np.full((len(rows), scene.width), NODATA, self.dtype)
-        values = np.array(self.classes.values, self.dtype)
-        # whole chunks wide, so that windows do not change which pixels are in a chunk
-        wide = -(-scene.width // CHUNK_ROWS)
-        chunk_bytes = CHUNK_ROWS * scene.bands * scene.dtype.itemsize
-        for down, across in windows(len(rows), wide, chunk_bytes, min(scene.block_rows, len(rows)), WINDOW_BYTES):
-            window = rows[down.start : down.stop]
-            columns = range(across.start * CHUNK_ROWS, min(across.stop * CHUNK_ROWS, scene.width))
-            pixels = read_padded(scene, window, columns, self.side // 2)
-            missing = spread(without_value(pixels, scene.nodata), self.side)
-            starts = np.arange(0, missing.shape[1], CHUNK_ROWS)
-            chunks = np.flatnonzero(~np.logical_and.reduceat(missing, starts, axis=1))
-            parts = [_part(*divmod(int(chunk), len(across))) for chunk in chunks]
-            target = result[down.start : down.stop, columns.start : columns.stop]
-
-            def keep(done: ChunkResult, target: Any = target, missing: Any = missing, parts: Any = parts) -> None:
-                part = parts[done.chunk]
-                target[part] = np.where(missing[part], NODATA, values[done.predictions.numpy()])
-
-            around = neighborhoods(pixels, self.side)
-            loader = partial(_RowLoader, around, missing, parts, self.normalization, self.device)
-            self.inference.run(range(len(chunks)), loader, keep)
-        return result
+        loader = partial(_RowLoader, neighborhoods(pixels, side), missing, parts, scaling)
+        inference.run(range(len(parts)), loader, keep)
+    return result
 
 
-def _part(row: int, chunk: int) -> tuple[int, slice]:
-    """Row and columns of a chunk of a row."""
-    return row, slice(chunk * CHUNK_ROWS, (chunk + 1) * CHUNK_ROWS)
-
-
+@dataclass
 class _RowLoader:
     """Fills chunks with CHUNK_ROWS neighbouring pixels of a row, the last of a row with those that are left."""
 
-    def __init__(
-        self,
-        around: NDArray[np.generic],
-        missing: NDArray[np.bool_],
-        parts: Sequence[tuple[int, slice]],
-        normalization: Normalization,
-        device: torch.device,
-    ) -> None:
-        """Take neighbourhoods (h, w, side, side, bands), and row and columns of every chunk."""
-        self._around, self._missing, self._parts = around, missing, parts
-        self._normalization = normalization.on(device)
-        self._chunk = 0
+    around: NDArray[np.generic]
+    """(h, w, side, side, bands)."""
+    missing: NDArray[np.bool_]
+    parts: Sequence[tuple[int, slice]]
+    """Row and columns of every chunk."""
+    scaling: tuple[torch.Tensor | None, torch.Tensor | None]
+    part: tuple[int, slice] = (0, slice(0))
 
     def select(self, epoch: int, index: int) -> None:
         """Choose chunk ``index``."""
-        self._chunk = index
+        self.part = self.parts[index]
 
     def bind(self, shards: range, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> Operation:
         """Make what fills (1, CHUNK_ROWS, F), (1, CHUNK_ROWS) and (1, CHUNK_ROWS); pixels without a value are 0."""
         return lambda: self._fill(features[0], labels[0], weights[0])
 
     def _fill(self, features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor) -> None:
-        part = self._parts[self._chunk]
-        missing = self._missing[part]
+        missing = self.missing[self.part]
         count = len(missing)
         # torch lacks some of the types that a file may have, and its byte orders
         with np.errstate(over="ignore", invalid="ignore"):  # of pixels without a value
-            values = np.array(self._around[part].reshape(count, -1), dtype=np.float32)
+            values = np.array(self.around[self.part].reshape(count, -1), dtype=np.float32)
         values[missing] = 0
         features[:count].copy_(torch.from_numpy(values))
-        normalize_(features[:count], *self._normalization)
+        normalize_(features[:count], *self.scaling)
         features[count:] = 0
         labels.zero_()
         weights[:count] = 1
@@ -210,8 +183,9 @@ class _Drawing:
             self._writer.close()
             raise
 
-    def add(self, top: int, values: NDArray[np.unsignedinteger[Any]]) -> None:
-        """Write rows of class values, from ``top`` on."""
+    def add(self, top: int, parts: list[NDArray[np.unsignedinteger[Any]]]) -> None:
+        """Write rows of class values, from ``top`` on: those of every rank, in order."""
+        values = np.concatenate(parts)
         self._writer.write(top, values)
         self.counts += np.bincount(values.reshape(-1), minlength=len(self.counts))
         self._shown.append(values[-top % self._stride :: self._stride, :: self._stride].copy())
@@ -249,13 +223,3 @@ def _tell(session: Session, drawing: _Drawing, scene: Raster) -> None:
         session.console.say(f"{without:,} pixels without a value in the scene are {NODATA}, the map's nodata value")
     size = f"{scene.width:,} x {scene.height:,} pixels"
     session.console.say(f"{size} written to {drawing.out}, the picture to {drawing.out.with_suffix('.png')}")
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the work as Ctrl-C does, so that what is half written is removed."""
-    former = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, former)

@@ -1,7 +1,6 @@
 """``ptrain slurm``: render, check and submit jobs, and look after them."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal
 
 from ptrain.config.flags import SWITCH, Flag, FlagGroup, Given
@@ -68,13 +67,6 @@ class SlurmOptions:
     """log: print what is added until the job ends"""
     json: Annotated[bool, SWITCH] = False
     """status and sites: print JSON"""
-
-    @property
-    def run_dir(self) -> Path:
-        """The run directory of a submitted job. Raises ConfigError where none was given."""
-        if self.target is None:
-            raise ConfigError(f"ptrain slurm {self.action}: expected the run directory of a submitted job")
-        return Path(self.target)
 
 
 ACTIONS = {

@@ -11,6 +11,7 @@ from ptrain import config
 from ptrain.console import Console
 from ptrain.errors import EXIT_DONE, ConfigError, LaunchError, RunDirectoryError
 from ptrain.files import write_file
+from ptrain.report.records import read_metrics
 from ptrain.slurm import queue as slurm_queue
 from ptrain.slurm.queue import Entry
 from ptrain.verbs.slurm import SlurmOptions
@@ -30,7 +31,7 @@ def note(run_dir: Path, job: str, about: dict[str, Any]) -> None:
 def refuse_second(run_dir: Path) -> None:
     """Raise LaunchError where a job of this directory still waits or runs: two would write the same files."""
     if (run_dir / JOBS).exists():
-        for entry in _active(slurm_queue.entries(_jobs(run_dir))):
+        for entry in _active(_jobs(run_dir)):
             raise LaunchError(
                 f"--run-dir {run_dir}: its job {entry.job} is {entry.state}; expected one job a run directory: wait, "
                 f"or ptrain slurm cancel {run_dir}"
@@ -39,8 +40,8 @@ def refuse_second(run_dir: Path) -> None:
 
 def status(options: SlurmOptions, _train_argv: Sequence[str]) -> int:
     """Print what a run is doing, or the table of a sweep: best validation accuracy first."""
-    console, path = Console(), options.run_dir
-    run_dir, task = _submitted(path)
+    console = Console()
+    path, run_dir, task = _submitted(options)
     combinations = _about(run_dir)["combinations"]
     entries = slurm_queue.entries(_jobs(run_dir))
     if combinations and task is None:
@@ -50,7 +51,8 @@ def status(options: SlurmOptions, _train_argv: Sequence[str]) -> int:
             return EXIT_DONE
         flags = list(combinations[0]["values"])
         columns = ["task", *flags, "state", "epoch", "best validation accuracy", "in epoch", "run directory"]
-        console.table(columns, [[row["task"], *row["values"].values(), *_shown(row)] for row in rows])
+        shown = ("state", "epoch", "best_validation_accuracy", "best_epoch", "run_dir")
+        console.table(columns, [[row["task"], *row["values"].values(), *(row[key] for key in shown)] for row in rows])
         if all(row["best_validation_accuracy"] is None for row in rows):
             console.say(
                 "no validation accuracy yet; without --validation there is none, and the test is not for choosing"
@@ -80,17 +82,11 @@ def sweep_rows(run_dir: Path, combinations: list[dict[str, Any]], entries: list[
     rows = []
     for task, combination in enumerate(combinations):
         folder = run_dir / combination["name"]
-        own = [entry for entry in entries if _covers(entry, task)]
-        rows.append(
-            {"task": task, "values": combination["values"], "state": _state(own, folder), **progress(folder)}
-            | {"run_dir": str(folder)}
-        )
-
-    def rank(row: dict[str, Any]) -> tuple[bool, float]:
-        best = row["best_validation_accuracy"]
-        return best is None, -(best or 0.0)
-
-    return sorted(rows, key=rank)
+        row = {"task": task, "values": combination["values"]}
+        row |= {"state": _state([entry for entry in entries if _covers(entry, task)], folder)}
+        rows.append(row | progress(folder) | {"run_dir": str(folder)})
+    best = "best_validation_accuracy"
+    return sorted(rows, key=lambda row: 1.0 if row[best] is None else -row[best])
 
 
 def progress(run_dir: Path) -> dict[str, Any]:
@@ -101,29 +97,24 @@ def progress(run_dir: Path) -> dict[str, Any]:
             epochs = config.build(config.read_toml(run_dir / "config.toml")).train.epochs
         except ConfigError as error:
             raise RunDirectoryError(f"{run_dir}: {error}") from None
-    records = []
-    if (run_dir / "metrics.jsonl").is_file():
-        for line in (run_dir / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                break  # the last line, which is being written
-    judged = [(row["validation_accuracy"], -row["epoch"]) for row in records if row["validation_accuracy"] is not None]
-    accuracy, epoch = max(judged, default=(None, None))
+    records = read_metrics(run_dir / "metrics.jsonl")
+    judged = [row for row in records if row["validation_accuracy"] is not None]
+    best = max(judged, key=lambda row: row["validation_accuracy"], default={})  # the first epoch of several alike
     return {
         "epoch": records[-1]["epoch"] if records else 0,
         "epochs": epochs,
-        "best_validation_accuracy": accuracy,
-        "best_epoch": None if epoch is None else -epoch,
+        "best_validation_accuracy": best.get("validation_accuracy"),
+        "best_epoch": best.get("epoch"),
     }
 
 
 def log(options: SlurmOptions, _train_argv: Sequence[str]) -> int:
     """Print the last lines of a log, and with --follow what is added until the job has ended."""
-    console, path = Console(), options.run_dir
-    run_dir, task = _submitted(path)
-    if task is None and _about(run_dir)["combinations"]:
-        names = ", ".join(one["name"] for one in _about(run_dir)["combinations"][:3])
+    console = Console()
+    path, run_dir, task = _submitted(options)
+    combinations = _about(run_dir)["combinations"]
+    if task is None and combinations:
+        names = ", ".join(one["name"] for one in combinations[:3])
         raise ConfigError(f"{path} is a sweep: expected one of its run directories, such as {names}")
     where = _log(run_dir, task)
     jobs = [f"{job}_{task}" for job in _jobs(run_dir)] if task is not None else _jobs(run_dir)
@@ -134,27 +125,23 @@ def log(options: SlurmOptions, _train_argv: Sequence[str]) -> int:
     while True:
         if where.exists():
             with where.open(encoding="utf-8", errors="replace") as file:
-                if position == 0:
-                    for line in deque(file, maxlen=max(options.lines, 0)):
-                        console.say(line.rstrip("\n"))
-                else:
-                    file.seek(position)
-                    for line in file:
-                        console.say(line.rstrip("\n"))
+                file.seek(position)
+                for line in file if position else deque(file, maxlen=max(options.lines, 0)):
+                    console.say(line.rstrip("\n"))
                 position = file.tell()
         if not follow:
             return EXIT_DONE
         if time.monotonic() - asked > STATE_INTERVAL:
             asked = time.monotonic()
-            follow = bool(_active(slurm_queue.entries(jobs)))  # once more after the end: what came meanwhile
+            follow = bool(_active(jobs))  # once more after the end: what came meanwhile
         time.sleep(FOLLOW_INTERVAL)
 
 
 def cancel(options: SlurmOptions, _train_argv: Sequence[str]) -> int:
     """Cancel what waits or runs of a run, a sweep or one run of a sweep."""
-    console, path = Console(), options.run_dir
-    run_dir, task = _submitted(path)
-    active = _active(slurm_queue.entries(_jobs(run_dir)))
+    console = Console()
+    path, run_dir, task = _submitted(options)
+    active = _active(_jobs(run_dir))
     if task is not None:
         active = [entry for entry in active if _covers(entry, task)]
         chosen = [entry.job.partition("_")[0] + f"_{task}" for entry in active]
@@ -169,14 +156,17 @@ def cancel(options: SlurmOptions, _train_argv: Sequence[str]) -> int:
     return EXIT_DONE
 
 
-def _submitted(path: Path) -> tuple[Path, int | None]:
-    """The directory that was submitted, and the number of the task where ``path`` is one run of a sweep."""
+def _submitted(options: SlurmOptions) -> tuple[Path, Path, int | None]:
+    """The directory that was given, the one that was submitted, and the task where the first is one run of a sweep."""
+    if options.target is None:
+        raise ConfigError(f"ptrain slurm {options.action}: expected the run directory of a submitted job")
+    path = Path(options.target)
     if (path / JOBS).is_file() and (path / ABOUT).is_file():
-        return path, None
+        return path, path, None
     if (path.parent / ABOUT).is_file():
         for task, combination in enumerate(_about(path.parent)["combinations"]):
             if combination["name"] == path.name:
-                return path.parent, task
+                return path, path.parent, task
     raise RunDirectoryError(f"{path}: is not the run directory of ptrain slurm submit (no {JOBS} in it)")
 
 
@@ -196,28 +186,23 @@ def _log(run_dir: Path, task: int | None) -> Path:
     return run_dir / ("slurm.log" if task is None else f"slurm-{task}.log")
 
 
-def _active(entries: list[Entry]) -> list[Entry]:
-    return [entry for entry in entries if entry.state not in slurm_queue.ENDED]
+def _active(jobs: Sequence[str]) -> list[Entry]:
+    return [entry for entry in slurm_queue.entries(jobs) if entry.state not in slurm_queue.ENDED]
 
 
 def _covers(entry: Entry, task: int) -> bool:
     """Whether a task is part of an entry: waiting tasks of an array share one, such as 12_[3-5,8%2]."""
     numbers = entry.job.partition("_")[2].strip("[]").partition("%")[0]
-    bounds = [part.partition(":")[0].split("-") for part in numbers.split(",") if part]
-    return any(
-        int(bound[0]) <= task <= int(bound[-1]) for bound in bounds if all(number.isdecimal() for number in bound)
-    )
+    bounds = [part.partition(":")[0].split("-") for part in numbers.split(",")]
+    known = [bound for bound in bounds if all(number.isdecimal() for number in bound)]
+    return any(int(bound[0]) <= task <= int(bound[-1]) for bound in known)
 
 
 def _state(entries: list[Entry], run_dir: Path) -> str:
-    """Return one word: what Slurm says while the job lives, else what the run directory says."""
-    active = _active(entries)
+    """One word: what Slurm says while the job lives, else what the run directory says."""
+    active = [entry.state for entry in entries if entry.state not in slurm_queue.ENDED]
     if active:
-        return active[-1].state
+        return active[-1]
     if (run_dir / "model.safetensors").exists():
         return "DONE"
     return entries[-1].state if entries else "NOT DONE"
-
-
-def _shown(row: dict[str, Any]) -> list[Any]:
-    return [row["state"], row["epoch"], row["best_validation_accuracy"], row["best_epoch"], row["run_dir"]]

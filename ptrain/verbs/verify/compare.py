@@ -44,12 +44,8 @@ def run(options: VerifyOptions) -> int:
         results = list(_repeat(console, Path(temporary), cases, options))
         _report(console, results, expected, options.interruptions)
         difference = allreduce_difference(options, Path(temporary), cases, results[0]["run_dir"])
-        if difference is not None:
-            ranks, largest, relative = difference
-            console.say(
-                f"for comparison, --reduction allreduce on {ranks} ranks: parameters differ by at most {largest:.3g} "
-                f"({relative:.1e} of the largest parameter)"
-            )
+        if difference:
+            console.say(f"for comparison, --reduction allreduce on {difference}")
         same = {result["sha256"] for result in results} == {expected or results[0]["sha256"]}
     same = same and all(result["agree"] for result in results)
     console.say("all the same" if same else "NOT the same bits")
@@ -59,8 +55,7 @@ def run(options: VerifyOptions) -> int:
 def expected_hash(folder: Path) -> str:
     """The hash of the finished run's parameters.
 
-    Raises:
-        RunDirectoryError: the run is not finished.
+    Raises RunDirectoryError where the run is not finished.
     """
     found = read_json(folder / "environment.json").get("parameters_sha256")
     if not isinstance(found, str):
@@ -73,8 +68,7 @@ def expected_hash(folder: Path) -> str:
 def choose_cases(settings: Config, options: VerifyOptions) -> list[Case]:
     """Every number of ranks with every backend, the numbers of threads in turn.
 
-    Raises:
-        ConfigError: there are more ranks than gradient shards.
+    Raises ConfigError where there are more ranks than gradient shards.
     """
     for ranks in options.ranks:
         if not 1 <= ranks <= settings.train.shards:
@@ -154,25 +148,25 @@ def first_difference(one: Sequence[Mapping[str, Any]], other: Sequence[Mapping[s
     return None
 
 
-def allreduce_difference(
-    options: VerifyOptions, temporary: Path, cases: Sequence[Case], ordered: Path
-) -> tuple[int, float, float] | None:
-    """Train with ``--reduction allreduce`` on the most ranks; return them and the largest difference, also relative.
+def allreduce_difference(options: VerifyOptions, temporary: Path, cases: Sequence[Case], ordered: Path) -> str:
+    """Train with ``--reduction allreduce`` on the most ranks and tell of the largest difference.
 
-    None where no case has several ranks. Of two numbers there is one sum only, so two ranks may well differ by 0.
+    Empty where no case has several ranks. Of two numbers there is one sum only, so two ranks may well differ by 0.
     """
     import numpy as np
     from safetensors.numpy import load_file
 
     several = max(cases, key=lambda case: case.ranks)
     if several.ranks == 1:
-        return None
+        return ""
     run_dir = temporary / "allreduce"
-    flags = [*_same_flags(options), "--reduction", "allreduce"]
-    train(flags, run_dir, several)
+    train([*_same_flags(options), "--reduction", "allreduce"], run_dir, several)
     newest = [max((path / "checkpoints").glob("step-*")) / "tensors.safetensors" for path in (ordered, run_dir)]
     one, other = (load_file(path) for path in newest)
     names = [name for name in one if name.startswith("model.")]
     largest = max(float(np.abs(one[name] - other[name]).max()) for name in names)
     scale = max(float(np.abs(one[name]).max()) for name in names)
-    return several.ranks, largest, largest / scale
+    return (
+        f"{several.ranks} ranks: parameters differ by at most {largest:.3g} "
+        f"({largest / scale:.1e} of the largest parameter)"
+    )

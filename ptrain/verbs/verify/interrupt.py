@@ -37,11 +37,9 @@ class Case:
 def train(flags: Sequence[str], run_dir: Path, case: Case) -> None:
     """Run ``ptrain train`` to its end or to ``--max-steps``.
 
-    Raises:
-        PtrainError: it ended with any other exit code; the message ends with what it said.
+    Raises PtrainError where it ended with any other exit code; the message ends with what it said.
     """
-    process = _start([*flags, "--run-dir", str(run_dir), *case.flags], run_dir)
-    _expect_end(process, run_dir)
+    _expect_end(_start(flags, run_dir, case), run_dir)
 
 
 def train_with_kills(
@@ -52,13 +50,12 @@ def train_with_kills(
     Every time the run continues on the next of ``cases``. The moment is random by up to a tenth of a second, so that
     it also falls into the writing of checkpoints. A run that ends before it can be killed has no further kills.
 
-    Raises:
-        PtrainError: the run ended in any other way than by a kill or in good order.
+    Raises PtrainError where the run ended in any other way than by a kill or in good order.
     """
     kills = 0
+    flags = [*flags, "--resume", "auto"]
     for number, moment in enumerate(sorted(moments)):
-        resume = ["--resume", "auto"]
-        process = _start([*flags, "--run-dir", str(run_dir), *resume, *cases[number % len(cases)].flags], run_dir)
+        process = _start(flags, run_dir, cases[number % len(cases)])
         started = time.time()
         while process.poll() is None and not (_is_running(run_dir, started) and last_step(run_dir) >= moment):
             time.sleep(POLL)
@@ -72,18 +69,16 @@ def train_with_kills(
         if process.returncode in (EXIT_DONE, EXIT_REQUEUE):
             return kills
         kills += 1
-    last = cases[len(moments) % len(cases)]
-    process = _start([*flags, "--run-dir", str(run_dir), "--resume", "auto", *last.flags], run_dir)
-    _expect_end(process, run_dir)
+    _expect_end(_start(flags, run_dir, cases[len(moments) % len(cases)]), run_dir)
     return kills
 
 
-def _start(arguments: Sequence[str], run_dir: Path) -> "subprocess.Popen[bytes]":
+def _start(flags: Sequence[str], run_dir: Path, case: Case) -> "subprocess.Popen[bytes]":
     """Start ``ptrain train``; its output goes to a log beside the run directory."""
     log = run_dir.with_name(f"{run_dir.name}.log")
     with log.open("ab") as output:
         return subprocess.Popen(
-            [sys.executable, "-m", "ptrain", "train", *arguments],
+            [sys.executable, "-m", "ptrain", "train", *flags, "--run-dir", str(run_dir), *case.flags],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -121,12 +116,8 @@ def last_step(run_dir: Path) -> int:
 
 def read_trace(run_dir: Path) -> list[dict[str, Any]]:
     """The records of trace.jsonl up to the first that is incomplete."""
-    path = run_dir / "trace.jsonl"
     records: list[dict[str, Any]] = []
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
+    with contextlib.suppress(FileNotFoundError, ValueError):
+        for line in (run_dir / "trace.jsonl").read_text().splitlines():
+            records.append(json.loads(line))  # noqa: PERF401, those before a damaged line are kept
     return records

@@ -44,7 +44,7 @@ def test_images_are_samples_and_folders_are_classes(tmp_path: Path, suffix: str)
 
 ORDER = """
 import json, sys
-from ptrain.data.sources.torchvision_import import import_datasets
+from ptrain.data.sources.torchvision_sets import import_datasets
 images = import_datasets().ImageFolder(sys.argv[1])
 print(json.dumps([images.targets, [list(image.tobytes()) for image, _ in images]]))
 """

@@ -10,7 +10,7 @@ import pytest
 from ptrain.config import DataConfig
 from ptrain.data import checks
 from ptrain.data.samples import DataSet
-from ptrain.data.sources import fashion_mnist, idx, torchvision_import
+from ptrain.data.sources import fashion_mnist, idx, torchvision_sets
 from ptrain.data.sources.load import load
 from ptrain.errors import DataError
 
@@ -151,7 +151,7 @@ def test_a_torchvision_whose_operators_do_not_load_still_downloads(tmp_path: Pat
     (package / "datasets.py").write_text(DATASETS)
     program = (
         f"import sys; sys.path.insert(0, {str(package.parent)!r}); from pathlib import Path\n"
-        "from ptrain.data.sources.torchvision_import import download\n"
+        "from ptrain.data.sources.torchvision_sets import download\n"
         "print([download(name, Path(sys.argv[1])) for name in ('Given', 'Broken')])"
     )
     result = subprocess.run(
@@ -169,7 +169,7 @@ def test_a_torchvision_whose_operators_do_not_load_still_downloads(tmp_path: Pat
 def test_a_missing_torchvision_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
-    reason = torchvision_import.download("FashionMNIST", tmp_path)
+    reason = torchvision_sets.download("FashionMNIST", tmp_path)
     assert reason == "torchvision, which could download it, is not installed"
 
 

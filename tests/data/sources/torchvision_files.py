@@ -24,8 +24,7 @@ import scipy.io
 from PIL import Image
 
 from ptrain.cli import main
-from ptrain.data.sources.torchvision_import import import_datasets
-from ptrain.data.sources.torchvision_sets import SETS
+from ptrain.data.sources.torchvision_sets import SETS, import_datasets
 
 COUNTS = {"train": 20, "test": 10}
 

@@ -314,7 +314,7 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, change:
 
 LOAD = (
     "import sys; from ptrain.config import DataConfig; from ptrain.data.sources.load import load\n"
-    "from ptrain.data.checks import fingerprint_blocks, combine_fingerprints\n"
+    "from ptrain.data.fingerprint import fingerprint_blocks, combine_fingerprints\n"
     "data = load(DataConfig(data=sys.argv[1], target='y', split='stratified'), 0)\n"
     "print(combine_fingerprints([fingerprint_blocks(data)]), data.split_sha256)\n"
 )
