@@ -37,11 +37,8 @@ class Inference:
         self.config = config
         self.workers = Workers(threads)
         # A network that was trained elsewhere is used with what there is here.
-        kernels = resolve(
-            "auto" if config.train.kernels == "native" else config.train.kernels,
-            config.train.precision,
-            parameters.device,
-        )
+        wanted = "torch" if config.train.kernels == "torch" else "auto"
+        kernels = resolve(wanted, config.train.precision, parameters.device)
         self._parameters = Parameters(parameters, config.train.precision)
         self._programs = [model.program(self._parameters, kernels, range(1), CHUNK_ROWS) for _ in range(threads)]
 

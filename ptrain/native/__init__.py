@@ -2,8 +2,8 @@
 
 from ptrain.native.calls import (
     BARRIER_WORDS,
+    CallList,
     GivenUpError,
-    Program,
     barrier,
     column_sums,
     cross_entropy,
@@ -24,8 +24,8 @@ __all__ = [
     "BARRIER_WORDS",
     "VARIABLE",
     "Call",
+    "CallList",
     "GivenUpError",
-    "Program",
     "address",
     "barrier",
     "choose",

@@ -20,7 +20,7 @@ GivenUpError: type[RuntimeError] = RuntimeError if kernels is None else kernels.
 """What a barrier raises that another thread of this process will not come to."""
 
 
-class Program:
+class CallList:
     """Several calls, carried out one after the other without a return to the interpreter."""
 
     def __init__(self, calls: Sequence[Call]):
@@ -46,7 +46,7 @@ def fuse(operations: Sequence[Callable[[], object]]) -> list[Callable[[], object
     fused: list[Callable[[], object]] = []
     for compiled, group in itertools.groupby(operations, lambda operation: isinstance(operation, Call)):
         members = list(group)
-        fused += [Program(members)] if compiled else members  # type: ignore[arg-type]
+        fused += [CallList(members)] if compiled else members  # type: ignore[arg-type]
     return fused
 
 

@@ -46,13 +46,9 @@ class Call(ctypes.Structure):
 
     def __init__(self, **arguments: Any):
         assert arguments.keys() == self.fields.keys()
-        self.kept: list[Any] = [value for value in arguments.values() if isinstance(value, torch.Tensor | np.ndarray)]
-        super().__init__(
-            **{
-                name: address(value) if isinstance(value, torch.Tensor | np.ndarray) else value
-                for name, value in arguments.items()
-            }
-        )
+        arrays = {name: value for name, value in arguments.items() if isinstance(value, torch.Tensor | np.ndarray)}
+        self.kept: list[Any] = list(arrays.values())
+        super().__init__(**arguments | {name: address(array) for name, array in arrays.items()})
         self._pair = (ctypes.c_long * 2)(self.operation, ctypes.addressof(self))
         self._pair_address = ctypes.addressof(self._pair)
 
@@ -76,17 +72,15 @@ def check(compiled: Mapping[str, Sequence[tuple[str, str, int, int]]]) -> None:
     Raises RuntimeError where they differ in anything: the kernels would read other numbers than were written.
     """
     here = {
-        name: [(field, kind._type_, *_extent(struct, field)) for field, kind in struct.fields.items()]
+        name: [
+            (field, kind._type_, getattr(struct, field).offset, getattr(struct, field).size)
+            for field, kind in struct.fields.items()
+        ]
         for name, struct in STRUCTS.items()
     }
     if list(compiled.items()) != list(here.items()):  # as lists, since the order is that of the kernels' numbers
         found = next((name for name in here if compiled.get(name) != here[name]), "their order")
         raise RuntimeError(f"ptrain.native was compiled from other sources than these ({found}): install ptrain again")
-
-
-def _extent(struct: type[Call], field: str) -> tuple[int, int]:
-    descriptor = getattr(struct, field)
-    return descriptor.offset, descriptor.size
 
 
 def address(array: torch.Tensor | NDArray[Any]) -> int:

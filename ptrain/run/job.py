@@ -20,7 +20,7 @@ from ptrain.native.choice import resolve
 from ptrain.run import directory as files
 from ptrain.run.session import Session, load_data
 from ptrain.steps.base import Work
-from ptrain.steps.choose import Choice, choose
+from ptrain.steps.choose import ChosenStep, choose
 from ptrain.steps.state import State, new_state
 
 
@@ -153,7 +153,7 @@ def start_state(job: Job) -> State:
     return new_state(parameters, job.config.optimizer.optimizer, len(job.shards), job.plan.rows)
 
 
-def training_step(job: Job, state: State) -> Choice:
+def training_step(job: Job, state: State) -> ChosenStep:
     """Make the step of the job with all its buffers. Every rank calls it.
 
     Raises ConfigError where the strategy that --step names cannot be had; on every rank alike.

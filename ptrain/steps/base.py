@@ -1,14 +1,16 @@
 """The contract of a step: what it is given, what it can be asked to do, and what it keeps of its time."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal
 
 import torch
 
 from ptrain.comm.base import Communicator
 from ptrain.config import Config
 from ptrain.models.base import Kernels, Loader, Model, Parameters
+from ptrain.native.threads import Workers
 from ptrain.optimizers.base import Vectors
 from ptrain.optimizers.schedules import learning_rate
 from ptrain.steps.state import State
@@ -94,24 +96,28 @@ class Times:
     step: list[float] = field(default_factory=list)
     """The whole step."""
 
-    def add(self, *, gather: float, compute: float, exchange: float, step: float) -> None:
+    def add(self, **seconds: float) -> None:
         """Keep those of one more step."""
-        self.gather.append(gather)
-        self.compute.append(compute)
-        self.exchange.append(exchange)
-        self.step.append(step)
+        for part, value in seconds.items():
+            getattr(self, part).append(value)
 
 
-class Step(Protocol):
+class Step(ABC):
     """One way to do training steps; everything that it needs is allocated once. Every rank calls the same methods."""
 
     name: str
     """As in the table of strategies."""
     exchange: Exchanged
     """How what ranks computed reaches the others."""
-    heartbeat: Heartbeat
-    """Told what the step does next; replaced by whoever wants to know."""
 
+    def __init__(self, work: Work, threads: int):
+        self._work = work
+        self._workers = Workers(threads)
+        self._times: Times | None = None
+        self.heartbeat: Heartbeat = lambda doing, waits: None
+        """Told what the step does next; replaced by whoever wants to know."""
+
+    @abstractmethod
     def run(self, epoch: int, index: int, valid_rows: int, stop: bool = False) -> bool:
         """Do step ``index`` of ``epoch`` (both from 0), whose global batch has ``valid_rows`` rows.
 
@@ -130,13 +136,13 @@ class Step(Protocol):
         Raises:
             DivergedError: as ``run``, for one of them.
         """
+        return False
 
     def measure(self) -> Times:
         """Keep the seconds of a step's parts from now on, in what is returned. This may make the steps slower."""
+        self._times = Times()
+        return self._times
 
     def close(self) -> None:
         """End the threads."""
-
-
-def no_heartbeat(doing: str, waits: bool) -> None:
-    """Tell nobody."""
+        self._workers.close()

@@ -3,12 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ptrain import native
 from ptrain.errors import ConfigError
 from ptrain.steps.base import Step, UnavailableError, Work
 from ptrain.steps.device import DeviceStep
 from ptrain.steps.messages import MessagesStep
-from ptrain.steps.shared import SharedStep
+from ptrain.steps.shared import SharedStep, why_not_shared
 from ptrain.steps.slices import SlicesStep
 
 
@@ -19,9 +18,9 @@ class Strategy:
     summary: str
     make: Callable[[Work], Step]
     """Every rank calls it; may raise UnavailableError."""
-    why_not: Callable[[Work], str]
+    why_not: Callable[[Work], str] = lambda work: ""
     """Why it cannot be had here."""
-    why_slower: Callable[[Work], str]
+    why_slower: Callable[[Work], str] = lambda work: ""
     """Why another one, of those behind it, is expected to be faster."""
 
 
@@ -48,14 +47,11 @@ def _slices_are_slower(work: Work) -> str:
 
 
 def _not_shared(work: Work) -> str:
-    reasons = {
-        "there is one rank": work.comm.info.size == 1,
-        f"the device is the {work.device.type}": work.device.type != "cpu",
-        f"reduction is {work.config.train.reduction}, expected ordered": work.config.train.reduction != "ordered",
-        "the ranks are on several machines": work.comm.info.local_size < work.comm.info.size,
-        "ptrain's kernels are not compiled": native.instruction_set() is None,
-    }
-    return next((reason for reason, applies in reasons.items() if applies), "")
+    if work.comm.info.size == 1:
+        return "there is one rank"
+    if work.config.train.reduction != "ordered":
+        return f"reduction is {work.config.train.reduction}, expected ordered"
+    return why_not_shared(work.comm.info, work.device)
 
 
 def _no_device(work: Work) -> str:
@@ -79,20 +75,17 @@ STRATEGIES = {
         summary="every rank adds up a slice of all sums of gradients, in memory that they share",
         make=SharedStep,
         why_not=_not_shared,
-        why_slower=lambda work: "",
     ),
     "messages": Strategy(
         summary="sums of gradients are exchanged through the backend",
         make=MessagesStep,
-        why_not=lambda work: "",
-        why_slower=lambda work: "",
     ),
 }
 """Every strategy by its name, in order of preference; the last is always to be had."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choice:
+class ChosenStep:
     """The step that was chosen."""
 
     step: Step
@@ -104,7 +97,7 @@ class Choice:
         return f"{self.step.name}: {STRATEGIES[self.step.name].summary}{others}"
 
 
-def choose(work: Work) -> Choice:
+def choose(work: Work) -> ChosenStep:
     """Make the step that --step names, or with auto the first that can be had and pays. Every rank calls it.
 
     Raises:
@@ -117,7 +110,7 @@ def choose(work: Work) -> Choice:
         reason = strategy.why_not(work) or (strategy.why_slower(work) if wanted == "auto" else "")
         if not reason:
             try:
-                return Choice(step=strategy.make(work), why_not=why_not)
+                return ChosenStep(step=strategy.make(work), why_not=why_not)
             except UnavailableError as error:
                 reason = str(error)
         why_not[name] = reason

@@ -7,9 +7,8 @@ from functools import partial
 import torch
 
 from ptrain.models.base import Operation
-from ptrain.native.threads import Workers
 from ptrain.optimizers.update import TorchUpdate, clip_factor
-from ptrain.steps.base import Exchanged, Heartbeat, Times, Work, no_heartbeat
+from ptrain.steps.base import Step, Times, Work
 from ptrain.steps.exchange import Exchange
 from ptrain.steps.graph import recorded
 from ptrain.steps.local import LocalSums, Task, plan_shards, raise_diverged
@@ -46,17 +45,15 @@ class Guard:
         return int(good), stops > 0
 
 
-class DeviceStep:
+class DeviceStep(Step):
     """Torch's kernels, recorded as a graph on a GPU; on the CPU the same operations one by one, to test it there."""
 
     name = "device"
-    exchange: Exchanged = "messages"
+    exchange = "messages"
 
     def __init__(self, work: Work):
-        self.heartbeat: Heartbeat = no_heartbeat
-        self._work = work
         # For torch's number of threads alone: the order of operations is that of one.
-        self._workers = Workers(1)
+        super().__init__(work, 1)
         self._every = work.config.run.synchronise_every or EVERY
         self._parameters = work.parameters()
         plan, length = plan_shards(work, alone=True), work.model.layout.length
@@ -76,7 +73,6 @@ class DeviceStep:
         self._kept = [(vector, torch.empty_like(vector)) for vector in (vectors.parameters, *vectors.state.values())]
         self._pending: list[tuple[int, int]] = []
         """Epoch and index of every step since the last synchronisation."""
-        self._times: Times | None = None
         self._settle: Callable[[], object] = lambda: None
 
     def run(self, epoch: int, index: int, valid_rows: int, stop: bool = False) -> bool:
@@ -137,14 +133,9 @@ class DeviceStep:
 
     def measure(self) -> Times:
         """Keep the seconds of a step's parts from now on, and wait for the device after each of them."""
-        self._times = Times()
         if self._work.device.type == "cuda":
             self._settle = torch.cuda.synchronize
-        return self._times
-
-    def close(self) -> None:
-        """Nothing is left to end but the one worker."""
-        self._workers.close()
+        return super().measure()
 
 
 def _compute(task: Task) -> Operation:

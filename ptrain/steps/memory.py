@@ -3,13 +3,14 @@
 import bisect
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ptrain import native
+from ptrain.comm.base import Communicator
 from ptrain.comm.window import open_window
 from ptrain.models.base import Layout, Memory
 from ptrain.models.buffers import ShardBuffer, shard_stride
@@ -53,12 +54,7 @@ class SharedMemory:
         self.threads = range(sum(work.workers[:rank]), sum(work.workers[: rank + 1]))
         """Numbers of this rank's threads among those of all ranks."""
         sizes = _sizes(work, total)
-        num_bytes = 4 * sum(map(_pages, sizes.values()))
-        own = torch.zeros(num_bytes if size == 1 else 0, dtype=torch.uint8)
-        window, why = (own, "") if size == 1 else open_window(work.comm, num_bytes)
-        if window is None:
-            raise UnavailableError(why)
-        words = _cut_window(window.view(torch.int32), sizes)
+        words = shared_words(work.comm, sizes)
         self.given_up = np.zeros(1, dtype=np.int32)
         """Not 0 once a thread of this rank will not come to a barrier any more."""
         self.barriers: list[native.Call] = []
@@ -102,11 +98,21 @@ def _sizes(work: Work, threads: int) -> dict[str, int]:
     )
 
 
-def _cut_window(window: torch.Tensor, sizes: dict[str, int]) -> dict[str, torch.Tensor]:
-    """Cut the window into named parts, (words,) int32 each, on pages of their own."""
-    starts: Sequence[int] = list(itertools.accumulate(map(_pages, sizes.values()), initial=0))
-    return {name: window[start : start + size] for (name, size), start in zip(sizes.items(), starts, strict=False)}
+def shared_words(comm: Communicator, sizes: Mapping[str, int]) -> dict[str, torch.Tensor]:
+    """Zeros that all ranks share, in named parts, (words,) int32 each, on pages of their own. Every rank calls it.
+
+    Raises UnavailableError, on all ranks, where they cannot have them.
+    """
+    starts: Sequence[int] = list(itertools.accumulate(map(whole_pages, sizes.values()), initial=0))
+    num_bytes = 4 * starts[-1]
+    alone = comm.info.size == 1
+    window, why = (torch.zeros(num_bytes, dtype=torch.uint8), "") if alone else open_window(comm, num_bytes)
+    if window is None:
+        raise UnavailableError(why)
+    words = window.view(torch.int32)
+    return {name: words[start : start + size] for (name, size), start in zip(sizes.items(), starts, strict=False)}
 
 
-def _pages(words: int) -> int:
+def whole_pages(words: int) -> int:
+    """Round a number of 4-byte words up to whole pages."""
     return -(-words // PAGE) * PAGE

@@ -3,24 +3,21 @@
 import time
 
 from ptrain.models.base import ALIGNMENT
-from ptrain.native.threads import Workers
 from ptrain.optimizers.update import CompiledUpdate, TorchUpdate, clip_factor
-from ptrain.steps.base import Exchanged, Heartbeat, Times, Work, no_heartbeat
+from ptrain.steps.base import Exchanged, Step, Work
 from ptrain.steps.exchange import Exchange, MeanGradient
 from ptrain.steps.local import CONTROL, LocalSums, Task, plan_shards, raise_diverged
 from ptrain.sums.tree import LocalSum
 
 
-class MessagesStep:
+class MessagesStep(Step):
     """The strategy that is always to be had: on any device, with any kernels, between any ranks."""
 
     name = "messages"
     exchange: Exchanged = "messages"
 
     def __init__(self, work: Work):
-        self.heartbeat: Heartbeat = no_heartbeat
-        self._work = work
-        self._workers = Workers(work.workers[work.comm.info.rank])
+        super().__init__(work, work.workers[work.comm.info.rank])
         length = work.model.layout.length
         self._parameters = work.parameters()
         plan = plan_shards(work)
@@ -30,7 +27,6 @@ class MessagesStep:
         update = CompiledUpdate if work.kernels == "native" else TorchUpdate
         self._update = update(work.config.optimizer, work.vectors(self._exchange.gradient), self._slices(length))
         self._gathering = [0.0] * self._workers.count
-        self._times: Times | None = None
 
     def _open(self, work: Work, local: LocalSum) -> MeanGradient:
         length, reduction = work.model.layout.length, work.config.train.reduction
@@ -85,16 +81,3 @@ class MessagesStep:
             self._workers.run(compute)
             if operations:
                 self._workers.run(lambda thread: self._local.add_up(operations, self._columns[thread]))  # noqa: B023
-
-    def synchronise(self) -> bool:
-        """Nothing is left to wait for."""
-        return False
-
-    def measure(self) -> Times:
-        """Keep the seconds of a step's parts from now on."""
-        self._times = Times()
-        return self._times
-
-    def close(self) -> None:
-        """End the threads."""
-        self._workers.close()

@@ -6,56 +6,63 @@ torch's kernels; with the native ones slices are faster still.
 
 import math
 import os
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from ptrain import native
-from ptrain.comm.window import open_window
+from ptrain.comm.base import Communicator, RankInfo
 from ptrain.models.base import ALIGNMENT
 from ptrain.native.threads import Workers, spins
-from ptrain.steps.base import Exchanged, UnavailableError, Work
+from ptrain.steps.base import Work
 from ptrain.steps.local import CONTROL
+from ptrain.steps.memory import LINE, shared_words, whole_pages
 from ptrain.steps.messages import MessagesStep
 from ptrain.sums.ordered import plan_additions
 from ptrain.sums.tree import LocalSum
 
-LINE = 64
-"""Bytes of a cache line: what different threads write lies on different ones."""
-PAGE = 4096
+
+def why_not_shared(info: RankInfo, device: torch.device) -> str:
+    """Why these ranks cannot have a SharedExchange, the same on all of them; empty where they may."""
+    reasons = {
+        f"the device is the {device.type}": device.type != "cpu",
+        "the ranks are on several machines": info.local_size < info.size,
+        "ptrain's kernels are not compiled": native.instruction_set() is None,
+    }
+    return next((reason for reason, applies in reasons.items() if applies), "")
 
 
 class SharedExchange:
     """The ordered sum over ranks, divided by the rows of the batch; see ``ptrain.steps.exchange.Exchange``.
 
-    Raises UnavailableError, on all ranks, where they cannot have the memory.
+    ``shards``: of all ranks; ``threads``: those of every rank, ``workers`` are this one's. Raises UnavailableError, on
+    all ranks, where they cannot have the memory.
     """
 
-    def __init__(self, work: Work, local: LocalSum, workers: Workers):
-        info, length, size = work.comm.info, work.model.layout.length, work.comm.info.size
-        everybody = work.comm.all_gather_object((local.num_rows, local.nodes))
-        most, threads = max(rows for rows, _ in everybody), sum(work.workers)
-        header = PAGE + -(-LINE * threads // PAGE) * PAGE
-        stride = -(-4 * (length + CONTROL) // PAGE) * PAGE // 4
-        window, why = open_window(work.comm, header + 4 * stride * (1 + size * most))
-        if window is None:
-            raise UnavailableError(why)
-        words = window[: 4 * native.BARRIER_WORDS]
-        self._barrier = native.barrier(words, size, spins(info.local_size, os.cpu_count() or 1))
-        self._flags = window[PAGE : PAGE + LINE * threads].view(torch.int32).view(threads, LINE // 4)[:, 0].numpy()
-        vectors = window[header:].view(torch.float32)
-        self.gradient = vectors[:length]
-        spaces = vectors[stride:].view(size, most, stride)
+    def __init__(
+        self, comm: Communicator, local: LocalSum, length: int, shards: int, threads: Sequence[int], workers: Workers
+    ):
+        info, size, total = comm.info, comm.info.size, sum(threads)
+        everybody = comm.all_gather_object((local.num_rows, local.nodes))
+        most = max(rows for rows, _ in everybody)
+        stride = whole_pages(length + CONTROL)
+        sizes = {"barrier": native.BARRIER_WORDS, "flags": LINE * total, "mean": length, "sums": size * most * stride}
+        words = shared_words(comm, sizes)
+        self._barrier = native.barrier(words["barrier"], size, spins(info.local_size, os.cpu_count() or 1))
+        self._flags = words["flags"].view(total, LINE)[:, 0].numpy()
+        self.gradient = words["mean"].view(torch.float32)
+        spaces = words["sums"].view(torch.float32).view(size, most, stride)
         self.workspace = spaces[info.rank]
         pieces = [
             (tuple(node), spaces[owner, row]) for owner, (_, nodes) in enumerate(everybody) for node, row in nodes
         ]
-        additions, _ = plan_additions([(start, width) for (start, width), _ in pieces], work.num_shards)
+        additions, _ = plan_additions([(start, width) for (start, width), _ in pieces], shards)
         sums = [vector for _, vector in pieces]
-        first, units = sum(work.workers[: info.rank]), -(-length // ALIGNMENT)
+        first, units = sum(threads[: info.rank]), -(-length // ALIGNMENT)
         self._workers, self._slices = workers, []
         for thread in range(first, first + workers.count):
-            start, stop = (units * edge // threads * ALIGNMENT for edge in (thread, thread + 1))
+            start, stop = (units * edge // total * ALIGNMENT for edge in (thread, thread + 1))
             part, flag = range(start, min(stop, length)), self._flags[thread : thread + 1]
             self._slices.append(native.reduce(sums, additions, part, self.gradient, flag))
         control = torch.zeros(stride)
@@ -81,7 +88,8 @@ class SharedStep(MessagesStep):
     """As with messages, but for the exchange."""
 
     name = "shared"
-    exchange: Exchanged = "shared memory"
+    exchange = "shared memory"
 
     def _open(self, work: Work, local: LocalSum) -> SharedExchange:
-        return SharedExchange(work, local, self._workers)
+        length = work.model.layout.length
+        return SharedExchange(work.comm, local, length, work.num_shards, work.workers, self._workers)

@@ -15,9 +15,8 @@ import torch
 
 from ptrain import native
 from ptrain.models.base import Loader, Operation, Program, Slot
-from ptrain.native.threads import Workers
 from ptrain.optimizers.update import CompiledUpdate, clip_factor
-from ptrain.steps.base import Exchanged, Heartbeat, Times, Work, no_heartbeat
+from ptrain.steps.base import Step, Times, Work
 from ptrain.steps.local import raise_diverged, training_program
 from ptrain.steps.memory import SharedMemory, cut
 from ptrain.steps.team import Team
@@ -27,17 +26,15 @@ Parts = Sequence[tuple[str, Sequence[Operation]]]
 """Names of the parts of a step's time, and what is done in them."""
 
 
-class SlicesStep:
+class SlicesStep(Step):
     """Native kernels, all ranks on one machine, the ordered sum."""
 
     name = "slices"
-    exchange: Exchanged = "shared memory"
+    exchange = "shared memory"
 
     def __init__(self, work: Work):
-        self.heartbeat: Heartbeat = no_heartbeat
-        self._work = work
         self._memory = memory = SharedMemory(work)
-        self._workers = Workers(len(memory.threads))
+        super().__init__(work, len(memory.threads))
         self._clips = work.config.optimizer.clip_norm is not None
         slices = cut(work.model.layout, sum(work.workers))
         own = [slice(slices[thread].start, slices[thread].stop) for thread in memory.threads]
@@ -62,7 +59,6 @@ class SlicesStep:
         self._split: list[Parts] = [local, mean, update] if self._clips else [local, [*mean, *update]]
         self._fused: list[Parts] = [[("", native.fuse(_operations(parts)))] for parts in self._split]
         self._clock: defaultdict[str, float] = defaultdict(float)
-        self._times: Times | None = None
 
     def _phases(self, index: int) -> tuple[Parts, Parts, Parts]:
         """Make a thread's program and loader, and what it does in the three phases of a step."""
@@ -135,21 +131,16 @@ class SlicesStep:
                 raise
             self._clock[name] += time.perf_counter() - start
 
-    def synchronise(self) -> bool:
-        """Nothing is left to wait for."""
-        return False
-
     def measure(self) -> Times:
         """Keep the seconds of the parts of the first thread's work from now on."""
         self._fused = [[(name, native.fuse(operations)) for name, operations in parts] for parts in self._split]
-        self._times = Times()
-        return self._times
+        return super().measure()
 
     def close(self) -> None:
         """End the threads."""
         if self._team is not None:
             self._team.close()
-        self._workers.close()
+        super().close()
 
 
 class MeanSlice:

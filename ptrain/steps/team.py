@@ -37,7 +37,7 @@ class Team:
         """Work until the end of the training."""
         work = self._work[index - 1]
         operations, program = native.fuse(work), native.fuse([self._barrier, *work])
-        if len(program) == 1 and isinstance(program[0], native.Program):
+        if len(program) == 1 and isinstance(program[0], native.CallList):
             program[0].serve(self._stop)
             return
         try:

@@ -2,16 +2,21 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ptrain.cli import main
+from ptrain.comm.base import RankInfo
+from ptrain.console import Console
 from ptrain.steps.base import Times
-from ptrain.verbs.bench.comm import recommend
+from ptrain.steps.shared import why_not_shared
+from ptrain.verbs.bench.comm import recommend, show
 from ptrain.verbs.bench.scaling import default_ranks, evaluate, verdict
 from ptrain.verbs.bench.train import PARTS, slowest, split
 from tests.ranks import run_group, run_ranks
@@ -83,17 +88,32 @@ def test_every_backend_is_measured_and_one_recommended() -> None:
     assert report["failed"] == {}
     ways = [(way["backend"], way["way"]) for way in report["ways"]]
     messages = [(backend, way) for backend in ("mpi", "horovod", "torch") for way in ("ordered sum", "allreduce")]
-    assert sorted(ways) == sorted(messages)
+    assert sorted(ways) == sorted([*messages, ("mpi", "shared memory")])
+    assert report["why_messages"] == ""
     for way in report["ways"]:
         assert [size["times"] for size in way["sizes"]] == ["1/16", "1/4", "1", "4", "16"]
         assert all(size["seconds"] > 0 for size in way["sizes"])
-    assert report["recommended"]["here"]["way"] == "ordered sum"
+    assert report["recommended"]["here"]["way"] in ("ordered sum", "shared memory")
 
 
 def test_one_backend_on_the_ranks_of_a_job() -> None:
     done = run_ranks([*BENCH, "comm", *SHORT, "--parameters", "100"], 2, timeout=240)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("recommended")
+
+
+def test_where_memory_cannot_be_shared_the_reason_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    apart = RankInfo(rank=0, size=4, local_rank=0, local_size=2, host="here", launcher="none", job_id="")
+    assert why_not_shared(apart, torch.device("cpu")) == "the ranks are on several machines"
+    assert why_not_shared(apart, torch.device("meta")) == "the device is the meta"
+    assert why_not_shared(replace(apart, size=2), torch.device("cpu")) == ""
+    way = {"backend": "mpi", "way": "ordered sum", "latency_seconds": 1e-6, "sizes": []}
+    report = {"ranks": 4, "elements": 9, "ways": [way], "failed": {}, "why_messages": "no room"}
+    show(Console(), report | {"recommended": recommend([way])}, as_json=False)
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "no shared memory: no room",
+        "recommended: --backend mpi, 1 µs",
+    ]
 
 
 @given(st.lists(st.floats(0.001, 1), min_size=2, max_size=6))

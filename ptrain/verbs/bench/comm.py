@@ -22,9 +22,12 @@ from ptrain.errors import EXIT_DONE, ConfigError, LaunchError
 from ptrain.launch.env import detect
 from ptrain.models.base import ALIGNMENT, aligned
 from ptrain.models.table import make_model
+from ptrain.native.threads import Workers
 from ptrain.run.session import Session, open_session
-from ptrain.steps.exchange import Exchange
+from ptrain.steps.base import UnavailableError
+from ptrain.steps.exchange import Exchange, MeanGradient
 from ptrain.steps.local import CONTROL
+from ptrain.steps.shared import SharedExchange, why_not_shared
 from ptrain.sums.tree import plan_local_sum
 from ptrain.verbs.bench import BenchOptions, measuring
 from ptrain.verbs.bench.train import settler
@@ -33,6 +36,8 @@ FACTORS = {"1/16": 1 / 16, "1/4": 1 / 4, "1": 1.0, "4": 4.0, "16": 16.0}
 """Sizes, as multiples of the model's gradient."""
 MAX_BYTES = 2**30
 """Larger gradients are left out; each rank holds some of them."""
+SHARED = "shared memory"
+"""The way that is the same with every backend."""
 WARM_UP = 5
 SHARE = 20
 """Each size of each way takes one part in this many of --seconds, and at least three exchanges."""
@@ -44,12 +49,12 @@ def run(config: Config, options: BenchOptions) -> int:
     Raises InputError where the data or a flag is at fault, or no backend starts.
     """
     if detect(os.environ).size == 1 and config.run.backend == "auto":
-        _print(Console(), _every_backend(config, options), options.json)
+        show(Console(), _every_backend(config, options), options.json)
         return EXIT_DONE
     with open_session(config.run, quiet=options.json) as session:
         if session.comm.info.size == 1:
             raise LaunchError(f"bench comm with --backend {config.run.backend}: expected several ranks; add --ranks")
-        _print(Console(session.comm.info.rank), _this_backend(session, config, options), options.json)
+        show(Console(session.comm.info.rank), _this_backend(session, config, options), options.json)
     return EXIT_DONE
 
 
@@ -78,7 +83,10 @@ def _every_backend(config: Config, options: BenchOptions) -> dict[str, Any]:
             if found is None:
                 report["failed"][name] = reason
             else:
-                report["ways"] += found["ways"]
+                # Memory that ranks share is the same whatever else carries messages.
+                known = {way["way"] for way in report["ways"]} & {SHARED}
+                report["ways"] += [way for way in found["ways"] if way["way"] not in known]
+                report["why_messages"] = found["why_messages"]
     if not report["ways"]:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in report["failed"].items())
         raise LaunchError(f"no backend starts for {ranks} ranks ({reasons}); ptrain doctor says what to do")
@@ -86,31 +94,41 @@ def _every_backend(config: Config, options: BenchOptions) -> dict[str, Any]:
 
 
 def _this_backend(session: Session, config: Config, options: BenchOptions) -> dict[str, Any]:
-    """The times of this job's backend: the ordered sum, and the backend's own sum."""
-    size = session.comm.info.size
+    """The times of this job's backend: the ordered sum, the backend's own sum, and shared memory."""
+    comm, ranks = session.comm, session.comm.info.size
     parameters = options.parameters or session.agreed(lambda: gradient_length(config))
-    ways = {"ordered sum": "ordered", "allreduce": "allreduce"}
     lengths = {"0": ALIGNMENT} | {name: max(ALIGNMENT, aligned(round(parameters * x))) for name, x in FACTORS.items()}
     lengths = {name: length for name, length in lengths.items() if 4 * length <= MAX_BYTES}
-    report: dict[str, Any] = {"ranks": size, "elements": parameters, "ways": [], "failed": {}}
-    shards = max(config.train.shards, size)
-    owners = [owned_shards(shards, size, rank) for rank in range(size)]
-    local = plan_local_sum(shards, [[owners[session.comm.info.rank]]], merged=True)
+    report: dict[str, Any] = {"ranks": ranks, "elements": parameters, "ways": [], "failed": {}}
+    report["why_messages"] = why_not_shared(comm.info, session.device)
+    shards = max(config.train.shards, ranks)
+    owners = [owned_shards(shards, ranks, rank) for rank in range(ranks)]
+    local = plan_local_sum(shards, [[owners[comm.info.rank]]], merged=True)
+    workers = Workers(1)
 
+    def exchange(way: str, length: int) -> MeanGradient:
+        if way == SHARED:
+            return SharedExchange(comm, local, length, shards, [1] * ranks, workers)
+        return Exchange(comm, owners, local, length, session.device, "ordered" if way == "ordered sum" else way)
+
+    ways = ["ordered sum", "allreduce", *([] if report["why_messages"] else [SHARED])]
     done = itertools.count()
     with session.console.progress(len(ways) * len(lengths), "measuring", "sizes") as progress:
-        for way, reduction in ways.items():
+        for way in ways:
             sizes = []
             for name, length in lengths.items():
                 size = 4 * length
                 progress.update(next(done), f"{size:,} bytes")
-                exchange = Exchange(session.comm, owners, local, length, session.device, reduction)
-                median = time_of(session, partial(exchange, 1, False), options.steps, options.seconds / SHARE)
+                try:
+                    once = partial(exchange(way, length), 1, False)
+                except UnavailableError as error:
+                    report["why_messages"] = str(error)
+                    break
+                median = time_of(session, once, options.steps, options.seconds / SHARE)
                 sizes.append({"times": name, "bytes": size, "seconds": median, "bytes_per_second": size / median})
-            latency = sizes.pop(0)["seconds"]
-            report["ways"].append(
-                {"backend": session.comm.name, "way": way, "latency_seconds": latency, "sizes": sizes}
-            )
+            else:
+                latency = sizes.pop(0)["seconds"]
+                report["ways"].append({"backend": comm.name, "way": way, "latency_seconds": latency, "sizes": sizes})
     return report | {"recommended": recommend(report["ways"])}
 
 
@@ -141,12 +159,15 @@ def recommend(ways: Sequence[dict[str, Any]]) -> dict[str, Any]:
     def at_model(way: dict[str, Any]) -> float:
         return float(next((size["seconds"] for size in way["sizes"] if size["times"] == "1"), way["latency_seconds"]))
 
-    best = min((way for way in ways if way["way"] == "ordered sum"), key=at_model)
-    found = {"backend": best["backend"], "way": best["way"], "seconds": at_model(best)}
-    return {"here": found, "between_machines": found}
+    found: dict[str, Any] = {}
+    for name, kinds in {"here": ("ordered sum", SHARED), "between_machines": ("ordered sum",)}.items():
+        best = min((way for way in ways if way["way"] in kinds), key=at_model)
+        found[name] = {"backend": best["backend"], "way": best["way"], "seconds": at_model(best)}
+    return found
 
 
-def _print(console: Console, report: dict[str, Any], as_json: bool) -> None:
+def show(console: Console, report: dict[str, Any], as_json: bool) -> None:
+    """Print the times, and the fastest way."""
     if as_json:
         console.say(json.dumps(report))
         return
@@ -165,8 +186,15 @@ def _print(console: Console, report: dict[str, Any], as_json: bool) -> None:
     console.table(columns, rows, "µs an exchange, median")
     for backend, reason in report["failed"].items():
         console.say(f"{backend} did not start: {reason}")
-    best = report["recommended"]["between_machines"]
-    console.say(f"recommended: --backend {best['backend']}, {1e6 * best['seconds']:,.0f} µs")
+    if report["why_messages"]:
+        console.say(f"no shared memory: {report['why_messages']}")
+    here, between = report["recommended"]["here"], report["recommended"]["between_machines"]
+    messages = f"--backend {between['backend']}, {1e6 * between['seconds']:,.0f} µs"
+    if here["way"] == SHARED:
+        memory = f"--step auto, shared memory, {1e6 * here['seconds']:,.0f} µs"
+        console.say(f"recommended on this machine: {memory}; by messages: {messages}")
+    else:
+        console.say(f"recommended: {messages}")
 
 
 def _bytes(count: int) -> str:

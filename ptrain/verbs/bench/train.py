@@ -17,7 +17,7 @@ from ptrain.errors import EXIT_DONE
 from ptrain.run.job import Job, load_job, start_state, training_step
 from ptrain.run.session import open_session
 from ptrain.steps.base import Times
-from ptrain.steps.choose import Choice
+from ptrain.steps.choose import ChosenStep
 from ptrain.verbs.bench import BenchOptions
 
 WARM_UP = 20
@@ -46,7 +46,7 @@ def run(config: Config, options: BenchOptions) -> int:
     return EXIT_DONE
 
 
-def measure(job: Job, choice: Choice, steps: int, seconds: float, progress: ProgressLine) -> dict[str, Any]:
+def measure(job: Job, choice: ChosenStep, steps: int, seconds: float, progress: ProgressLine) -> dict[str, Any]:
     """Measure first the steps as they are, then their parts.
 
     steps, seconds: each of the two measurements ends with whichever comes first.
