@@ -32,8 +32,7 @@ class DataConfig:
     """What to train and to evaluate on."""
 
     data: str = "digits"
-    """Source of the data: a name such as digits or fashion-mnist, a file or folder of a format that is known by its
-    extension or given as KIND:PATH, or a synthetic set such as xor, spirals:samples=2000,classes=3 or blobs:seed=1."""
+    """Source of the data (see ptrain.data.sources.table, from which the help is made)."""
     labels: str | None = None
     """File of labels for a FEATURES.npy, or the reference of a scene."""
     test_data: str | None = None

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from ptrain.config.flags import SWITCH, Flag, FlagGroup, Given, Parser
-from ptrain.config.sections import SECTIONS, Config
+from ptrain.config.sections import SECTIONS, Config, DataConfig
 from ptrain.config.toml import build, read_toml
+from ptrain.data.sources.table import SOURCES
 from ptrain.errors import ConfigError, RunDirectoryError
 
 HERE = "--run-dir"
@@ -28,9 +29,15 @@ class TrainOptions:
     """resume even with changed data or configuration"""
 
 
+_EXAMPLES = "; ".join(source.example for source in SOURCES.values())
+TEXTS = {"data": f"Source of the data, as one of these: {_EXAMPLES}. (default: {DataConfig.data})"}
+"""Help of fields that is made from a table."""
 GROUPS = (
     FlagGroup(of=TrainOptions, heading="configuration and resume"),
-    *(FlagGroup(of=one, heading=f"[{name}] {(one.__doc__ or '').rstrip('.')}") for name, one in SECTIONS.items()),
+    *(
+        FlagGroup(of=one, heading=f"[{name}] {(one.__doc__ or '').rstrip('.')}", texts=TEXTS)
+        for name, one in SECTIONS.items()
+    ),
 )
 """The flags of a training."""
 

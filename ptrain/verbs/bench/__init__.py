@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from ptrain.config import SECTIONS, Config, build, write_toml
 from ptrain.config.flags import SWITCH, Flag, FlagGroup, Given
-from ptrain.config.training import with_file
+from ptrain.config.training import TEXTS, with_file
 from ptrain.config.values import require
 from ptrain.errors import ConfigError
 from ptrain.launch.child import ask
@@ -116,7 +116,7 @@ VERB = Verb(
     groups=(
         FlagGroup(of=BenchOptions, texts={"action": actions_text(ACTIONS)}),
         *(
-            FlagGroup(of=section, without=NOT_FOR_BENCH, heading=f"[{name}] as for ptrain train")
+            FlagGroup(of=section, without=NOT_FOR_BENCH, heading=f"[{name}] as for ptrain train", texts=TEXTS)
             for name, section in SECTIONS.items()
         ),
     ),

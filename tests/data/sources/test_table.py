@@ -155,9 +155,10 @@ def test_a_folder_for_a_file_and_a_file_for_a_folder_are_refused(tmp_path: Path,
 def test_the_help_of_data_gives_examples_of_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
-    for example in ("digits", "fashion-mnist", "xor", "spirals:samples=2000,classes=3", "blobs:seed=1"):
-        assert example in text
-        assert parse(example)[0].sort in ("fixed", "synthetic")
+    for row in SOURCES.values():
+        assert row.example in text
+        if row.sort in ("fixed", "synthetic", "named"):
+            assert parse(row.example)[0] is row
 
 
 def test_paths_of_a_slurm_job_are_those_of_files_alone() -> None:
