@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
-from ptrain.config.sections import RENAMED
+from ptrain.config.sections import RENAMED, SECTIONS
 from ptrain.config.values import annotations, build, choices_of, from_text, kinds, marked
 from ptrain.errors import ConfigError
 
@@ -131,13 +131,15 @@ class Parser(argparse.ArgumentParser):
         if extra:
             raise ConfigError(f"unexpected argument {extra[0]}; see {self.prog} --help")
         values: dict[type[Any], dict[str, Any]] = {}
+        sections = SECTIONS.values()
         for group in self._groups:
             types_of = annotations(group.of)
             for one in group.fields:
                 value, annotation = getattr(namespace, one.name, None), types_of[one.name]
                 if value is not None:
-                    # A positional argument is text as it stands: a run may be called none.
-                    if not isinstance(value, bool) and not _flag_of(annotation).is_positional:
+                    # Text as it stands: a run may be called none, and so may a file that a verb's own flag names.
+                    is_text = _flag_of(annotation).is_positional or (value == "none" and group.of not in sections)
+                    if not (isinstance(value, bool) or is_text):
                         value = from_text([value] if isinstance(value, str) else value, annotation)
                     values.setdefault(group.of, {})[one.name] = value
         return Given(values=values, behind=tuple(behind))
