@@ -3,10 +3,11 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
+from ptrain.config import RunConfig
 from ptrain.steps.choose import STRATEGIES
 from tests.ranks import ROOT, run_ranks
 from tests.steps.conformance_program import EPOCHS, kernels_of
@@ -74,3 +75,7 @@ def test_a_divergence_names_step_and_shard_and_leaves_the_state_before_it(
 
 def test_the_table_is_in_order_of_preference_and_its_last_row_is_always_to_be_had() -> None:
     assert list(STRATEGIES) == ["slices", "device", "shared", "messages"]
+
+
+def test_the_flag_names_every_strategy() -> None:
+    assert set(get_args(get_type_hints(RunConfig)["step"])) == {"auto", *STRATEGIES}
