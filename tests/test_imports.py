@@ -30,6 +30,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "keys": (),
     "files": (),
     "config": ("errors", "comm.table", "config"),
+    "config.toml": ("errors", "files", "config"),
     "config.training": ("errors", "config", "data.sources.table"),
     "native": ("errors", "native"),
     "native.structs": ("native._kernels",),

@@ -11,6 +11,7 @@ from ptrain.config.sections import RENAMED, SECTIONS, Config
 from ptrain.config.values import build as build_one
 from ptrain.config.values import nearest
 from ptrain.errors import ConfigError, os_error_as
+from ptrain.files import write_file
 
 FIELDS = {field.name: name for name, section in SECTIONS.items() for field in dataclasses.fields(section)}
 """The section of every field, by field name."""
@@ -72,10 +73,10 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def write_toml(config: Config, path: Path) -> None:
-    """Write the whole configuration, defaults included."""
+    """Write the whole configuration, defaults included. Raises OSError."""
     import tomli_w
 
-    path.write_text(tomli_w.dumps(to_dict(config)), encoding="utf-8")
+    write_file(path, tomli_w.dumps(to_dict(config)))
 
 
 def default_run_dir(data: str) -> str:
