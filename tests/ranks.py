@@ -66,11 +66,11 @@ def clean_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     }
 
 
-def run_group(
-    command: Sequence[str], *, timeout: float = 60, env: Mapping[str, str] | None = None, cwd: Path = ROOT
-) -> subprocess.CompletedProcess[str]:
-    """Run a command in a session of its own and return its output; at the time limit kill the session and fail."""
-    process = subprocess.Popen(
+def start_group(
+    command: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+) -> "subprocess.Popen[str]":
+    """Start a command in a session of its own, with pipes for what it says."""
+    return subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -80,6 +80,13 @@ def run_group(
         cwd=cwd,
         start_new_session=True,
     )
+
+
+def run_group(
+    command: Sequence[str], *, timeout: float = 60, env: Mapping[str, str] | None = None, cwd: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a session of its own and return its output; at the time limit kill the session and fail."""
+    process = start_group(command, env=env, cwd=cwd)
     try:
         stdout, stderr = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:

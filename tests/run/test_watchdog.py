@@ -12,7 +12,7 @@ import pytest
 
 from ptrain.errors import EXIT_DEFECT
 from ptrain.run.watchdog import Watchdog, accusation, default_limit
-from tests.ranks import clean_environment, kill_tree, run_ranks
+from tests.ranks import kill_tree, run_ranks, start_group
 
 PROCESSES = [{"host": f"node{rank}", "pid": 100 + rank} for rank in range(3)]
 WAITS = {"doing": "exchanging the gradient of step 7", "waits": True}
@@ -58,15 +58,7 @@ def endless(run_dir: Path, backend: str, *flags: str) -> list[str]:
 
 def hit(command: list[str], run_dir: Path, number: int) -> tuple[subprocess.CompletedProcess[str], int, float]:
     """Start a run, send rank 1 a signal after its first epoch; return how it ended, rank 1's pid and the seconds."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=clean_environment(),
-        start_new_session=True,
-    )
+    process = start_group(command)
     try:
         deadline = time.monotonic() + 90
         while not (run_dir / "metrics.jsonl").exists():

@@ -17,7 +17,7 @@ from ptrain.config import build
 from ptrain.run.job import class_weights
 from ptrain.run.session import load_data, open_session
 from ptrain.run.train import train
-from tests.ranks import clean_environment, find_mpirun, oversubscribe, run_group, run_ranks
+from tests.ranks import find_mpirun, oversubscribe, run_group, run_ranks, start_group
 
 PTRAIN = [sys.executable, "-m", "ptrain"]
 FLAGS = ["--no-report", "--hidden", "24", "--epochs", "3", "--batch-size", "100", "--shards", "6", "--threads", "1"]
@@ -86,15 +86,7 @@ def test_the_main_job_through_the_local_starter(tmp_path: Path) -> None:
 
 def stopped_run(run_dir: Path, command: list[str], number: int) -> subprocess.CompletedProcess[str]:
     """Start a long run, send it a signal once it has finished an epoch, and return how it ended."""
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=clean_environment(),
-        start_new_session=True,
-    )
+    process = start_group(command)
     try:
         deadline = time.monotonic() + 60
         while not (run_dir / "metrics.jsonl").exists():
