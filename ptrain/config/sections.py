@@ -62,8 +62,8 @@ class DataConfig:
     missing: Literal["error", "mean", "drop"] = "error"
     """Missing values of a table: an error, the mean of the column over the training split, or drop the row."""
     normalize: Literal["auto", "none", "unit", "standard"] = "auto"
-    """How features are scaled: unit maps the type's or the source's range to 0..1, standard gives each feature mean 0
-    and deviation 1 over the training split, auto is standard for tables, unit for integers and none for floats."""
+    """How features are scaled: unit maps one range, that of the training split or of the type, to 0..1; standard gives
+    each feature mean 0 and deviation 1 over the training split; auto is unit for pixels and else standard."""
 
     def __post_init__(self) -> None:
         require(self, ("test_fraction", "validation"), _is_share, "a number from 0 to below 1")

@@ -32,6 +32,7 @@ class Trained:
     class_names: tuple[str, ...]
     schema: dict[str, Any] | None
     """How a table becomes features, where the network was trained on one."""
+    feature_names: tuple[str, ...] | None
     hashes: dict[str, str]
     """parameters_sha256, data_sha256 and config_sha256, as in evaluation.json."""
 
@@ -75,9 +76,10 @@ def _load(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) -> Traine
         config=config,
         model=model,
         parameters=parameters,
-        normalization=Normalization(**description["normalization"]),
+        normalization=Normalization.from_dict(description["normalization"]),
         class_names=tuple(description["class_names"]),
         schema=description.get("schema"),
+        feature_names=None if (names := description.get("feature_names")) is None else tuple(names),
         hashes=hashes,
     )
 

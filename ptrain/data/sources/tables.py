@@ -51,8 +51,10 @@ def _open(kind: str, spec: str, request: Request) -> Stream:
         raise DataError(f"{table.path}: a table, but the run was trained on none; expected data as in training")
     else:
         _need_columns(table, schema, labelled=request.labelled)
-    # other files may hold what the type of the training data does not; the network computes in float32 anyway
-    dtype = np.dtype(schema["type"] if request.schema is None else "<f4")
+    # other files may hold what the type of the training data does not
+    dtype = np.dtype(schema["type"])
+    if request.schema is not None:
+        dtype = np.dtype("<f4" if np.can_cast(dtype, np.float32) else "<f8")
     reader = _Reader(table, schema, dtype, request.labelled)
     complete = schema["missing"] != "drop" or (request.schema is None and not schema["dropped"])
     return Stream(
@@ -89,7 +91,7 @@ def _infer(table: Table, config: DataConfig) -> tuple[dict[str, Any], int]:
     whole = all(one["whole"] for one in numbers) and not (lost and config.missing == "mean")
     low = min([0.0, *(one["low"] for one in numbers)])
     high = max([1.0, *(one["high"] for one in numbers)])
-    stored = smallest_type(int(low), int(high)) if whole else np.dtype("<f4")
+    stored = smallest_type(int(low), int(high)) if whole else _float_type(numbers)
     schema = {
         "kind": "table",
         "columns": columns,
@@ -101,6 +103,13 @@ def _infer(table: Table, config: DataConfig) -> tuple[dict[str, Any], int]:
         "fill": None,
     }
     return schema, found["rows"]
+
+
+def _float_type(numbers: Sequence[Mapping[str, Any]]) -> np.dtype[Any]:
+    """float32, or float64 where that rounds a column, such as time stamps, to more than a 2**16th of its range."""
+    low, high = (np.array([one[end] for one in numbers]) for end in ("low", "high"))
+    wide = (high > low) & (np.maximum(-low, high) > 256 * (high - low))
+    return np.dtype("<f8" if wide.any() else "<f4")
 
 
 def _classes(table: Table, choice: Choice, found: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,7 +210,7 @@ class _Reader:
                 if missing != "mean" and not drops_rows:
                     raise _no_value(block, without, "one in")
                 if missing == "mean":
-                    values = values.astype(np.float32)
+                    values = values.astype(np.float64)
                     values[without] = math.nan if fill is None else fill[first:stop]
                 lost |= without
             features[:, first:stop] = values
