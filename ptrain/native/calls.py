@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptrain.native.structs import STRUCTS, Call, address, kernels
+from ptrain.native.structs import STRUCTS, kernels
+from ptrain.native.structs import Call as Call
+from ptrain.native.structs import address as address
 
 BARRIER_WORDS = 32
 """uint32 words of a barrier: its two counters on cache lines of their own."""

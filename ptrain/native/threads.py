@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptrain import native
+from ptrain.native import calls
+from ptrain.native.choice import instruction_set
 
 SPINS = 20_000
 """Looks at a barrier before a thread sleeps: some hundred microseconds, longer than a wake-up by the kernel takes."""
@@ -65,7 +66,7 @@ class Workers:
         """Wait until all are done with the task begun; raise what they raise, a cause before its consequences."""
         self._barrier()
         if self._errors:
-            errors, self._errors = sorted(self._errors, key=lambda e: isinstance(e, native.GivenUpError)), []
+            errors, self._errors = sorted(self._errors, key=lambda e: isinstance(e, calls.GivenUpError)), []
             raise errors[0]
 
     def part(self, items: range, index: int, multiple: int = 1) -> range:
@@ -90,10 +91,10 @@ def spins(sharing: int, cores: int) -> int:
 
 
 def _barrier(count: int) -> Callable[[], object]:
-    return threading.Barrier(count).wait if native.instruction_set() is None else thread_barrier(count)
+    return threading.Barrier(count).wait if instruction_set() is None else thread_barrier(count)
 
 
-def thread_barrier(count: int, given_up: NDArray[np.int32] | None = None) -> native.Call:
-    """Make the compiled barrier of ``count`` threads; see ``native.barrier``."""
-    words = torch.zeros(native.BARRIER_WORDS, dtype=torch.int32)
-    return native.barrier(words, count, spins(count, len(os.sched_getaffinity(0))), given_up)
+def thread_barrier(count: int, given_up: NDArray[np.int32] | None = None) -> calls.Call:
+    """Make the compiled barrier of ``count`` threads; see ``calls.barrier``."""
+    words = torch.zeros(calls.BARRIER_WORDS, dtype=torch.int32)
+    return calls.barrier(words, count, spins(count, len(os.sched_getaffinity(0))), given_up)

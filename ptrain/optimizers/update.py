@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptrain import native
 from ptrain.config import OptimizerConfig
+from ptrain.native import calls
 from ptrain.optimizers.base import Vectors
 from ptrain.optimizers.rules import corrected, update_
 
@@ -31,17 +31,17 @@ class CompiledUpdate:
     ):
         self._config = config
         numbers = {name: getattr(config, name) for name in ("momentum", "beta1", "beta2", "epsilon")}
-        self.operations: list[native.Call] = []
+        self.operations: list[calls.Call] = []
         for own in map(vectors.cut, slices):
             tensors = (own.parameters, own.gradient, own.decay, list(own.state.values()))
-            self.operations.append(native.update(config.optimizer, *tensors, numbers, flags))
+            self.operations.append(calls.update(config.optimizer, *tensors, numbers, flags))
 
     def select(self, factor: float | torch.Tensor, rate: float, step: int) -> None:
         """Let the operations be those of this step, with ``factor`` times the gradient."""
         scaled, second_scale = corrected(self._config, rate, step)
         number = float(factor)
         for call in self.operations:
-            native.set_update(call, number, scaled, rate, second_scale)
+            calls.set_update(call, number, scaled, rate, second_scale)
 
 
 class TorchUpdate:
