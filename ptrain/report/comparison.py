@@ -10,7 +10,7 @@ import numpy as np
 from ptrain.evaluation.mcnemar import holm, mcnemar
 from ptrain.evaluation.table import SCORES, find, score
 from ptrain.files import write_file
-from ptrain.report.page import drawn, render
+from ptrain.report.page import render
 from ptrain.report.plots import Plot, curves_of, curves_plot
 from ptrain.report.records import RunRecord, read_array
 from ptrain.report.words import number, shown
@@ -40,7 +40,7 @@ def write_comparison(runs: Sequence[RunRecord], path: Path) -> None:
         same_data=same,
         rows=score_rows(runs, mark=same),
         differences=differences(runs),
-        curves=drawn(_plots(runs, names)),
+        curves=_plots(runs, names),
         tests=mcnemar_tests(runs, names),
         significant=SIGNIFICANT,
     )

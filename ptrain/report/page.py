@@ -4,7 +4,7 @@ import base64
 import io
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -36,24 +36,12 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "score": score, "percent": percent}
+    environment.filters["svg"] = lambda plot: Markup(to_svg(plot))  # noqa: S704, matplotlib has escaped its texts
     environment.globals["heat_colour"] = heat_colour
     folder = resources.files("ptrain.report") / "templates"
     # The files of this package, not the values of a run: they go into the page as they are.
     style, script = (Markup((folder / file).read_text(encoding="utf-8")) for file in ("style.css", "sort.js"))  # noqa: S704
     return environment.get_template(template).render(style=style, script=script, **values, version=__version__)
-
-
-def drawn(plots: Iterable[Plot]) -> list[dict[str, Any]]:
-    """What the templates need to show plots."""
-    return [
-        {
-            "name": plot.name,
-            "title": plot.title,
-            "description": plot.description,
-            "svg": Markup(to_svg(plot)),  # noqa: S704, matplotlib has escaped its texts
-        }
-        for plot in plots
-    ]
 
 
 def write_report(run: RunRecord, path: Path) -> None:
@@ -96,8 +84,8 @@ def page_of(run: RunRecord, plots: Sequence[Plot]) -> str:
         settings=settings_of(run),
         environment=_environment(run.environment),
         hashes={name: value for name, value in hashes.items() if value},
-        curves=drawn(plot for plot in plots if plot not in matrices + reliability),
-        reliability=drawn(reliability),
+        curves=[plot for plot in plots if plot not in matrices + reliability],
+        reliability=reliability,
         evaluation=evaluation,
         totals=[] if evaluation is None else total_scores(evaluation),
         areas=evaluation_tables(evaluation)[2:] if evaluation is not None else [],
