@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
 from ptrain.config.sections import RENAMED, SECTIONS
-from ptrain.config.values import annotations, build, choices_of, from_text, kinds, marked
+from ptrain.config.values import annotations, build, choices_of, from_text, kinds, marked, shown
 from ptrain.errors import ConfigError
 
 T = TypeVar("T")
@@ -206,13 +206,7 @@ def _help(section: type[Any], one: "dataclasses.Field[Any]", flag: Flag) -> str:
     """The docstring under a field, with its default unless it tells of it itself."""
     text = _docstrings(section.__module__)[section.__name__, one.name]
     silent = flag.is_switch or one.default in (None, dataclasses.MISSING, ()) or "(default: " in text
-    return text if silent else f"{text} (default: {_shown(one.default)})"
-
-
-def _shown(default: Any) -> str:
-    if isinstance(default, bool):
-        return "yes" if default else "no"
-    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return text if silent else f"{text} (default: {shown(one.default)})"
 
 
 def _metavar(annotation: Any) -> str:

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ptrain.config.values import shown
 from ptrain.evaluation.mcnemar import holm, mcnemar
 from ptrain.evaluation.table import SCORES, find, score
 from ptrain.files import write_file
 from ptrain.report.page import render
 from ptrain.report.plots import Plot, curves_of, curves_plot
 from ptrain.report.records import RunRecord, read_array
-from ptrain.report.words import number, shown
+from ptrain.report.words import number
 
 SIGNIFICANT = 0.05
 

@@ -15,12 +15,13 @@ from matplotlib.image import imsave
 
 from ptrain import __version__
 from ptrain import config as configuration
+from ptrain.config.values import shown
 from ptrain.evaluation.table import evaluation_tables, score, total_scores
 from ptrain.files import write_file
 from ptrain.report.heatmap import MAX_SVG_CLASSES, heat_maps
 from ptrain.report.plots import Plot, confusion_plots, heat_colour, reliability_plot, run_plots, to_png, to_svg
 from ptrain.report.records import RunRecord
-from ptrain.report.words import duration, number, percent, shown
+from ptrain.report.words import duration, number, percent
 
 MAX_CONFUSIONS = 8
 """Confusions in the list of the most frequent ones."""
@@ -119,13 +120,9 @@ def settings_of(run: RunRecord) -> list[tuple[str, list[tuple[str, str, bool]]]]
     sections = []
     for section, content in run.config.items():
         usual = defaults.get(section, {})
-        rows = [(key, shown(value), _plain(value) != _plain(usual.get(key))) for key, value in content.items()]
+        rows = [(key, shown(value), shown(value) != shown(usual.get(key))) for key, value in content.items()]
         sections.append((section, rows))
     return sections
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, (list, tuple)) else value
 
 
 def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:
