@@ -153,15 +153,16 @@ class Parser(argparse.ArgumentParser):
                 raise ConfigError(f"unknown flag {flag}: {closest(flag, long)} {self.prog} --help lists all of them")
 
 
-def without_ranks(argv: Sequence[str]) -> list[str]:
-    """A valid command line without its ``--ranks N``, for the ranks that it starts."""
+def without(argv: Sequence[str], flag: str) -> list[str]:
+    """A valid command line without a flag that takes one value."""
     kept: list[str] = []
     tokens = iter(argv)
     for token in tokens:
-        if token == "--ranks":  # noqa: S105 (a flag, not a secret)
-            next(tokens, None)
-        elif not token.startswith("--ranks="):
+        name, equals, _ = token.partition("=")
+        if name.replace("_", "-") != flag:
             kept.append(token)
+        elif not equals:
+            next(tokens, None)
     return kept
 
 
