@@ -80,7 +80,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "report": ("errors", "files", "config", "evaluation", "report"),
     "slurm": ("errors", "config.flags", "config.values", "launch.child", "slurm"),
     "run": (
-        *(*BASE, "console", "launch.env", "native", "comm", "sums", "optimizers", "models", "steps", "data"),
+        *(*BASE, "console", "launch", "native", "comm", "sums", "optimizers", "models", "steps", "data"),
         *("evaluation", "run"),
     ),
     "run.images": (),

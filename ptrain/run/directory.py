@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -20,6 +19,7 @@ from ptrain import config as configuration
 from ptrain.config import Config
 from ptrain.errors import RunDirectoryError, os_error_as
 from ptrain.files import replacing, write_file
+from ptrain.launch.child import run_limited
 from ptrain.models.base import Layout
 from ptrain.run.session import Session
 
@@ -149,15 +149,6 @@ def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
 
 def _git_commit() -> str | None:
     """The commit of ptrain's own source where it runs from a checkout."""
-    try:
-        folder = str(Path(ptrain.__file__).parent)
-        found = subprocess.run(
-            ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None
+    git = ["git", "-C", str(Path(ptrain.__file__).parent)]
+    _, out, _ = run_limited([*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], 5.0)
+    return out.strip() or None
