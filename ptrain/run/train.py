@@ -97,5 +97,5 @@ def report_in_child(folder: Path, console: Console) -> None:
         console.say(f"report {folder / 'report.html'}")
         return
     how = f"exit code {code}" if code is not None else f"no answer within {REPORT_SECONDS:g} s"
-    reason = (err.strip().splitlines() or [how])[-1]
+    reason = err.strip().splitlines()[-1] if code and err.strip() else how
     console.warn(f"no report ({reason}); ptrain report {folder} tries again")
