@@ -20,8 +20,7 @@ _chosen: str | None = None
 def resolve(choice: str, precision: str, device: torch.device) -> Literal["native", "torch"]:
     """Decide for native or torch by the value of ``--kernels``.
 
-    Raises:
-        ConfigError: native was asked for and cannot be had, or PTRAIN_INSTRUCTION_SET is not of this processor.
+    Raises ConfigError where native was asked for and cannot be had, or PTRAIN_INSTRUCTION_SET is of another processor.
     """
     if choice == "torch":
         return "torch"

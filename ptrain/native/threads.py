@@ -27,7 +27,9 @@ class Workers:
         self.count = count
         self._task: Callable[[int], None] | None = None
         self._errors: list[BaseException] = []
-        self._barrier = _barrier(count)
+        self._barrier: Callable[[], object] = (
+            threading.Barrier(count).wait if instruction_set() is None else thread_barrier(count)
+        )
         self._threads = [threading.Thread(target=self._work, args=(index,), daemon=True) for index in range(1, count)]
         for thread in self._threads:
             thread.start()
@@ -88,10 +90,6 @@ class Workers:
 def spins(sharing: int, cores: int) -> int:
     """How often one of ``sharing`` threads or ranks looks at a barrier before it sleeps: less without a core each."""
     return SPINS if sharing <= cores else SPINS // 200
-
-
-def _barrier(count: int) -> Callable[[], object]:
-    return threading.Barrier(count).wait if instruction_set() is None else thread_barrier(count)
 
 
 def thread_barrier(count: int, given_up: NDArray[np.int32] | None = None) -> calls.Call:

@@ -28,12 +28,7 @@ class Measure(NamedTuple):
 
 
 def write_comparison(runs: Sequence[RunRecord], path: Path) -> None:
-    """Write the page that compares runs.
-
-    Raises:
-        OSError: the file cannot be written.
-        RunDirectoryError: predictions of a run are damaged.
-    """
+    """Write the page that compares runs. Raises OSError, and RunDirectoryError where predictions are damaged."""
     names, same = run_names(runs), same_data(runs)
     content = render(
         "comparison.html.j2",

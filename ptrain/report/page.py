@@ -46,11 +46,7 @@ def render(template: str, **values: Any) -> str:
 
 
 def write_report(run: RunRecord, path: Path) -> None:
-    """Write the page of a run to ``path`` and its PNG files into plots/ beside it.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
+    """Write the page of a run to ``path`` and its PNG files into plots/ beside it. Raises OSError."""
     plots = all_plots(run)
     content = page_of(run, plots)  # first: where it cannot be made no folder is left
     folder = path.parent / "plots"

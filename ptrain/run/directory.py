@@ -83,10 +83,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file of a run directory.
-
-    Raises RunDirectoryError where it is missing or damaged.
-    """
+    """Read a JSON file of a run directory. Raises RunDirectoryError where it is missing or damaged."""
     try:
         with os_error_as(RunDirectoryError, f"{path}: cannot be read", "expected a run of ptrain train"):
             return json.loads(path.read_bytes())
@@ -111,10 +108,7 @@ def _number(line: str, key: str) -> float:
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
-    """Append a record to a file of JSON lines.
-
-    Raises RunDirectoryError where the disk is full or the folder cannot be written to.
-    """
+    """Append a record to a file of JSON lines. Raises RunDirectoryError where it cannot be written."""
     # Appended and not replaced, so that others can follow the file; readers drop a last line that a crash cut off.
     with _writing(path), path.open("a") as file:
         file.write(json.dumps(record, allow_nan=False) + "\n")

@@ -25,10 +25,7 @@ class Entry:
 
 
 def call(command: Sequence[str]) -> tuple[int, str, str]:
-    """Run one of Slurm's programs; return exit code, output and errors.
-
-    Raises LaunchError where the program is not there or does not answer.
-    """
+    """Run one of Slurm's programs, as ``run`` does. Raises LaunchError where it is not there or does not answer."""
     if shutil.which(command[0]) is None:
         raise LaunchError(
             f"{command[0]} is not on PATH: run this on a login node of the cluster, or print the script with "

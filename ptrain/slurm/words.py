@@ -52,10 +52,7 @@ def words(*parts: str) -> str:
 
 
 def expandable(what: str, text: str) -> str:
-    """A text of a site's file as one word in which only ``$NAME`` is expanded.
-
-    Raises ConfigError for control characters.
-    """
+    """A text of a site's file as one word in which only ``$NAME`` is expanded. Raises ConfigError as ``one_line``."""
     if "$" not in one_line(what, text):
         return words(text)
 

@@ -29,9 +29,7 @@ PARTS = ("gather", "compute", "exchange", "waiting", "update")
 def run(config: Config, options: BenchOptions) -> int:
     """Measure the steps of a job, print what came out, and return the exit code. Every rank calls it.
 
-    Raises:
-        InputError: the configuration or the data is at fault; on every rank alike.
-        DivergedError: the loss or a gradient is not finite.
+    Raises InputError where the configuration or the data is at fault, on every rank alike, and DivergedError.
     """
     with open_session(config.run, quiet=options.json) as session:
         job = load_job(session, config)
