@@ -9,7 +9,7 @@ import torch
 
 from ptrain.errors import ConfigError
 from ptrain.native.calls import linear, weight_gradient
-from ptrain.native.structs import check, kernels
+from ptrain.native.structs import kernels
 
 VARIABLE = "PTRAIN_INSTRUCTION_SET"
 """Environment variable that names the instruction set to use: avx512, avx2, neon or plain."""
@@ -53,7 +53,6 @@ def instruction_set(environ: Mapping[str, str] = os.environ) -> str | None:
     """
     global _chosen
     if kernels is not None and _chosen is None:
-        check(getattr(kernels, "STRUCTS", {}))
         here = kernels.instruction_sets()
         wanted = environ.get(VARIABLE) or here[0]
         if wanted not in here:

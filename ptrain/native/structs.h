@@ -1,5 +1,5 @@
-/* The arguments of the kernels. ptrain/native/structs.py has the same fields: what the compiler made of these, names, kinds,
- * offsets and sizes, is compared with it when the kernels are loaded.
+/* The arguments of the kernels. ptrain/native/structs.py makes its structs from what the compiler made of these: names, kinds,
+ * offsets and sizes.
  *
  * A list of fields is a macro over FIELD(type, name), so that the struct and its description come from one text. Every field
  * is an address, a whole number (long) or a double.
