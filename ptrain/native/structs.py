@@ -42,7 +42,7 @@ class Call(ctypes.Structure):
 
 
 def structs_of(compiled: Mapping[str, Sequence[tuple[str, str, int, int]]]) -> dict[str, type[Call]]:
-    """A class for each of the compiled structs, {name: [(field, kind, offset, size)]}, in the order of their numbers."""
+    """Classes for the compiled structs, {name: [(field, kind, offset, size)]}, in the order of their numbers."""
     structs: dict[str, type[Call]] = {}
     for operation, (name, described) in enumerate(compiled.items()):
         fields = {field: KINDS[kind] for field, kind, _, _ in described}
