@@ -96,10 +96,10 @@ class Times:
     step: list[float] = field(default_factory=list)
     """The whole step."""
 
-    def add(self, **seconds: float) -> None:
-        """Keep those of one more step."""
-        for part, value in seconds.items():
-            getattr(self, part).append(value)
+    def add(self, *seconds: float) -> None:
+        """Keep those of one more step, in the order of the fields."""
+        for part, value in zip(vars(self).values(), seconds, strict=True):
+            part.append(value)
 
 
 class Step(ABC):

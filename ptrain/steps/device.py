@@ -101,12 +101,7 @@ class DeviceStep(Step):
         stopping = len(self._pending) == self._every and self.synchronise()
         if self._times is not None:
             self._settle()
-            self._times.add(
-                gather=gathered - start,
-                compute=computed - gathered,
-                exchange=exchanged - computed,
-                step=time.perf_counter() - start,
-            )
+            self._times.add(gathered - start, computed - gathered, exchanged - computed, time.perf_counter() - start)
         return stopping
 
     def _guarded_update(self) -> None:

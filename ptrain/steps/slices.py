@@ -108,8 +108,8 @@ class SlicesStep(Step):
             raise_diverged(self._work, epoch, index)
         state.step += 1
         if self._times is not None:
-            spent = {name: self._clock[name] for name in ("gather", "compute", "exchange")}
-            self._times.add(**spent, step=time.perf_counter() - start)
+            spent = (self._clock[name] for name in ("gather", "compute", "exchange"))
+            self._times.add(*spent, time.perf_counter() - start)
             self._clock.clear()
         return bool(stops.any())
 
