@@ -1,7 +1,6 @@
 """Which kernels compute: ptrain's own compiled ones, for which instruction set, or torch's."""
 
 import os
-from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -44,7 +43,7 @@ def resolve(choice: str, precision: str, device: torch.device) -> Literal["nativ
     return "torch"
 
 
-def instruction_set(environ: Mapping[str, str] = os.environ) -> str | None:
+def instruction_set() -> str | None:
     """Name the instruction set that the kernels use, None where they were not compiled. The first call checks them.
 
     Raises:
@@ -54,7 +53,7 @@ def instruction_set(environ: Mapping[str, str] = os.environ) -> str | None:
     global _chosen
     if kernels is not None and _chosen is None:
         here = kernels.instruction_sets()
-        wanted = environ.get(VARIABLE) or here[0]
+        wanted = os.environ.get(VARIABLE) or here[0]
         if wanted not in here:
             raise ValueError(f"{VARIABLE}={wanted}: expected one of this processor's: {', '.join(here)}")
         _check_bits(wanted)
