@@ -17,17 +17,10 @@ from ptrain.optimizers.rules import corrected, update_
 
 
 class CompiledUpdate:
-    """An update whose ``operations``, a slice each, are calls of the kernel.
-
-    They do nothing where one of the ``flags`` is 0.
-    """
+    """An update whose ``operations``, a slice each, are calls of the kernel; they do nothing where a flag is 0."""
 
     def __init__(
-        self,
-        config: OptimizerConfig,
-        vectors: Vectors,
-        slices: Sequence[slice],
-        flags: NDArray[np.int32] | None = None,
+        self, config: OptimizerConfig, vectors: Vectors, slices: Sequence[slice], flags: NDArray[np.int32] | None = None
     ):
         self._config = config
         numbers = {name: getattr(config, name) for name in ("momentum", "beta1", "beta2", "epsilon")}
@@ -70,10 +63,7 @@ class TorchUpdate:
 
 
 def clip_factor(gradient: torch.Tensor, clip_norm: float | None) -> float | torch.Tensor:
-    """What a gradient (length,) longer than ``clip_norm`` is to be multiplied with, else 1: a float32 scalar.
-
-    1.0 where there is no limit.
-    """
+    """What a gradient (length,) longer than ``clip_norm`` is multiplied with, else 1: float32 (), or 1.0 without limit."""
     if clip_norm is None:
         return 1.0
     # The quotient is taken in double precision and rounded once.
