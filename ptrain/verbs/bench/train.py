@@ -45,10 +45,7 @@ def run(config: Config, options: BenchOptions) -> int:
 
 
 def measure(job: Job, choice: ChosenStep, steps: int, seconds: float, progress: ProgressLine) -> dict[str, Any]:
-    """Measure first the steps as they are, then their parts.
-
-    steps, seconds: each of the two measurements ends with whichever comes first.
-    """
+    """Measure first the steps as they are, then their parts, each until ``steps`` or ``seconds`` are over."""
     session, plan, step = job.session, job.plan, choice.step
     settle = settler(session.device)
     order = ((epoch, index) for epoch in itertools.count() for index in range(plan.steps_per_epoch))
