@@ -50,10 +50,8 @@ class SlicesStep(Step):
             [[*local, *mean], [*update]] if self._clips else [[*local, *mean, *update]]
             for local, mean, update in phases
         ]
-        self._team = None
-        if self._workers.count > 1:
-            work_of = [[_operations(piece) for piece in thread] for thread in pieces[1:]]
-            self._team = Team(self._workers, work_of, memory.given_up)
+        work_of = [[_operations(piece) for piece in thread] for thread in pieces[1:]]
+        self._team = Team(self._workers, work_of, memory.given_up)
         local, mean, update = phases[0]
         # The first thread tells the watchdog that it waits between what it does alone and the rest.
         self._split: list[Parts] = [local, mean, update] if self._clips else [local, [*mean, *update]]
@@ -95,13 +93,13 @@ class SlicesStep(Step):
         stops[self._work.comm.info.rank] = stop
         rate = self._work.learning_rate()
         self._update.select(1.0, rate, state.step)
-        self._release()
+        self._team.release()
         self._do(0)
         self.heartbeat(f"exchanging the gradient of step {state.step}", True)
         self._do(1)
         if self._clips:
             self._update.select(clip_factor(memory.mean, clip_norm), rate, state.step)
-            self._release()
+            self._team.release()
             self._do(2)
         # The flags of all slices: the same answer on all ranks.
         if not memory.flags.all():
@@ -112,11 +110,6 @@ class SlicesStep(Step):
             self._times.add(*spent, time.perf_counter() - start)
             self._clock.clear()
         return bool(stops.any())
-
-    def _release(self) -> None:
-        """Let the other threads go on."""
-        if self._team is not None:
-            self._team.release()
 
     def _do(self, phase: int) -> None:
         """Do a phase of the first thread's work."""
@@ -139,8 +132,7 @@ class SlicesStep(Step):
 
     def close(self) -> None:
         """End the threads."""
-        if self._team is not None:
-            self._team.close()
+        self._team.close()
         super().close()
 
 
