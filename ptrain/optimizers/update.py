@@ -63,7 +63,7 @@ class TorchUpdate:
 
 
 def clip_factor(gradient: torch.Tensor, clip_norm: float | None) -> float | torch.Tensor:
-    """The factor, a float32 scalar, that cuts a gradient (length,) down to ``clip_norm``; 1.0 where there is no limit."""
+    """The factor, a float32 scalar, that cuts a gradient (length,) down to ``clip_norm``; 1.0 without a limit."""
     if clip_norm is None:
         return 1.0
     # The quotient is taken in double precision and rounded once.
