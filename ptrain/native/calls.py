@@ -191,8 +191,8 @@ def update(
 ) -> Call:
     """Make the call that changes ``parameters`` by one update of ``optimizer``; all tensors are float32 vectors.
 
-    moments: the optimizer's own vectors, at most two. numbers: momentum, beta1, beta2 and epsilon. ``set_update`` comes
-    before the call. Nothing is done where one of the ``flags`` is 0.
+    moments: the optimizer's own vectors, at most two. numbers: momentum, beta1, beta2 and epsilon. What multiplies the
+    gradient, both rates and adam's second correction are set before each call. Nothing is done where a flag is 0.
     """
     first, second = [*moments, None, None][:2]
     # 1 - beta in double, rounded to float once in the kernel
@@ -202,11 +202,6 @@ def update(
     size = {"count": parameters.numel(), "num_flags": 0 if flags is None else flags.size}
     kind = kernels.OPTIMIZERS.index(optimizer)
     return call_of("update", kind=kind, flags=flags, **size, **vectors, **numbers, **rest, **each_step)
-
-
-def set_update(call: Call, factor: float, rate: float, decay_rate: float, second_scale: float) -> None:
-    """Let a call of ``update`` multiply the gradient by ``factor`` and use these rates and adam's second correction."""
-    call.factor, call.rate, call.decay_rate, call.second_scale = factor, rate, decay_rate, second_scale
 
 
 def gather(

@@ -280,16 +280,6 @@ static int execute(enum operation operation, const void *task)
 
 static PyObject *given_up_error; /* what a barrier raises that somebody will not come to */
 
-static PyObject *outcome(int result)
-{
-    if (result == NO_MEMORY) return PyErr_NoMemory();
-    if (result == GIVEN_UP) {
-        PyErr_SetString(given_up_error, "another thread gave up");
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
 /* Runs a list of pairs (operation, address of its struct), all of them without the interpreter. With the address of a word
  * as third argument again and again, until the word is not 0 after the first operation, which is a barrier. */
 static PyObject *run(PyObject *module, PyObject *const *arguments, Py_ssize_t number)
@@ -309,7 +299,9 @@ static PyObject *run(PyObject *module, PyObject *const *arguments, Py_ssize_t nu
         }
     while (word && !result && !stop);
     Py_END_ALLOW_THREADS
-    return outcome(result);
+    if (result == NO_MEMORY) return PyErr_NoMemory();
+    if (result == GIVEN_UP) return PyErr_Format(given_up_error, "another thread gave up");
+    Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {

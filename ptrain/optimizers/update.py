@@ -5,6 +5,7 @@ Their bits differ for adam and adamw: torch's square root is not always the near
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ class CompiledUpdate:
         scaled, second_scale = corrected(self._config, rate, step)
         number = float(factor)
         for call in self.operations:
-            calls.set_update(call, number, scaled, rate, second_scale)
+            call.factor, call.rate, call.decay_rate, call.second_scale = number, scaled, rate, second_scale
 
 
 class TorchUpdate:
@@ -47,19 +48,16 @@ class TorchUpdate:
         own, scratch = (torch.zeros_like(vectors.parameters) for _ in ("gradient", "scratch"))
         copied = dataclasses.replace(vectors, gradient=own, scratch=scratch)
         self.operations: list[Callable[[], None]] = [
-            self._bind(vectors.gradient[part], copied.cut(part)) for part in slices
+            partial(self._update, vectors.gradient[part], copied.cut(part)) for part in slices
         ]
 
     def select(self, factor: float | torch.Tensor, rate: float, step: int) -> None:
         """Let the operations be those of this step, with ``factor`` times the gradient."""
         self._factor, self._rate, self._step = factor, rate, step
 
-    def _bind(self, gradient: torch.Tensor, part: Vectors) -> Callable[[], None]:
-        def update() -> None:
-            torch.mul(gradient, self._factor, out=part.gradient)
-            update_(self._config, self._rate, self._step, part)
-
-        return update
+    def _update(self, gradient: torch.Tensor, part: Vectors) -> None:
+        torch.mul(gradient, self._factor, out=part.gradient)
+        update_(self._config, self._rate, self._step, part)
 
 
 def clip_factor(gradient: torch.Tensor, clip_norm: float | None) -> float | torch.Tensor:
