@@ -63,7 +63,7 @@ def with_ptrain(values: dict[str, Any]) -> Callable[[Arrays, int], Score]:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 train(build(config))
             found = json.loads((folder / "run" / "evaluation.json").read_text())
-        return {"accuracy": found["overall_accuracy"], "log_loss": found["log_loss"]}
+        return {"accuracy": found["overall_accuracy"], "log_loss": found["loss"]}
 
     return score
 
