@@ -124,6 +124,7 @@ def load_job(session: Session, config: Config) -> Job:
         )
     dataset, data_sha256 = load_data(session, config.data, config.train.seed)
     session.agreed(lambda: check_class_weights(config, dataset))
+    session.agreed(lambda: check_validation(config, dataset))
     train = config.train
     kernels = session.agreed(lambda: resolve(train.kernels, train.precision, session.device))
     optimizer = replace(config.optimizer, lr=config.optimizer.learning_rate)
@@ -186,6 +187,14 @@ def check_class_weights(config: Config, dataset: DataSet) -> None:
     if not isinstance(choice, str) and len(choice) != dataset.num_classes:
         raise ConfigError(
             f"--class-weights with {len(choice)} numbers: expected {dataset.num_classes}, one a class of the data"
+        )
+
+
+def check_validation(config: Config, dataset: DataSet) -> None:
+    """Raise ConfigError where training is to stop by a validation split that there is none of."""
+    if config.train.early_stopping is not None and dataset.validation is None:
+        raise ConfigError(
+            f"--early-stopping {config.train.early_stopping} without a validation split: add --validation 0.1"
         )
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from ptrain.config import DataConfig
+from ptrain.data.matching import by_name
 from ptrain.data.missing import filled
 from ptrain.data.samples import DataSet, Samples, Source
 from ptrain.data.sources.table import Row, parse, resolve
@@ -55,10 +56,7 @@ def open_source(
     if not rest and row.sort not in ("fixed", "synthetic"):
         raise DataError(f"--data {config.data}: no path; expected such as {row.name}:PATH")
     opened: Stream | Source = resolve(row.opens)(rest, Request(config=config, schema=schema, labelled=labelled))
-    if isinstance(opened, Stream) and opened.class_names is None and class_names is not None:
-        # names in the file become the numbers that the network knows
-        return replace(opened, class_names=class_names)
-    return opened
+    return opened if class_names is None else by_name(opened, class_names)
 
 
 def read_unlabelled(
@@ -66,11 +64,11 @@ def read_unlabelled(
 ) -> Samples:
     """Samples to predict, all with label 0: a FEATURES.npy, the features of a FILE.npz, or any other source.
 
-    Of a source with a test split of its own it is that one. ``config`` and ``schema`` are those of the network.
+    Of a source with splits of its own it is the one to test on. ``config`` and ``schema`` are those of the network.
     """
     opened = open_source(_alone(config or DataConfig(), spec, None), schema=schema, labelled=False)
     source = converted.cached(opened, watch)
-    return source.test or source.train
+    return source.held_out.get(source.for_test, source.train)
 
 
 def _alone(config: DataConfig, spec: str, labels: str | None) -> DataConfig:
@@ -107,4 +105,12 @@ def _with_test(source: Source, config: DataConfig, watch: Watch | None) -> Sourc
     if (source.schema is not None and source.schema.get("kind") == "table") != row.columns:
         raise DataError(f"--test-data {spec} with --data {config.data}: expected two tables, or none")
     other = read(_alone(config, spec, labels), schema=source.schema, class_names=source.class_names, watch=watch)
-    return replace(source, test=other.test or other.train)
+    used = other.for_test
+    left = [name for name in ("train", *other.held_out) if name != used]
+    unused = (f"--test-data {spec}: its {used} split is used, its {' and '.join(left)} split is not",) if left else ()
+    return replace(
+        source,
+        test=other.held_out.get(used, other.train),
+        notes=(*source.notes, *other.notes),
+        warnings=(*source.warnings, *other.warnings, *unused),
+    )

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.config import DataConfig
-from ptrain.data.samples import About
+from ptrain.data.samples import About, Named
 
 Block = tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic] | None]
 """features (n, F), labels (n,) integers or str (dtype U), groups (n,) integers or str, or None: n is at most a few
@@ -24,7 +24,7 @@ _BLOCK_ROWS = 1024
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stream(About):
-    """Samples that are read in order, block by block, each time ``train`` or ``test`` is called.
+    """Samples that are read in order, block by block, each time ``train``, ``validation`` or ``test`` is called.
 
     Without ``class_names`` the labels are class numbers, or the sorted distinct strings found while reading.
     """
@@ -39,10 +39,20 @@ class Stream(About):
     num_samples: int | None = None
     """Of ``train``; None where it is known only after reading."""
     train: Callable[[], Iterator[Block]]
+    validation: Callable[[], Iterator[Block]] | None = None
+    """The source's own validation split."""
     test: Callable[[], Iterator[Block]] | None = None
     """The source's own test split."""
     pieces: Pieces | None = None
     """The rows of ``train`` in pieces, where ranks can read these independently."""
+    named: Named | None = None
+    """What the samples of ``train`` are called."""
+
+    @property
+    def held_out(self) -> "dict[str, Callable[[], Iterator[Block]]]":
+        """The source's own splits besides ``train``, by name."""
+        both = {"validation": self.validation, "test": self.test}
+        return {name: blocks for name, blocks in both.items() if blocks is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

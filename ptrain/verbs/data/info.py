@@ -103,6 +103,8 @@ def describe(data: DataConfig, seed: int) -> dict[str, Any]:
         "split_sha256": dataset.split_sha256,
         "duplicates": duplicates(dataset),
         "seconds": round(seconds, 3),
+        "notes": dataset.notes,
+        "warnings": dataset.warnings,
         "problem": problem,
     }
 
@@ -142,6 +144,10 @@ def _show(console: Console, found: dict[str, Any]) -> None:
     }
     for name, text in lines.items():
         console.say(f"{name:<10} {text}")
+    for text in found["notes"]:
+        console.say(f"{'note':<10} {text}")
+    for text in found["warnings"]:
+        console.warn(text)
     console.say()
     _show_ranges(console, found["ranges"])
     console.say()
