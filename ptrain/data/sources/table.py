@@ -38,7 +38,9 @@ class Row:
     labels: Literal["none", "optional", "required"] = "none"
     """Whether ``--labels`` goes with it."""
     columns: bool = False
-    """Whether it is a table, whose columns are chosen by --target, --features, --drop and --missing."""
+    """Whether it is a table, whose columns are chosen by --target, --features and --drop."""
+    missing: bool = False
+    """Whether values may be missing in it, and ``--missing`` says what is done then."""
 
     @property
     def is_path(self) -> bool:
@@ -54,22 +56,40 @@ _ROWS = (
     Row("spirals", "synthetic", "sources.synthetic:open_spirals", "spirals:samples=2000,classes=3"),
     Row("blobs", "synthetic", "sources.synthetic:open_blobs", "blobs:seed=1"),
     Row("idx", "folder", "sources.idx:open_idx", "idx:FOLDER"),
-    Row("npz", "file", "sources.numpy_files:open_npz", "FILE.npz", (".npz",)),
-    Row("npy", "file", "sources.numpy_files:open_npy", "X.npy --labels Y.npy", (".npy",), labels="required"),
+    Row("npz", "file", "sources.numpy_files:open_npz", "FILE.npz", (".npz",), labels="optional", missing=True),
+    Row(
+        *("npy", "file", "sources.numpy_files:open_npy", "X.npy --labels Y.npy", (".npy",)),
+        labels="required",
+        missing=True,
+    ),
     Row("converted", "folder", "store.converted:open_converted", "FOLDER", recognises="store.converted:is_converted"),
     Row("torchvision", "named", "sources.torchvision_sets:open_torchvision", "torchvision:CIFAR10"),
-    Row("csv", "file", "sources.tables:open_csv", "FILE.csv --target NAME", (".csv",), columns=True),
-    Row("tsv", "file", "sources.tables:open_tsv", "FILE.tsv --target NAME", (".tsv", ".tab"), columns=True),
-    Row("parquet", "file", "sources.tables:open_parquet", "X.parquet --target NAME", (".parquet", ".pq"), columns=True),
+    Row("csv", "file", "sources.tables:open_csv", "FILE.csv --target NAME", (".csv",), columns=True, missing=True),
     Row(
-        *("hdf5", "file", "sources.hdf5:open_hdf5", "FILE.h5:/GROUP", (".h5", ".hdf5", ".hdf", ".he5")),
-        labels="optional",
+        *("tsv", "file", "sources.tables:open_tsv", "FILE.tsv --target NAME", (".tsv", ".tab")),
+        columns=True,
+        missing=True,
     ),
-    Row("mat", "file", "scenes.scene:open_mat", "FILE.mat:X --labels FILE.mat:Y", (".mat",), labels="optional"),
+    Row(
+        *("parquet", "file", "sources.tables:open_parquet", "X.parquet --target NAME", (".parquet", ".pq")),
+        columns=True,
+        missing=True,
+    ),
+    Row(
+        *("hdf5", "file", "sources.hdf5:open_hdf5", "FILE.h5:/GROUP", (".h5", ".hdf5", ".hdf", ".he5", ".nc")),
+        labels="optional",
+        missing=True,
+    ),
+    Row(
+        *("mat", "file", "scenes.scene:open_mat", "FILE.mat:X --labels FILE.mat:Y", (".mat",)),
+        labels="optional",
+        missing=True,
+    ),
     Row(
         *("zarr", "folder", "sources.zarr_arrays:open_zarr", "FOLDER.zarr", (".zarr",)),
         recognises="sources.zarr_arrays:is_zarr",
         labels="optional",
+        missing=True,
     ),
     Row(
         *("images", "folder", "sources.image_folder:open_image_folder", "images:FOLDER"),
