@@ -93,6 +93,6 @@ def _from_one_hot(labels: NDArray[np.generic], origin: str, first: int) -> NDArr
     if wrong.size:
         raise DataError(
             f"{origin}: labels with {labels.shape[1]} columns, and row {first + wrong[0]} is not one 1 and else 0: "
-            "expected one class a sample, or one-hot rows; are features and labels swapped, or is it a map of a scene?"
+            "expected one class a sample, or one-hot rows; a cube and its map are read from .mat files or GeoTIFF"
         )
     return ones.argmax(axis=1)

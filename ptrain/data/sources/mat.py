@@ -73,7 +73,7 @@ def _oriented(pair: Pair, last: bool) -> tuple[Pair, bool]:
         shape = labels.shape
         is_row = len(shape) == 2 and shape[0] == 1 != shape[1]
         # toolboxes for networks have a column a sample, in inputs and in one-hot targets
-        if is_row or (len(shape) == 2 and 1 < shape[0] != array.shape[0] and shape[1] == array.shape[-1]):
+        if is_row or (len(shape) == 2 and 1 < shape[0] < shape[1] == array.shape[-1]):
             labels = _turned(labels)
         if labels.shape and array.shape:
             last = array.shape[0] != labels.shape[0] and array.shape[-1] == labels.shape[0]
