@@ -1,6 +1,6 @@
 """From a configuration to a data set: the source of ``--data`` is opened, its test split joined, the splits cut."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -55,12 +55,17 @@ def open_source(
         raise DataError(f"{row.name}:{rest}: {row.name} has no parameters; expected just {row.name}")
     if not rest and row.sort not in ("fixed", "synthetic"):
         raise DataError(f"--data {config.data}: no path; expected such as {row.name}:PATH")
-    opened: Stream | Source = resolve(row.opens)(rest, Request(config=config, schema=schema, labelled=labelled))
+    request = Request(config=config, schema=schema, class_names=class_names, labelled=labelled)
+    opened: Stream | Source = resolve(row.opens)(rest, request)
     return opened if class_names is None else by_name(opened, class_names)
 
 
 def read_unlabelled(
-    spec: str, config: DataConfig | None = None, schema: Schema = None, watch: Watch | None = None
+    spec: str,
+    config: DataConfig | None = None,
+    schema: Schema = None,
+    watch: Watch | None = None,
+    tell: Callable[[Source], None] = lambda _: None,
 ) -> Samples:
     """Samples to predict, all with label 0: a FEATURES.npy, the features of a FILE.npz, or any other source.
 
@@ -68,6 +73,7 @@ def read_unlabelled(
     """
     opened = open_source(_alone(config or DataConfig(), spec, None), schema=schema, labelled=False)
     source = converted.cached(opened, watch)
+    tell(source)
     return source.held_out.get(source.for_test, source.train)
 
 
