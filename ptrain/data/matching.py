@@ -19,6 +19,7 @@ Names = tuple[str, ...]
 MOST = 10_000
 """Different labels; where there are more they are no classes."""
 _SHOWN = 10
+_FEW = 10  # samples: so many may well be an example with a class each
 _AT_ONCE = 2**18
 _DENSE = 2**16  # labels that are so near to each other are counted instead of sorted
 _WHOLE = re.compile(r"0|-?[1-9][0-9]*")
@@ -38,8 +39,8 @@ def by_name(source: Source, class_names: Names | None = None) -> Source:
     names = tuple(map(str, different(source.train))) if class_names is None else class_names
     notes, warnings, named = source.notes, source.warnings, own
     if class_names is None:
-        notes += _of_labels(source.name, names)
-        warnings += _perhaps_none(source, names)
+        notes += () if _plain(names) else (f"{source.name}: the classes are its labels {_listing(names)}",)
+        warnings += tuple(_doubts(source, names))
     elif own is None and not all(map(_WHOLE.fullmatch, names)):
         named = names
         warnings += (_by_number(source.name, tuple(map(str, range(len(names)))), names),)
@@ -54,6 +55,13 @@ def by_name(source: Source, class_names: Names | None = None) -> Source:
     parts: dict[str, Any] = {"train": source.train, **source.held_out}
     parts = {part: _renumbered(samples, name_of, names) for part, samples in parts.items()}
     return replace(source, **parts, class_names=names, notes=notes, warnings=warnings)
+
+
+def values_of(class_names: Names) -> NDArray[np.int64]:
+    """The number of each class outside ptrain: the label that it has in files of numbers, else its position."""
+    if all(map(_WHOLE.fullmatch, class_names)) and all(abs(int(name)) < 2**63 for name in class_names):
+        return np.array([int(name) for name in class_names], np.int64)
+    return np.arange(len(class_names))
 
 
 def different(samples: Samples) -> list[int]:
@@ -93,16 +101,13 @@ def _renumbered(samples: Samples, name_of: Callable[[int], str], names: Names) -
     return replace(samples, labels=np.concatenate(blocks))
 
 
-def _of_labels(name: str, names: Names) -> Names:
-    return () if _plain(names) else (f"{name}: the classes are its labels {_listing(names)}",)
-
-
-def _perhaps_none(source: Source, names: Names) -> Names:
-    """A warning where -1 is a class among others: it often stands for samples without one."""
-    if "-1" not in names or len(names) < 3:
-        return ()
-    count = sum(int((block == -1).sum()) for block in _blocks(source.train))
-    return (f"{source.name}: -1 is a class, of {count:,} samples; if it stands for none, leave these out",)
+def _doubts(source: Source, names: Names) -> Iterator[str]:
+    """Warnings where -1 is a class among others, as it often stands for none, and where no two labels are the same."""
+    if "-1" in names and len(names) > 2:
+        count = sum(int((block == -1).sum()) for block in _blocks(source.train))
+        yield f"{source.name}: -1 is a class, of {count:,} samples; if it stands for none, leave these out"
+    if len(names) == len(source.train) > _FEW:
+        yield f"{source.name}: each of {len(names):,} samples has a class of its own: are the labels numbers of samples?"
 
 
 def _by_number(name: str, own: Names, names: Names) -> str:

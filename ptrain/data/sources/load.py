@@ -1,6 +1,6 @@
 """From a configuration to a data set: the source of ``--data`` is opened, its test split joined, the splits cut."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +28,7 @@ def load(
     shows how far a conversion is. The contents are not scanned yet: ``ptrain.data.checks.check`` does that, shared over
     the ranks.
     """
-    source = by_name(read(config, schema=schema, watch=watch), class_names)
+    source = by_name(read(config, schema=schema, class_names=class_names, watch=watch), class_names)
     if config.test_data is not None:
         if source.test is not None:
             raise DataError(
@@ -39,14 +39,16 @@ def load(
     return filled(cut(source, **shares, seed=seed, split=config.split))
 
 
-def read(config: DataConfig, *, schema: Schema = None, watch: Watch | None = None) -> Source:
+def read(config: DataConfig, *, schema: Schema = None, class_names: Names = None, watch: Watch | None = None) -> Source:
     """The samples that ``--data`` names, with ``--labels`` as the file of labels where there is one."""
-    source = converted.cached(open_source(config, schema=schema), watch)
+    source = converted.cached(open_source(config, schema=schema, class_names=class_names), watch)
     _need_form(source, schema)
     return source
 
 
-def open_source(config: DataConfig, *, schema: Schema = None, labelled: bool = True) -> Stream | Source:
+def open_source(
+    config: DataConfig, *, schema: Schema = None, class_names: Names = None, labelled: bool = True
+) -> Stream | Source:
     """Open what ``--data`` names: a stream, which is to be converted, or samples that are used as they lie there."""
     row, rest = parse(config.data)
     if labelled:
@@ -55,12 +57,17 @@ def open_source(config: DataConfig, *, schema: Schema = None, labelled: bool = T
         raise DataError(f"{row.name}:{rest}: {row.name} has no parameters; expected just {row.name}")
     if not rest and row.sort not in ("fixed", "synthetic"):
         raise DataError(f"--data {config.data}: no path; expected such as {row.name}:PATH")
-    opened: Stream | Source = resolve(row.opens)(rest, Request(config=config, schema=schema, labelled=labelled))
+    request = Request(config=config, schema=schema, class_names=class_names, labelled=labelled)
+    opened: Stream | Source = resolve(row.opens)(rest, request)
     return opened
 
 
 def read_unlabelled(
-    spec: str, config: DataConfig | None = None, schema: Schema = None, watch: Watch | None = None
+    spec: str,
+    config: DataConfig | None = None,
+    schema: Schema = None,
+    watch: Watch | None = None,
+    tell: Callable[[Source], None] = lambda _: None,
 ) -> Samples:
     """Samples to predict, all with label 0: a FEATURES.npy, the features of a FILE.npz, or any other source.
 
@@ -68,6 +75,8 @@ def read_unlabelled(
     """
     opened = open_source(_alone(config or DataConfig(), spec, None), schema=schema, labelled=False)
     source = converted.cached(opened, watch)
+    _need_form(source, schema)
+    tell(source)
     return source.held_out.get(source.for_test, source.train)
 
 
@@ -118,7 +127,8 @@ def _with_test(source: Source, config: DataConfig, watch: Watch | None) -> Sourc
     is_table = (source.schema or {}).get("kind") == "table"
     if is_table != row.columns and row.name != "converted":
         raise DataError(f"--test-data {spec} with --data {config.data}: expected two tables, or none")
-    other = by_name(read(_alone(config, spec, labels), schema=source.schema, watch=watch), source.class_names)
+    known = {"schema": source.schema, "class_names": source.class_names}
+    other = by_name(read(_alone(config, spec, labels), **known, watch=watch), source.class_names)
     if is_table != ((other.schema or {}).get("kind") == "table"):
         raise DataError(f"--test-data {spec} with --data {config.data}: expected two tables, or none")
     check_shape(other.image_shape, source.image_shape, other.name)

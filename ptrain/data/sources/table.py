@@ -93,6 +93,7 @@ _ROWS = (
     ),
     Row(
         *("images", "folder", "sources.image_folder:open_image_folder", "images:FOLDER"),
+        (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm"),
         recognises="sources.image_folder:is_image_folder",
     ),
     Row(

@@ -65,6 +65,8 @@ class Request:
     """The [data] section: a reader looks at the fields that concern it, such as labels, target or neighborhood."""
     schema: Mapping[str, Any] | None = None
     """That of a trained network (``Stream.schema``), where the file must be read the same way."""
+    class_names: tuple[str, ...] | None = None
+    """Those of a trained network, or of the training samples, where these are other samples for it."""
     labelled: bool = True
     """False for samples to predict: labels need not be there and are 0."""
 
