@@ -110,7 +110,7 @@ def _npz_seeds(_: Path) -> list[Seed]:
         for split in ("train", "val", "test")
         for name in ("images", "labels")
     }  # as of MedMNIST
-    masked = {"data.npy": npy(X), "mask.npy": npy(X > 40), "target.npy": npy(Y)}
+    masked = {"data.npy": npy(X), "mask.npy": npy(X > 100), "target.npy": npy(Y)}
     lone = {"arr_0.npy": npy(X), "arr_1.npy": npy(Y)}
     named = Seed(spec="a.npz:arr_0", labels="a.npz:arr_1", files={"a.npz": zipped(lone)})
     return [*seeds, *(Seed(spec="a.npz", files={"a.npz": zipped(members)}) for members in (splits, masked)), named]
