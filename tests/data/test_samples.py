@@ -153,7 +153,7 @@ def test_shapes_that_are_flattened_alike_fit(same: tuple[int, ...] | None) -> No
     ("found", "fix"),
     [
         ((3, 4, 5), r"transpose them, with numpy.transpose\(x, \(0, 2, 3, 1\)\)"),
-        ((5, 4, 3), r"numpy.transpose\(x, \(0, 2, 1, 3\)\)"),
+        ((5, 4, 3), r"transpose them, with numpy.transpose\(x, \(0, 2, 1, 3\)\)"),
         ((20, 3), "bring them into this shape"),
         ((2, 2, 3, 5), "bring them into this shape"),
     ],

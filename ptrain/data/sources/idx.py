@@ -81,16 +81,20 @@ def find_files(folder: Path) -> dict[tuple[str, str], Path]:
         matches = [(path, match) for path in sorted(folder.iterdir()) if (match := _FILE.match(path.name))]
     found: dict[tuple[str, str], Path] = {}
     stems: dict[str, Path] = {}
+    twice: tuple[Path, Path] | None = None
     for path, match in matches:
         split = split_of(match["split"]) or "test"  # t10k
         stems.setdefault(match["stem"] or "", path)
         # sorted order puts the plain file before its .gz
         first = found.setdefault((split, match["what"].lower()), path)
         if path.name.removesuffix(".gz") != first.name.removesuffix(".gz"):
-            raise DataError(f"{folder}: {first.name} and {path.name}: expected one of them: move the other one away")
+            twice = twice or (first, path)
     if len(stems) > 1:
         names = ", ".join(path.name for path in stems.values())
         raise DataError(f"{folder}: more than one data set ({names}); expected one: give each its own folder")
+    if twice is not None:
+        first, second = twice
+        raise DataError(f"{folder}: {first.name} and {second.name}: expected one of them: move the other one away")
     return found
 
 

@@ -218,15 +218,16 @@ def test_a_mask_beside_features(tmp_path: Path) -> None:
 
 
 def test_images_of_another_order_of_channels_are_refused(tmp_path: Path) -> None:
-    last, first = np.zeros((20, 4, 5, 3), np.uint8), np.zeros((20, 3, 4, 5), np.uint8)
+    last, first = np.ones((20, 4, 5, 3), np.uint8), np.ones((20, 3, 4, 5), np.uint8)
     message = r"samples of shape 3 x 4 x 5; expected 4 x 5 x 3, .*numpy.transpose\(x, \(0, 2, 3, 1\)\)"
     np.savez(tmp_path / "a.npz", x=last, y=Y)
     np.savez(tmp_path / "b.npz", x=first, y=Y)
     with pytest.raises(DataError, match=message):
         opened(tmp_path / "a.npz", test_data=str(tmp_path / "b.npz"))
+    (tmp_path / "one").mkdir()
     for name in FORMATS:
         with pytest.raises(DataError, match=message):
-            opened(saved(tmp_path, name, x_train=last, y_train=Y, x_test=first, y_test=Y))
+            opened(saved(tmp_path / "one", name, x_train=last, y_train=Y, x_test=first, y_test=Y))
     for same in (last.reshape(20, 60), last[:, :, :, None], last[:, None]):
         np.savez(tmp_path / "b.npz", x=same, y=Y)
         assert opened(tmp_path / "a.npz", test_data=str(tmp_path / "b.npz")).test is not None
@@ -272,21 +273,31 @@ def test_cubes_and_their_maps_in_mat_files(tmp_path: Path) -> None:
         assert classes(dataset) == [str(label) for label in reference[reference > 0]]
     with pytest.raises(DataError, match=r"first.mat:x: an array of shape \(4, 12, 9\) .*rows x columns x bands"):
         opened(tmp_path / "first.mat", labels=str(tmp_path / "gt.mat"))
-    images, one_hot = np.zeros((20, 4, 3), np.uint8), np.eye(4)[Y]
+    images, one_hot = np.zeros((20, 5, 3), np.uint8), np.eye(4)[Y]
     scipy.io.savemat(tmp_path / "images.mat", {"x": images, "y": one_hot})  # no cube
     assert opened(tmp_path / "images.mat:x", labels=str(tmp_path / "images.mat:y")).train.size == 20
 
 
 def test_a_run_keeps_the_labels_of_its_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = np.array([2, 3, 5])[np.arange(90) % 3]
-    x = np.random.default_rng(0).normal(labels[:, None] * 3, 0.1, (90, 2, 2, 3)).astype(np.float32)
+    x = np.random.default_rng(0).normal(labels[:, None, None, None] * 3, 0.1, (90, 2, 2, 3)).astype(np.float32)
     part = np.flatnonzero(labels != 3)
     np.savez(tmp_path / "a.npz", x=x, y=labels)
     np.savez(tmp_path / "part.npz", x_test=x[part], y_test=labels[part].astype(float))
     np.savez(tmp_path / "turned.npz", x=np.moveaxis(x, -1, 1), y=labels)
     np.savez(tmp_path / "more.npz", x=x, y=labels + 1)
     run = str(tmp_path / "run")
-    flags = ["--hidden", "16", "--epochs", "30", "--no-report", "--lr", "0.05", "--class-weights", "balanced"]
+    flags = [
+        "--hidden",
+        "16",
+        "--epochs",
+        "30",
+        "--no-report",
+        "--normalize",
+        "standard",
+        "--class-weights",
+        "balanced",
+    ]
     assert main(["train", "--data", str(tmp_path / "a.npz"), "--run-dir", run, *flags]) == 0
     assert "the classes are its labels 2, 3, 5" in capsys.readouterr().out
     assert main(["evaluate", run, "--data", str(tmp_path / "part.npz"), "--json"]) == 0
