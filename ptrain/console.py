@@ -53,6 +53,13 @@ class Console:
         """Print a line of warning on stderr."""
         self._write(f"warning: {text}\n", sys.stderr)
 
+    def tell(self, notes: Sequence[str], warnings: Sequence[str]) -> None:
+        """Say what a source of data has to say of its samples: what was left out, converted or matched."""
+        for text in notes:
+            self.say(f"{'note':<12} {text}")
+        for text in warnings:
+            self.warn(text)
+
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
         """Print a table; columns of numbers are aligned to the right."""
         if self.rank != 0:

@@ -1,9 +1,9 @@
 """Samples in memory or in a mapped file, splits of them, and the data set that a run works on."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,15 @@ from ptrain.errors import DataError
 _LABELS_AT_ONCE = 2**18
 LABEL_LIMIT = 1000
 """A label is too large when it is at least this and at least the number of samples: then it is no class number."""
+
+
+class Named(NamedTuple):
+    """What the samples are called, for the predictions of them."""
+
+    heading: str
+    """What the names are, such as file."""
+    names: Sequence[str]
+    """One a sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +39,8 @@ class Samples:
     """File of the labels where it is another one."""
     groups: NDArray[np.integer] | None = None
     """(N,), equal for samples that must be on one side of a split."""
+    named: "Named | None" = None
+    """What each sample is called, where it has a name."""
 
     def __len__(self) -> int:
         return len(self.features)
@@ -92,6 +103,10 @@ class About:
     feature_names: tuple[str, ...] | None = None
     schema: Mapping[str, Any] | None = None
     """What is needed to read other files the same way, as JSON has it: stored with the model."""
+    notes: tuple[str, ...] = ()
+    """What people are told of what was left out, converted or matched as they will expect it, a line each."""
+    warnings: tuple[str, ...] = ()
+    """The same, of what they may not expect."""
 
     @property
     def about(self) -> dict[str, Any]:

@@ -155,6 +155,7 @@ def load_data(
     if class_names is not None:
         dataset = replace(dataset, class_names=class_names, num_classes=len(class_names))
     session.agreed(lambda: check(dataset, part, parts, training=class_names is None))
+    session.console.tell(dataset.notes, dataset.warnings)
     if class_names is None:
         for text in warnings(dataset, config):
             session.console.warn(text)

@@ -1,6 +1,6 @@
 """From a configuration to a data set: the source of ``--data`` is opened, its test split joined, the splits cut."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -62,14 +62,20 @@ def open_source(
 
 
 def read_unlabelled(
-    spec: str, config: DataConfig | None = None, schema: Schema = None, watch: Watch | None = None
+    spec: str,
+    config: DataConfig | None = None,
+    schema: Schema = None,
+    watch: Watch | None = None,
+    tell: Callable[[Sequence[str], Sequence[str]], None] = lambda notes, warnings: None,
 ) -> Samples:
     """Samples to predict, all with label 0: a FEATURES.npy, the features of a FILE.npz, or any other source.
 
     Of a source with a test split of its own it is that one. ``config`` and ``schema`` are those of the network.
+    ``tell`` gets what is to be said of them, notes and warnings.
     """
     opened = open_source(_alone(config or DataConfig(), spec, None), schema=schema, labelled=False)
     source = converted.cached(opened, watch)
+    tell(source.notes, source.warnings)
     return source.test or source.train
 
 
@@ -83,12 +89,13 @@ def _refuse_flags(config: DataConfig, row: Row) -> None:
     spec, labels = config.data, config.labels
     if labels is not None and row.labels == "none":
         raise DataError(f"--labels {labels} with --data {spec}: expected only with a .npy file; leave --labels out")
-    for name in ("target", "features", "drop", "missing"):
+    for name in ("target", "features", "drop", "categories", "missing", "missing_values"):
         value = getattr(config, name)
+        flag = f"--{name.replace('_', '-')}"
         if value != getattr(DataConfig, name) and not row.columns:
             raise DataError(
-                f"--{name} {value} with --data {spec}: expected only with a table (.csv, .tsv, .parquet); "
-                f"leave --{name} out"
+                f"{flag} {value} with --data {spec}: expected only with a table (.csv, .tsv, .parquet); "
+                f"leave {flag} out"
             )
 
 
@@ -107,4 +114,9 @@ def _with_test(source: Source, config: DataConfig, watch: Watch | None) -> Sourc
     if (source.schema is not None and source.schema.get("kind") == "table") != row.columns:
         raise DataError(f"--test-data {spec} with --data {config.data}: expected two tables, or none")
     other = read(_alone(config, spec, labels), schema=source.schema, class_names=source.class_names, watch=watch)
-    return replace(source, test=other.test or other.train)
+    return replace(
+        source,
+        test=other.test or other.train,
+        notes=(*source.notes, *other.notes),
+        warnings=(*source.warnings, *other.warnings),
+    )

@@ -20,6 +20,8 @@ from ptrain.errors import DataError
 Watch = Callable[[Stream], AbstractContextManager[Report | None]]
 """Shows how far the conversion of a stream is."""
 _BLOCK_BYTES = 8 * 2**20
+_LATER = ("notes", "warnings")
+"""What data.json did not have from the beginning."""
 
 
 def is_converted(folder: Path) -> bool:
@@ -45,7 +47,9 @@ def cached(stream: Stream | Source, watch: Watch | None = None) -> Source:
         source,
         name=stream.name,
         description=stream.description,
-        train=replace(source.train, origin=stream.name, labels_origin=None),
+        train=replace(source.train, origin=stream.name, labels_origin=None, named=stream.named),
+        notes=stream.notes,
+        warnings=stream.warnings,
         test=None if source.test is None else replace(source.test, origin=f"{stream.name}, test split"),
     )
 
@@ -84,7 +88,8 @@ def load(folder: Path) -> Source:
     """The samples of a converted data set, memory-mapped. Raises DataError where it is damaged."""
     content = described(folder)
     try:
-        found = {field.name: content[field.name] for field in fields(About)}
+        found = {field.name: content[field.name] for field in fields(About) if field.name not in _LATER}
+        found |= {name: content.get(name, ()) for name in _LATER}
         # JSON has lists where these have tuples; a schema is what JSON has
         about: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in found.items()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.config import DataConfig
-from ptrain.data.samples import About
+from ptrain.data.samples import About, Named
 
 Block = tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic] | None]
 """features (n, F), labels (n,) integers or str (dtype U), groups (n,) integers or str, or None: n is at most a few
@@ -43,6 +43,8 @@ class Stream(About):
     """The source's own test split."""
     pieces: Pieces | None = None
     """The rows of ``train`` in pieces, where ranks can read these independently."""
+    named: Named | None = None
+    """What the samples of ``train`` are called."""
 
 
 @dataclass(frozen=True, kw_only=True)

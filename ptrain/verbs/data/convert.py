@@ -39,6 +39,7 @@ def run(options: DataOptions, data: DataConfig, _seed: int, settings: RunConfig)
             return (stream, *convert.stream_key(stream))
 
         stream, key, stamps = session.agreed(begin)
+        session.console.tell(stream.notes, stream.warnings)
         if session.from_root(lambda: _is_done(folder, key)):
             session.console.say(f"{folder} holds these data already")
             return EXIT_DONE
@@ -58,6 +59,7 @@ def run(options: DataOptions, data: DataConfig, _seed: int, settings: RunConfig)
 def _alone(data: DataConfig, folder: Path) -> None:
     console = Console()
     stream = _open(data)
+    console.tell(stream.notes, stream.warnings)
     key, _ = convert.stream_key(stream)
     if _is_done(folder, key):
         console.say(f"{folder} holds these data already")

@@ -17,7 +17,6 @@ from ptrain.data.loader import EvaluationLoader
 from ptrain.data.samples import Samples, Split
 from ptrain.data.sources.load import read_unlabelled
 from ptrain.data.sources.table import parse
-from ptrain.data.store.converted import Watch
 from ptrain.errors import EXIT_DONE, DataError, os_error_as
 from ptrain.models.inference import CHUNK_ROWS, ChunkResult
 from ptrain.run.session import Session, open_session
@@ -34,7 +33,8 @@ _Results = dict[int, tuple[NDArray[np.int64], NDArray[np.float32]]]
 def run(options: PredictOptions, settings: RunConfig) -> int:
     """Write the class and the probabilities of every sample and return the exit code.
 
-    A .csv file gets a header and a line a sample: number, class name, a probability a class. A .npy file gets a
+    A .csv file gets a heading and a line a sample: number, what it is called where it has a name (a file, an id), class
+    name, a probability a class. A .npy file gets a
     structured array with fields ``class`` (int64, the number of the class) and ``probabilities`` (float32, (classes,)).
     Of a scene a .tif file gets the map (see ptrain.verbs.predict.scene_map).
 
@@ -46,7 +46,7 @@ def run(options: PredictOptions, settings: RunConfig) -> int:
         if session.agreed(lambda: _is_map(source, out, trained)):
             predict_map(session, trained, parse(source)[1], Path(out))
             return EXIT_DONE
-        samples = session.agreed(lambda: _samples(source, trained, session.watch))
+        samples = session.agreed(lambda: _samples(source, trained, session))
         session.agreed(lambda: check_finite(samples, session.owned(len(samples))))
         _predict(session, trained, samples, Path(out))
         session.console.say(f"{len(samples):,} samples written to {out}")
@@ -66,8 +66,8 @@ def _is_map(spec: str, out: str, trained: Trained) -> bool:
     return is_scene
 
 
-def _samples(spec: str, trained: Trained, watch: Watch) -> Samples:
-    samples = read_unlabelled(spec, trained.config.data, trained.schema, watch)
+def _samples(spec: str, trained: Trained, session: Session) -> Samples:
+    samples = read_unlabelled(spec, trained.config.data, trained.schema, session.watch, session.console.tell)
     found, width = samples.features.shape[1], trained.model.num_features
     if found != width:
         raise DataError(f"{samples.origin}: {found} features a sample; expected {width}, those of the training data")
@@ -79,7 +79,7 @@ def _predict(session: Session, trained: Trained, samples: Samples, out: Path) ->
     num_chunks = -(-split.size // CHUNK_ROWS)
     step = ROUND_CHUNKS * session.comm.info.size
     loader = partial(EvaluationLoader, split, CHUNK_ROWS, trained.normalization, session.device)
-    writer = session.agreed(lambda: _Writer(out, trained, split.size) if session.is_root else None)
+    writer = session.agreed(lambda: _Writer(out, trained, samples) if session.is_root else None)
     try:
         with (
             trained.inference(session) as inference,
@@ -107,18 +107,22 @@ def _predict(session: Session, trained: Trained, samples: Samples, out: Path) ->
 class _Writer:
     """Writes predictions in order under a temporary name, and gives the file its name at the end."""
 
-    def __init__(self, out: Path, trained: Trained, num_samples: int):
+    def __init__(self, out: Path, trained: Trained, samples: Samples):
         self.out, self.temporary = out, files.temporary_name(out)
         self.names = trained.class_names
         self.csv = out.suffix == ".csv"
+        self.named = samples.named if self.csv else None
+        if self.named is not None and len(self.named.names) != len(samples):
+            raise DataError(f"{samples.origin}: was changed while it was read; expected a file at rest: start again")
         self.done = 0
         self.type = np.dtype([("class", "<i8"), ("probabilities", "<f4", (len(self.names),))])
         with os_error_as(DataError, f"--out: {out.parent} cannot be written", "expected a folder that exists"):
             self.file: BinaryIO = self.temporary.open("wb")
         if self.csv:
-            self._line(["sample", "class", *(f"p({name})" for name in self.names)])
+            heading = [] if self.named is None else [self.named.heading]
+            self._line(["sample", *heading, "class", *(f"p({name})" for name in self.names)])
         else:
-            header = {"descr": npy_format.dtype_to_descr(self.type), "fortran_order": False, "shape": (num_samples,)}
+            header = {"descr": npy_format.dtype_to_descr(self.type), "fortran_order": False, "shape": (len(samples),)}
             npy_format.write_array_header_1_0(self.file, header)
 
     def add(self, ranks: list[_Results]) -> None:
@@ -128,7 +132,9 @@ class _Writer:
             for classes, shares in (chunks[number] for number in sorted(chunks)):
                 if self.csv:
                     for number, row in zip(classes, shares, strict=True):
-                        self._line([str(self.done), self.names[number], *(f"{share:.6g}" for share in row)])
+                        called = [] if self.named is None else [self.named.names[self.done]]
+                        shown = [f"{share:.6g}" for share in row]
+                        self._line([str(self.done), *called, self.names[number], *shown])
                         self.done += 1
                 else:
                     block = np.empty(len(classes), self.type)
