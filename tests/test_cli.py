@@ -184,10 +184,10 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
 
 def test_a_combination_of_file_and_flags_is_validated_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "job.toml"
-    path.write_text("[data]\nvalidation = 0.1\n")
-    assert trained(f"--config {path} --early-stopping 3").train.early_stopping == 3
-    with pytest.raises(ConfigError, match="without a validation split"):
-        trained("--early-stopping 3")
+    path.write_text("[train]\nshards = 16\n")
+    assert trained(f"--config {path} --ranks 16").run.ranks == 16
+    with pytest.raises(ConfigError, match="at most one rank a gradient shard"):
+        trained("--ranks 16")
 
 
 def test_ranks_are_taken_out_of_the_command_line_of_the_ranks() -> None:

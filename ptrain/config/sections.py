@@ -254,10 +254,6 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        if self.train.early_stopping is not None and self.data.validation == 0.0:
-            raise ConfigError(
-                f"--early-stopping {self.train.early_stopping} without a validation split: add --validation 0.1"
-            )
         ranks = self.run.ranks
         if ranks is not None and ranks > self.train.shards:
             raise ConfigError(

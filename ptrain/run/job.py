@@ -48,6 +48,7 @@ class Job:
             "class_names": self.dataset.class_names,
             "normalization": self.normalization.to_dict(),
             "schema": self.dataset.schema,
+            "image_shape": self.dataset.image_shape,
         }
 
     @property
@@ -124,6 +125,7 @@ def load_job(session: Session, config: Config) -> Job:
         )
     dataset, data_sha256 = load_data(session, config.data, config.train.seed)
     session.agreed(lambda: check_class_weights(config, dataset))
+    session.agreed(lambda: check_validation(config, dataset))
     train = config.train
     kernels = session.agreed(lambda: resolve(train.kernels, train.precision, session.device))
     optimizer = replace(config.optimizer, lr=config.optimizer.learning_rate)
@@ -189,6 +191,14 @@ def check_class_weights(config: Config, dataset: DataSet) -> None:
         )
 
 
+def check_validation(config: Config, dataset: DataSet) -> None:
+    """Raise ConfigError where training is to stop by a validation split that there is none of."""
+    if config.train.early_stopping is not None and dataset.validation is None:
+        raise ConfigError(
+            f"--early-stopping {config.train.early_stopping} without a validation split: add --validation 0.1"
+        )
+
+
 def class_weights(session: Session, config: Config, dataset: DataSet) -> torch.Tensor | None:
     """The weight of each class in the loss: (classes,), counted over all ranks where balanced, or None."""
     choice = config.model.class_weights
@@ -198,6 +208,7 @@ def class_weights(session: Session, config: Config, dataset: DataSet) -> torch.T
         info, num_classes = session.comm.info, dataset.num_classes
         counts = torch.from_numpy(class_counts(dataset.train, num_classes, info.rank, info.size)).to(session.device)
         session.comm.all_reduce_(counts)
-        # A class without training samples has no rows that a weight could matter for.
-        return (dataset.train.size / (num_classes * counts.clamp_min(1).double())).float()
+        # A class without training samples has no rows that a weight could matter for, and is none of those that share.
+        present = int((counts > 0).sum())
+        return (dataset.train.size / (present * counts.clamp_min(1).double())).float()
     return torch.tensor(choice, dtype=torch.float32, device=session.device)

@@ -152,10 +152,10 @@ def load_data(
     """
     part, parts = session.comm.info.rank, session.comm.info.size
     dataset = session.agreed(lambda: load(config, seed, schema=schema, class_names=class_names, watch=session.watch))
+    session.console.tell(dataset.notes, dataset.warnings)
     if class_names is not None:
         dataset = replace(dataset, class_names=class_names, num_classes=len(class_names))
     session.agreed(lambda: check(dataset, part, parts, training=class_names is None))
-    session.console.tell(dataset.notes, dataset.warnings)
     if class_names is None:
         for text in warnings(dataset, config):
             session.console.warn(text)

@@ -10,12 +10,14 @@ from ptrain.errors import DataError
 from ptrain.keys import derive_key
 
 
-def source(num_samples: int, num_test: int = 0, classes: int = 3) -> Source:
+def source(num_samples: int, num_test: int = 0, classes: int = 3, num_validation: int = 0) -> Source:
     def make(count: int) -> Samples:
         features = np.arange(count * 2, dtype=np.float32).reshape(count, 2)
         return Samples(features, np.arange(count) % classes, "made.npy")
 
-    return Source(name="made", description="made", train=make(num_samples), test=make(num_test) if num_test else None)
+    counts = {"validation": num_validation, "test": num_test}
+    own = {name: make(count) for name, count in counts.items() if count}
+    return Source(name="made", description="made", train=make(num_samples), **own)
 
 
 def members(split: Split | None) -> list[int]:
@@ -53,6 +55,25 @@ def test_a_test_split_of_the_source_is_used_whole_and_in_its_order() -> None:
     assert dataset.test.samples is not dataset.train.samples
     assert sorted(members(dataset.train) + members(dataset.validation)) == list(range(50))
     assert len(dataset.all_samples) == 2
+
+
+def test_splits_of_the_source_are_used_whole_and_validation_is_the_test_where_there_is_no_other() -> None:
+    all_three = cut(source(50, num_test=9, num_validation=7), test_fraction=0.5, validation=0.2, seed=0)
+    assert {name: members(split) for name, split in all_three.splits.items()} == {
+        "train": list(range(50)), "validation": list(range(7)), "test": list(range(9))
+    }  # fmt: skip
+    assert all_three.warnings == ("--validation 0.2 is not used: made has a validation split of its own",)
+    assert len(all_three.all_samples) == 3
+    two = cut(source(50, num_validation=7), test_fraction=0.5, validation=0.2, seed=0)
+    assert {name: split.size for name, split in two.splits.items()} == {"train": 40, "validation": 10, "test": 7}
+    assert two.test is not None
+    assert members(two.test) == list(range(7))
+    assert [text for text in two.notes if "it is the test split here" in text]
+    assert two.warnings == ()
+    assert (
+        len({one.split_sha256 for one in (all_three, two, cut(source(50, 9), test_fraction=0, validation=0, seed=0))})
+        == 3
+    )
 
 
 def test_without_held_out_samples_the_natural_order_is_kept() -> None:

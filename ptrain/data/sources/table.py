@@ -41,6 +41,8 @@ class Row:
     """Whether the file may be packed, as FILE.csv.gz is."""
     columns: bool = False
     """Whether it is a table, whose columns are chosen by --target, --features, --drop and the like."""
+    missing: bool = False
+    """Whether values may be missing in it, and ``--missing`` says what is done then."""
 
     @property
     def is_path(self) -> bool:
@@ -56,29 +58,50 @@ _ROWS = (
     Row("spirals", "synthetic", "sources.synthetic:open_spirals", "spirals:samples=2000,classes=3"),
     Row("blobs", "synthetic", "sources.synthetic:open_blobs", "blobs:seed=1"),
     Row("idx", "folder", "sources.idx:open_idx", "idx:FOLDER"),
-    Row("npz", "file", "sources.numpy_files:open_npz", "FILE.npz", (".npz",)),
-    Row("npy", "file", "sources.numpy_files:open_npy", "X.npy --labels Y.npy", (".npy",), labels="required"),
+    Row("npz", "file", "sources.numpy_files:open_npz", "FILE.npz", (".npz",), labels="optional", missing=True),
+    Row(
+        *("npy", "file", "sources.numpy_files:open_npy", "X.npy --labels Y.npy", (".npy",)),
+        labels="required",
+        missing=True,
+    ),
     Row("converted", "folder", "store.converted:open_converted", "FOLDER", recognises="store.converted:is_converted"),
     Row("torchvision", "named", "sources.torchvision_sets:open_torchvision", "torchvision:CIFAR10"),
     Row(
-        "csv", "file", "sources.tables:open_csv", "FILE.csv --target NAME", (".csv", ".txt"), packed=True, columns=True
+        *("csv", "file", "sources.tables:open_csv", "FILE.csv --target NAME", (".csv", ".txt")),
+        packed=True,
+        columns=True,
+        missing=True,
     ),
     Row(
-        "tsv", "file", "sources.tables:open_tsv", "FILE.tsv --target NAME", (".tsv", ".tab"), packed=True, columns=True
+        *("tsv", "file", "sources.tables:open_tsv", "FILE.tsv --target NAME", (".tsv", ".tab")),
+        packed=True,
+        columns=True,
+        missing=True,
     ),
-    Row("parquet", "file", "sources.tables:open_parquet", "X.parquet --target NAME", (".parquet", ".pq"), columns=True),
     Row(
-        *("hdf5", "file", "sources.hdf5:open_hdf5", "FILE.h5:/GROUP", (".h5", ".hdf5", ".hdf", ".he5")),
+        *("parquet", "file", "sources.tables:open_parquet", "X.parquet --target NAME", (".parquet", ".pq")),
+        columns=True,
+        missing=True,
+    ),
+    Row(
+        *("hdf5", "file", "sources.hdf5:open_hdf5", "FILE.h5:/GROUP", (".h5", ".hdf5", ".hdf", ".he5", ".nc")),
         labels="optional",
+        missing=True,
     ),
-    Row("mat", "file", "scenes.scene:open_mat", "FILE.mat:X --labels FILE.mat:Y", (".mat",), labels="optional"),
+    Row(
+        *("mat", "file", "scenes.scene:open_mat", "FILE.mat:X --labels FILE.mat:Y", (".mat",)),
+        labels="optional",
+        missing=True,
+    ),
     Row(
         *("zarr", "folder", "sources.zarr_arrays:open_zarr", "FOLDER.zarr", (".zarr",)),
         recognises="sources.zarr_arrays:is_zarr",
         labels="optional",
+        missing=True,
     ),
     Row(
         *("images", "folder", "sources.image_folder:open_image_folder", "images:FOLDER"),
+        (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm"),
         recognises="sources.image_folder:is_image_folder",
     ),
     Row(

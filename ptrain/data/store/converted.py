@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from ptrain.data.samples import About, Samples, Source, make_samples, row_ranges
 from ptrain.data.store import cache, npy
 from ptrain.data.store.cache import stamp
-from ptrain.data.store.convert import DESCRIPTION, VERSION, Report, convert, stream_key
+from ptrain.data.store.convert import DESCRIPTION, VERSION, Report, convert, left_out, stream_key
 from ptrain.data.store.stream import Block, Request, Stream
 from ptrain.errors import DataError
 
@@ -48,9 +49,9 @@ def cached(stream: Stream | Source, watch: Watch | None = None) -> Source:
         name=stream.name,
         description=stream.description,
         train=replace(source.train, origin=stream.name, labels_origin=None, named=stream.named),
-        notes=stream.notes,
+        notes=(*stream.notes, *left_out(stream, len(source.train))),
         warnings=stream.warnings,
-        test=None if source.test is None else replace(source.test, origin=f"{stream.name}, test split"),
+        **{name: replace(one, origin=f"{stream.name}, {name} split") for name, one in source.held_out.items()},
     )
 
 
@@ -64,8 +65,8 @@ def stream_of(source: Source) -> Stream:
             groups = None if samples.groups is None else samples.groups[part]
             yield samples.features[part], samples.labels[part], groups
 
-    train, test = source.train, source.test
-    parts = [train] if test is None else [train, test]
+    train = source.train
+    parts = [train, *source.held_out.values()]
     content = [[cache.array_sha256(one.features), cache.array_sha256(one.labels)] for one in parts]
     return Stream(
         **source.about,
@@ -75,7 +76,7 @@ def stream_of(source: Source) -> Stream:
         num_features=train.features.shape[1],
         num_samples=len(train),
         train=lambda: blocks(train),
-        test=None if test is None else lambda: blocks(test),
+        **{name: partial(blocks, one) for name, one in source.held_out.items()},
     )
 
 
@@ -94,8 +95,9 @@ def load(folder: Path) -> Source:
         about: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
         }
-        test = None if content["num_test"] is None else _samples(folder, "test_")
-        return Source(**about, train=_samples(folder, ""), test=test)
+        counts = {"validation": content.get("num_validation"), "test": content["num_test"]}
+        held_out = {name: _samples(folder, f"{name}_") for name, count in counts.items() if count is not None}
+        return Source(**about, train=_samples(folder, ""), **held_out)
     except (KeyError, TypeError, AttributeError):
         raise DataError(
             f"{folder / DESCRIPTION}: is damaged; expected what ptrain data convert writes: convert the data again"

@@ -105,8 +105,9 @@ def _shown(console: Console, stream: Stream, parts: int) -> Iterator[convert.Rep
 def _say_done(console: Console, folder: Path) -> None:
     content = described(folder)
     size = sum(path.stat().st_size for path in folder.iterdir())
-    test = "" if content["num_test"] is None else f" and {content['num_test']:,} for the test"
+    held_out = {"validation": content["num_validation"], "the test": content["num_test"]}
+    others = "".join(f" and {count:,} for {name}" for name, count in held_out.items() if count is not None)
     console.say(
-        f"{folder}: {content['num_samples']:,} samples{test} of {content['num_features']:,} features, "
+        f"{folder}: {content['num_samples']:,} samples{others} of {content['num_features']:,} features, "
         f"{size / 2**20:,.1f} MiB; train with --data {folder}"
     )
