@@ -17,6 +17,8 @@ from ptrain.errors import DataError
 
 _FEW = 50
 """Different texts that a column may have in any case; more than one in two rows are names or free text."""
+_ALONE = 20
+"""Rows up to which each may have a text of its own by chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +137,7 @@ def _refuse_many(table: Table, choice: Choice, found: dict[str, Any]) -> None:
     for name, one in found["columns"].items():
         known, count = one["values"] or (), found["rows"] - one["missing"]
         crowded = len(known) > _FEW and 2 * len(known) > count
+        alone = len(known) == count > _ALONE
         if name == choice.target and crowded:
             raise DataError(
                 f"{table.path}, column {name}: {len(known):,} different classes in {count:,} rows, such as "
@@ -147,7 +150,7 @@ def _refuse_many(table: Table, choice: Choice, found: dict[str, Any]) -> None:
         if way is not None:
             odd = next(text for text in known if number_of(text, table.decimal) is None)
             raise odd_number(str(table.path), name, odd, way)
-        if one["many"] or (crowded and name not in choice.categories):
+        if one["many"] or ((crowded or alone) and name not in choice.categories):
             many[name] = f"more than {MAX_CATEGORIES:,}" if one["many"] else f"{len(known):,}"
     if many:
         first = next(iter(many))

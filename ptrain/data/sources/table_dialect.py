@@ -6,7 +6,8 @@ Nothing of it can be told by flags: what the first lines leave no doubt of is ta
 import csv
 import io
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,30 +56,14 @@ def dialect_of(path: Path, kind: str, known: Collection[str] = ()) -> Dialect:
         whole = not read(file, 1)
     encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     lines = _lines(path, start, encoding, whole)
-    first, delimiter, notes = _preamble(path, lines)
+    first, named, notes = _preamble(path, lines)
     sample = [line for line in lines[first : first + _HEAD_LINES] if line.strip()]
-    if not whole or len(sample) == _HEAD_LINES:
-        sample = sample[: max(1, len(sample) - 1)]  # a quoted value may go on behind it
-    if delimiter is None:
-        delimiter = _delimiter(path, sample, "\t" if kind == "tsv" else ",", first + 1)
-        if delimiter != ("\t" if kind == "tsv" else ","):
-            notes.append(f"{path.name}: columns are separated by {SEPARATORS[delimiter]}")
-    try:
-        rows = list(_cells(sample, delimiter))
-    except csv.Error as error:
-        raise DataError(
-            f"{path}, line {first + 1}: {error}; expected a heading of columns' names in one line"
-        ) from None
-    if any("\n" in name or "\r" in name for name in rows[0]):
-        raise DataError(f"{path}, line {first + 1}: a name with a line break; expected all names in one line: mend it")
-    heading = [name.strip() for name in rows[0]]
-    if lines[first].startswith("#") and len(heading) > 1:
-        heading[0] = heading[0].lstrip("# ") or heading[0]
-    if not (known and set(known) <= set(heading)) and _are_data(heading, rows[1:]):
-        raise DataError(
-            f"{path}, line {first + 1}: holds values, such as {heading[0]!r}; expected the columns' names: add a line "
-            "of them on top"
-        )
+    cut, usual = not whole or len(lines) > first + _HEAD_LINES, "\t" if kind == "tsv" else ","
+    delimiter = named or _delimiter(path, sample, usual, cut, first + 1)
+    if delimiter not in (named, usual):
+        notes.append(f"{path.name}: columns are separated by {SEPARATORS[delimiter]}")
+    rows = _rows(path, sample, delimiter, cut, first + 1)
+    heading = _heading(path, rows, known, first + 1)
     names, index = _names(heading, f"{path}, line {first + 1}")
     decimal = _decimal(rows[1:]) if delimiter != "," else "."
     if decimal == ",":
@@ -158,29 +143,59 @@ def _preamble(path: Path, lines: list[str]) -> tuple[int, str | None, list[str]]
     return first, delimiter, notes
 
 
-def _cells(lines: Sequence[str], delimiter: str) -> Iterator[list[str]]:
-    yield from filter(None, csv.reader(lines, delimiter=delimiter, strict=False))
+def _cells(lines: Sequence[str], delimiter: str, cut: bool) -> list[list[str]]:
+    """The values of these lines; the last row is left out where it may go on behind them, in a quoted value."""
+    rows = [cells for cells in csv.reader(lines, delimiter=delimiter) if cells]
+    return rows[:-1] if cut and len(rows) > 1 else rows
 
 
-def _delimiter(path: Path, lines: Sequence[str], usual: str, line: int) -> str:
+def _delimiter(path: Path, lines: Sequence[str], usual: str, cut: bool, line: int) -> str:
     """What separates the columns: what cuts every line into as many values, two or more; the most of them."""
     widths = {}
     for delimiter in SEPARATORS:
-        try:
-            found = [len(cells) for cells in _cells(lines, delimiter)]
-        except csv.Error:
-            continue
-        widths[delimiter] = (len(set(found)) == 1 and found[0] > 1, found[0], delimiter == usual)
+        with suppress(csv.Error):
+            found = [len(cells) for cells in _cells(lines, delimiter, cut)]
+            widths[delimiter] = (len(set(found)) == 1 and found[0] > 1, found[0], delimiter == usual)
     best = max(widths, key=lambda delimiter: widths[delimiter], default=usual)
-    if widths.get(best, (False, 1, True))[1] == 1:
-        best = usual
-        counts = {len(line.split()) for line in lines}
-        if len(lines[0].split()) > 1 and len(counts) <= 2 and min(counts) > 1 and max(counts) - min(counts) <= 1:
-            raise DataError(
-                f"{path}, line {line}: columns are separated by blanks; expected {', '.join(SEPARATORS.values())}: "
-                "write it again"
-            )
-    return best
+    if widths.get(best, (False, 1, True))[1] > 1:
+        return best
+    counts = {len(line.split()) for line in lines}
+    if len(lines[0].split()) > 1 and min(counts) > 1 and max(counts) - min(counts) <= 1:
+        raise DataError(
+            f"{path}, line {line}: columns are separated by blanks; expected {', '.join(SEPARATORS.values())}: "
+            "write it again"
+        )
+    return usual
+
+
+def _rows(path: Path, lines: Sequence[str], delimiter: str, cut: bool, line: int) -> list[list[str]]:
+    """The first rows, that of the heading among them."""
+    try:
+        rows = _cells(lines, delimiter, cut)
+    except csv.Error as error:
+        raise DataError(f"{path}, line {line}: {error}; expected a heading of columns' names in one line") from None
+    apart = next((cell for row in rows for cell in row if re.fullmatch(r' +"[^"]*("\s*)?', cell)), None)
+    if apart is not None:
+        raise DataError(
+            f"{path}: a blank before a quote, as in {apart!r}; expected quotes right behind "
+            f"{SEPARATORS.get(delimiter, delimiter)}: remove the blank"
+        )
+    return rows
+
+
+def _heading(path: Path, rows: Sequence[Sequence[str]], known: Collection[str], line: int) -> list[str]:
+    """The names in the first row. Raises DataError where it is none of names."""
+    if any("\n" in name or "\r" in name for name in rows[0]):
+        raise DataError(f"{path}, line {line}: a name with a line break; expected all names in one line: mend it")
+    names = [name.strip() for name in rows[0]]
+    if names[0].startswith("#") and len(names) > 1:
+        names[0] = names[0].lstrip("# ") or names[0]
+    if not (known and set(known) <= set(names)) and _are_data(names, rows[1:]):
+        raise DataError(
+            f"{path}, line {line}: holds values, such as {names[0]!r}; expected the columns' names: add a line of them "
+            "on top"
+        )
+    return names
 
 
 def _decimal(rows: Sequence[Sequence[str]]) -> str:

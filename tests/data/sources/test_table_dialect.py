@@ -153,6 +153,10 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "half of utf-16": (PLAIN.encode("utf-16")[:-1] + b"\xd8", "is no proper UTF-16"),
     "no name between others": ("x,,y\n1,2,a\n", "line 1: column 2 has no name"),
     "row names without a heading": ("x,y\nr1,1,a\nr2,2,b\n", "line 2: 3 values; expected 2"),
+    "blanks before quotes": (
+        'x, "y, z"\n1, "a, b"\n',
+        "a blank before a quote, as in ' \"y'; expected quotes right behind commas",
+    ),
     "comments only": ("# x\n# y\n", "no line of text"),
 }
 
