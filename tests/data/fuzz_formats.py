@@ -295,7 +295,24 @@ def _text_seeds(delimiter: str, name: str) -> Callable[[Path], list[Seed]]:
         "\n".join(['"a","b b","c",t', *(f'{row},{-row}e-3,"q""{row % 2}, é",{row % 3}' for row in range(20))]),
     ]
     contents = [text.replace(",", delimiter).encode() for text in texts]
-    return lambda _: [Seed(spec=name, files={name: content}) for content in contents]
+    plain = texts[0].replace(",", delimiter)
+    codes = [f"{row:03d},{row % 4},{2**53 + row % 3}" for row in range(20)]
+    comma = [f"{row};{row},5;{'xyz'[row % 3]}" for row in range(20)]
+    contents += [
+        plain.encode("utf-16"),
+        plain.replace("\n", "\r").encode(),
+        ("# a comment\n\n" + plain).encode(),
+        "\n".join(["id,a,t", *codes]).replace(",", delimiter).encode(),
+        "\n".join(["sep=;", "a;b;t", *comma]).encode(),
+        "\n".join(["a;b;t", *comma]).encode(),
+        "\n".join(["", *texts[0].splitlines()]).replace("\n", "\n" + delimiter).removeprefix("\n").encode(),
+    ]
+    packed = Seed(
+        spec=name,
+        files={name: gzip.compress(contents[0])},
+        inside={name: (contents[0], gzip.compress)},
+    )
+    return lambda _: [*(Seed(spec=name, files={name: content}) for content in contents), packed]
 
 
 def _parquet_seeds(folder: Path) -> list[Seed]:
@@ -303,13 +320,17 @@ def _parquet_seeds(folder: Path) -> list[Seed]:
     import pyarrow.parquet
 
     columns = {"a": X[:, 0], "b": np.arange(20), "c": ["ab"[row % 2] for row in range(20)], "t": Y}
+    table = pyarrow.table(
+        {**columns, "v": pyarrow.array(["u", "v"] * 10, pyarrow.string_view()), "__index_level_0__": Y}
+    )
     seeds = []
     options: list[dict[str, Any]] = [
         {"compression": "none"}, {"compression": "snappy"}, {"compression": "zstd", "row_group_size": 7},
         {"compression": "gzip", "use_dictionary": False}, {"compression": "none", "data_page_version": "2.0"},
     ]  # fmt: skip
     for keywords in options:
-        pyarrow.parquet.write_table(pyarrow.table(columns), folder / "a.parquet", **keywords)
+        written = table if "data_page_version" in keywords else pyarrow.table(columns)
+        pyarrow.parquet.write_table(written, folder / "a.parquet", **keywords)
         seeds.append(Seed(spec="a.parquet", files={"a.parquet": (folder / "a.parquet").read_bytes()}))
     return seeds
 

@@ -108,13 +108,14 @@ def _refuse_flags(config: DataConfig, row: Row) -> None:
     spec, labels = config.data, config.labels
     if labels is not None and row.labels == "none":
         raise DataError(f"--labels {labels} with --data {spec}: expected only with a .npy file; leave --labels out")
-    for name in ("target", "features", "drop", "missing"):
+    for name in ("target", "features", "drop", "categories", "missing", "missing_values"):
         value, fits = getattr(config, name), row.missing if name == "missing" else row.columns
+        flag = f"--{name.replace('_', '-')}"
         if value != getattr(DataConfig, name) and not fits:
             kinds = ", .npy, .npz, .h5, .mat, .zarr" if name == "missing" else ""
             raise DataError(
-                f"--{name} {value} with --data {spec}: expected only with a table (.csv, .tsv, .parquet){kinds}; "
-                f"leave --{name} out"
+                f"{flag} {value} with --data {spec}: expected only with a table (.csv, .tsv, .parquet){kinds}; "
+                f"leave {flag} out"
             )
 
 

@@ -37,8 +37,10 @@ class Row:
     """``module:function`` below ptrain.data that says whether a folder (a Path) is of this format."""
     labels: Literal["none", "optional", "required"] = "none"
     """Whether ``--labels`` goes with it."""
+    packed: bool = False
+    """Whether the file may be packed, as FILE.csv.gz is."""
     columns: bool = False
-    """Whether it is a table, whose columns are chosen by --target, --features and --drop."""
+    """Whether it is a table, whose columns are chosen by --target, --features, --drop and the like."""
     missing: bool = False
     """Whether values may be missing in it, and ``--missing`` says what is done then."""
 
@@ -64,9 +66,15 @@ _ROWS = (
     ),
     Row("converted", "folder", "store.converted:open_converted", "FOLDER", recognises="store.converted:is_converted"),
     Row("torchvision", "named", "sources.torchvision_sets:open_torchvision", "torchvision:CIFAR10"),
-    Row("csv", "file", "sources.tables:open_csv", "FILE.csv --target NAME", (".csv",), columns=True, missing=True),
+    Row(
+        *("csv", "file", "sources.tables:open_csv", "FILE.csv --target NAME", (".csv", ".txt")),
+        packed=True,
+        columns=True,
+        missing=True,
+    ),
     Row(
         *("tsv", "file", "sources.tables:open_tsv", "FILE.tsv --target NAME", (".tsv", ".tab")),
+        packed=True,
         columns=True,
         missing=True,
     ),
@@ -103,6 +111,7 @@ _ROWS = (
         labels="optional",
     ),
 )
+_PACKED = (".gz", ".bz2", ".zst")
 SOURCES: dict[str, Row] = {row.name: row for row in _ROWS}
 """Every source by its name. Folders are asked in this order what they are."""
 
@@ -142,8 +151,13 @@ def parse(spec: str) -> tuple[Row, str]:
 
 def by_extension(spec: str) -> Row | None:
     """The source of FILE.ext, FILE.ext:/GROUP/NAME or FILE.ext:NAME; None where no row has the extension."""
-    suffixes = [Path(text).suffix.lower() for text in (spec, spec.rpartition(":")[0])]
-    return next((row for suffix in suffixes for row in SOURCES.values() if suffix in row.extensions), None)
+    for path in (Path(text.lower()) for text in (spec, spec.rpartition(":")[0])):
+        packed = path.suffix in _PACKED
+        suffix = path.with_suffix("").suffix if packed else path.suffix
+        rows = (row for row in SOURCES.values() if suffix in row.extensions and row.packed >= packed)
+        if (row := next(rows, None)) is not None:
+            return row
+    return None
 
 
 def file_of(spec: str) -> str | None:

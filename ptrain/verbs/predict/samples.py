@@ -34,9 +34,9 @@ _Results = dict[int, tuple[NDArray[np.int64], NDArray[np.float32]]]
 def run(options: PredictOptions, settings: RunConfig) -> int:
     """Write the class and the probabilities of every sample and return the exit code.
 
-    A .csv file gets a header and a line a sample: number, what it is called where it has a name (its file), class name,
-    a probability a class. A .npy file gets a structured array with fields ``class`` (int64, see ``values_of``),
-    ``probabilities`` (float32, (classes,)) and, with names, one such as ``file`` (text).
+    A .csv file gets a header and a line a sample: number, what it is called where it has a name (its file, an id),
+    class name, a probability a class. A .npy file gets a structured array with fields ``class`` (int64, see
+    ``values_of``), ``probabilities`` (float32, (classes,)) and, with names, one such as ``file`` (text).
     Of a scene a .tif file gets the map (see ptrain.verbs.predict.scene_map).
 
     Raises InputError where the run, the input or the output is at fault; on every rank alike.
@@ -116,6 +116,8 @@ class _Writer:
         self.out, self.temporary = out, files.temporary_name(out)
         self.names, self.named = trained.class_names, samples.named
         self.csv, self.values = out.suffix == ".csv", values_of(trained.class_names)
+        if self.named is not None and len(self.named.names) != len(samples):
+            raise DataError(f"{samples.origin}: was changed while it was read; expected a file at rest: start again")
         self.done = 0
         fields: list[Any] = [("class", "<i8"), ("probabilities", "<f4", (len(self.names),))]
         if self.named is not None:
