@@ -42,8 +42,8 @@ class Seed:
 
 def drain(stream: Stream) -> None:
     """Read a stream to its end and see that it keeps its word."""
-    for make in (stream.train, stream.test):
-        for features, labels, groups in make() if make is not None else ():
+    for make in (stream.train, *stream.held_out.values()):
+        for features, labels, groups in make():
             assert features.shape == (len(labels), stream.num_features), (features.shape, labels.shape)
             assert features.dtype == stream.dtype, (features.dtype, stream.dtype)
             assert labels.ndim == 1
@@ -257,6 +257,29 @@ def _image_seeds(folder: Path) -> list[Seed]:
         files = {f"images/{name}/{number}.{suffix}": content for name in ("cat", "dog") for number in range(2)}
         inside = {f"images/cat/0.{suffix}": (content, _png_sums)} if suffix == "png" else None
         seeds.append(Seed(spec="images", files=files, inside=inside))
+    return [*seeds, *_turned_seeds(folder)]
+
+
+def _turned_seeds(folder: Path) -> list[Seed]:
+    """Splits by folder, turned by EXIF, beside what systems leave and files of other kinds."""
+    from PIL import Image
+
+    seeds = []
+    for suffix in ("jpg", "png", "tif"):
+        for number, mode in enumerate(("RGB", "L")):
+            exif = Image.Exif()
+            exif[0x0112] = (1, 6)[number]
+            values = (np.arange(9 * 7) % 256).astype(np.uint8).reshape((7, 9) if number else (9, 7))
+            Image.fromarray(values).convert(mode).save(folder / f"{number}.{suffix}", exif=exif)
+        contents = [(folder / f"{number}.{suffix}").read_bytes() for number in range(2)]
+        files = {
+            f"images/{split}/{name}/{number}.{suffix.upper()}": contents[number]
+            for split in ("Train", "valid", "TEST")
+            for name in ("cat", "dog")
+            for number in range(2)
+        }
+        left = ("images/.DS_Store", f"images/Train/cat/._0.{suffix}", "images/__MACOSX/0.png", "images/notes.txt")
+        seeds.append(Seed(spec="images", files={**files, **dict.fromkeys(left, b"left behind")}))
     return seeds
 
 

@@ -192,7 +192,9 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
     # a logger without a handler writes on stderr; what is wrong is told by the errors
     logging.getLogger("PIL").addHandler(_NO_LOG)
     pillow = need_package("PIL.Image", str(path))
-    with decoding(str(path), "an image"), reading(path, "an image"), path.open("rb") as stream:
+    with reading(path, "an image"):
+        stream = path.open("rb")
+    with stream, decoding(str(path), "an image"):
         try:
             image = pillow.open(stream, formats=FORMATS)
         except pillow.UnidentifiedImageError:
