@@ -32,7 +32,13 @@ def save(path: Path, values: Any, orientation: int | None = None, **keywords: An
 
 @pytest.mark.parametrize(
     ("suffix", "keywords"),
-    [("png", {}), ("tif", {}), ("tif", {"compression": "tiff_lzw"}), ("webp", {"lossless": True}), ("jpg", {"quality": 95})],
+    [
+        ("png", {}),
+        ("tif", {}),
+        ("tif", {"compression": "tiff_lzw"}),
+        ("webp", {"lossless": True}),
+        ("jpg", {"quality": 95}),
+    ],
 )
 def test_pixels_are_as_every_viewer_shows_them(tmp_path: Path, suffix: str, keywords: dict[str, Any]) -> None:
     paths = [save(tmp_path / f"{turn}.{suffix}", STORED[turn], turn, **keywords) for turn in STORED]

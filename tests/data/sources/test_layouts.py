@@ -87,7 +87,7 @@ def test_the_splits_of_a_file_are_used(tmp_path: Path, name: str, pattern: str) 
     if "/" in pattern and name == "a.mat":
         return  # variables have no groups
     sizes = {"train": 20, "val": 5, "test": 7}
-    arrays = {
+    arrays: dict[str, Any] = {
         pattern.format(word, split): one[:size]
         for split, size in sizes.items()
         for word, one in (("images", IMAGES), ("labels", Y[:, None] + 1))
@@ -206,8 +206,9 @@ def test_missing_values_and_labels_of_arrays(tmp_path: Path, name: str) -> None:
 
 
 def test_a_mask_beside_features(tmp_path: Path) -> None:
-    for names in ({"data": X, "mask": X > 40, "target": Y}, {"x": X, "x_mask": X > 40, "y": Y}):
-        path = tmp_path / "m.npz"
+    path = tmp_path / "m.npz"
+    layouts: list[dict[str, Any]] = [{"data": X, "mask": X > 40, "target": Y}, {"x": X, "x_mask": X > 40, "y": Y}]
+    for names in layouts:
         np.savez(path, **names)
         dropped = opened(path, missing="drop")
         np.testing.assert_array_equal(values(dropped.train), X[~(X > 40).any(axis=1)])
