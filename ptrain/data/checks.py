@@ -18,7 +18,8 @@ def check(dataset: DataSet, part: int = 0, parts: int = 1, *, training: bool = T
     for samples in dataset.all_samples:
         check_features(samples.features.shape, samples.features.dtype, samples.origin)
         origin, labels_origin = samples.origin, samples.labels_origin or samples.origin
-        check_counts(*samples.features.shape, len(samples.labels), origin, labels_origin)
+        rows, width = samples.features.shape
+        check_counts(rows, width, len(samples.labels), origin, labels_origin)
         _check_classes(samples, dataset.num_classes)
     if training:
         _check_several_classes(dataset.train, dataset.class_names)

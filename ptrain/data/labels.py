@@ -95,4 +95,5 @@ def _from_one_hot(labels: NDArray[np.generic], origin: str, first: int) -> NDArr
             f"{origin}: labels with {labels.shape[1]} columns, and row {first + wrong[0]} is not one 1 and else 0: "
             "expected one class a sample, or one-hot rows; a cube and its map are read from .mat files or GeoTIFF"
         )
-    return ones.argmax(axis=1)
+    numbers: NDArray[np.int64] = ones.argmax(axis=1)
+    return numbers

@@ -45,8 +45,9 @@ def filled(dataset: DataSet) -> DataSet:
 
 def filled_with(source: Source, fill: list[float]) -> Source:
     """The source with these means, of the training split of a network, in the place of missing values."""
-    parts: dict[str, Any] = {"train": source.train, **source.held_out}
-    return replace(source, **{name: _fill(samples, fill) for name, samples in parts.items()})
+    parts = {"train": source.train, **source.held_out}
+    full: dict[str, Any] = {name: _fill(samples, fill) for name, samples in parts.items()}
+    return replace(source, **full)
 
 
 def _means(train: Split, name: str, names: tuple[str, ...]) -> tuple[list[float], int]:
