@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.samples import Samples, Source
+from ptrain.data.samples import Source
 from ptrain.data.store.stream import Block, Stream
 from ptrain.errors import DataError
 
@@ -37,22 +38,18 @@ def by_name(opened: Stream | Source, class_names: Names) -> Stream | Source:
     text = f"{opened.name}: classes are matched by name"
     text += f"; it has no samples of {_listing(absent)}" if absent else ""
     look_up = partial(_numbers, table=table, own=own, class_names=class_names, origin=opened.name)
-    about = {"class_names": class_names, "notes": (*opened.notes, text)}
+    found: dict[str, Any] = {"class_names": class_names, "notes": (*opened.notes, text)}
     if isinstance(opened, Source):
         splits = {"train": opened.train, **opened.held_out}
-        return replace(opened, **about, **{name: _samples(one, look_up) for name, one in splits.items()})
+        found |= {name: replace(one, labels=look_up(one.labels)) for name, one in splits.items()}
+        return replace(opened, **found)
 
     def matched(blocks: Callable[[], Iterator[Block]]) -> Callable[[], Iterator[Block]]:
         return lambda: ((x, y if y.dtype.kind in "US" else look_up(y), groups) for x, y, groups in blocks())
 
-    return replace(
-        opened,
-        **about,
-        options={**opened.options, "matched": own},
-        train=matched(opened.train),
-        pieces=None if opened.pieces is None else tuple((rows, matched(blocks)) for rows, blocks in opened.pieces),
-        **{name: matched(blocks) for name, blocks in opened.held_out.items()},
-    )
+    found |= {name: matched(blocks) for name, blocks in {"train": opened.train, **opened.held_out}.items()}
+    found["pieces"] = opened.pieces and tuple((rows, matched(blocks)) for rows, blocks in opened.pieces)
+    return replace(opened, **found, options={**opened.options, "matched": own})
 
 
 def _plain(names: Names) -> bool:
@@ -64,19 +61,15 @@ def _listing(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + ", ..." * (len(names) > _SHOWN)
 
 
-def _samples(samples: Samples, look_up: Callable[[NDArray[np.generic]], NDArray[np.int64]]) -> Samples:
-    return replace(samples, labels=look_up(samples.labels))
-
-
 def _numbers(
     labels: NDArray[np.generic], table: NDArray[np.int64], own: Names, class_names: Names, origin: str
 ) -> NDArray[np.int64]:
     """The number of each label, by a table from one's own numbers to those of ``class_names``, -1 for none."""
-    labels = labels.astype(np.int64)
-    inside = (labels >= 0) & (labels < len(table))
-    found = np.where(inside, table[np.where(inside, labels, 0)], -1)
+    numbers = labels.astype(np.int64)
+    inside = (numbers >= 0) & (numbers < len(table))
+    found = np.where(inside, table[np.where(inside, numbers, 0)], -1)
     if (found < 0).any():
-        label = int(labels[int(np.argmin(found))])
+        label = int(numbers[int(np.argmin(found))])
         name = own[label] if 0 <= label < len(own) else str(label)
         raise DataError(
             f"{origin}: class {name!r} is none of the classes of the training samples; expected "
