@@ -27,7 +27,8 @@ FLAGS = {
     "train": [
         "--help", "--config", "--resume", "--force-resume",
         "--data", "--labels", "--test-data", "--test-labels", "--test-fraction", "--validation", "--normalize",
-        "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop", "--missing",
+        "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop",
+        "--categories", "--missing", "--missing-values",
         "--hidden", "--activation", "--output-activation", "--bias", "--no-bias", "--init", "--init-sigma",
         "--dropout", "--loss", "--class-weights",
         "--optimizer", "--lr", "--momentum", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--schedule",
@@ -46,7 +47,8 @@ FLAGS = {
     "data": [
         "--help", "--json", "--height", "--width", "--bands", "--classes", "--noise", "--labels", "--test-data",
         "--test-labels", "--test-fraction", "--validation", "--split", "--group", "--block-size", "--neighborhood",
-        "--target", "--features", "--drop", "--missing", "--seed", "--ranks", "--backend",
+        "--target", "--features", "--drop", "--categories", "--missing",
+        "--missing-values", "--seed", "--ranks", "--backend",
     ],
     "slurm": [
         "--help", "--site", "--nodes", "--ranks-per-node", "--cpus-per-rank", "--time", "--account", "--partition",
@@ -58,7 +60,8 @@ FLAGS = {
         "--help", "--json", "--config", "--ranks", "--steps", "--seconds", "--time-limit", "--repetitions",
         "--parameters", "--out",
         "--data", "--labels", "--test-data", "--test-labels", "--test-fraction", "--validation", "--normalize",
-        "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop", "--missing",
+        "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop",
+        "--categories", "--missing", "--missing-values",
         "--hidden", "--activation", "--output-activation", "--bias", "--no-bias", "--init", "--init-sigma",
         "--dropout", "--loss", "--class-weights",
         "--optimizer", "--lr", "--momentum", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--schedule",

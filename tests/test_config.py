@@ -106,6 +106,7 @@ def test_the_hash_ignores_run_and_nothing_else() -> None:
         "data": "xor", "labels": "l.npy", "test_data": "t.npz", "test_labels": "t.npy", "test_fraction": 0.3,
         "validation": 0.1, "normalize": "unit", "split": "groups", "group": "scene", "block_size": 64,
         "neighborhood": 3, "target": "species", "features": "a,b", "drop": "c", "missing": "mean",
+        "categories": "d", "missing_values": "-999",
         "hidden": [3], "activation": "tanh", "output_activation": "tanh",
         "bias": False, "init": "he", "init_sigma": 0.5, "dropout": 0.5, "loss": "mse", "class_weights": "balanced",
         "optimizer": "adam", "lr": 0.5, "momentum": 0.5, "beta1": 0.5, "beta2": 0.5, "epsilon": 0.5,

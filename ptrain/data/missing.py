@@ -40,8 +40,9 @@ def filled(dataset: DataSet) -> DataSet:
 
 
 def _means(train: Split, name: str, names: tuple[str, ...]) -> list[float]:
-    """The mean of each feature over the training split without its missing values, rounded once."""
+    """The mean of each feature over the training split without its missing values, rounded once to its type."""
     means = []
+    dtype = train.samples.features.dtype
     width = train.samples.features.shape[1]
     step = max(1, _BLOCK_BYTES // (4 * _CHUNK_ROWS))
     for first in range(0, width, step):
@@ -61,7 +62,8 @@ def _means(train: Split, name: str, names: tuple[str, ...]) -> list[float]:
                     f"{name}, column {column}: no value in the training split, so it has no mean; expected at least "
                     f"one: leave it out with --drop {column}"
                 )
-            means.append(float(np.float32(float(total) / count)))
+            mean = float(total) / count
+            means.append(mean if dtype == np.float64 else float(np.float32(mean)))
     return means
 
 
@@ -69,15 +71,16 @@ def _fill(samples: Samples, fill: list[float]) -> Samples:
     """Samples without NaN; the features come from the cache."""
     features = samples.features
     key = cache.key_of([_VERSION, "fill", cache.array_sha256(features), fill])
-    means = np.array(fill, dtype=np.float32)
+    dtype = np.dtype("<f8" if features.dtype.itemsize == 8 else "<f4")
+    means = np.array(fill, dtype=dtype)
 
     def make(path: Path, _: bool) -> None:
-        header = {"descr": "<f4", "fortran_order": False, "shape": features.shape}
+        header = {"descr": dtype.str, "fortran_order": False, "shape": features.shape}
         with replacing(path) as temporary, temporary.open("wb") as file:
             npy_format.write_array_header_1_0(file, header)
-            for rows in row_ranges(range(len(features)), 4 * features.shape[1], _BLOCK_BYTES):
-                block = np.asarray(features[rows.start : rows.stop], dtype=np.float32)
-                file.write(np.where(np.isnan(block), means, block).astype("<f4").tobytes())
+            for rows in row_ranges(range(len(features)), dtype.itemsize * features.shape[1], _BLOCK_BYTES):
+                block = np.asarray(features[rows.start : rows.stop], dtype=dtype)
+                file.write(np.where(np.isnan(block), means, block).tobytes())
 
     path = cache.made("filled", f"{key}.npy", make)
     return replace(samples, features=np.load(path, mmap_mode="r", allow_pickle=False))

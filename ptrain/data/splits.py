@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 
 from ptrain.data.held_out import listed
+from ptrain.data.matching import by_name
 from ptrain.data.permutation import KeyedPermutation
 from ptrain.data.samples import DataSet, Source, Split
 from ptrain.errors import DataError
@@ -17,9 +18,10 @@ def cut(source: Source, *, test_fraction: float, validation: float, seed: int, s
 
     The order is a keyed permutation for ``random``, else a list (see ptrain.data.held_out). Splits that the source
     has of its own are used whole, in their natural order; its validation split is the test where it has no other.
+    Labels without names become classes (see ptrain.data.matching).
     Raises DataError where a split would be left without samples, and where the splits do not fit together.
     """
-    source, own = _own_splits(source, validation)
+    source, own = _own_splits(by_name(source), validation)
     total = len(source.train)
     test_fraction = 0.0 if "test" in own else test_fraction
     validation = 0.0 if "validation" in own else validation
@@ -44,13 +46,12 @@ def cut(source: Source, *, test_fraction: float, validation: float, seed: int, s
     held_out = Split(source.train, num_train, middle, permutation, index) if num_validation else None
     test = Split(source.train, middle, total, permutation, index) if num_test else None
     held_out, test = own.get("validation", held_out), own.get("test", test)
-    names = source.class_names or tuple(str(number) for number in range(int(source.train.labels.max()) + 1))
+    names = source.class_names or ()
     sizes = [num_train, num_validation, num_test, None if "test" not in own else own["test"].size]
     sizes += [own["validation"].size] if "validation" in own else []
     order = content or (None if permutation is None else seed)
-    about = source.about | {"class_names": names}
     return DataSet(
-        **about,
+        **source.about | {"class_names": names},
         train=train,
         validation=held_out,
         test=test,

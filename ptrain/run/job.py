@@ -48,6 +48,7 @@ class Job:
             "class_names": self.dataset.class_names,
             "normalization": self.normalization.to_dict(),
             "schema": self.dataset.schema,
+            "image_shape": self.dataset.image_shape,
         }
 
     @property
@@ -207,6 +208,7 @@ def class_weights(session: Session, config: Config, dataset: DataSet) -> torch.T
         info, num_classes = session.comm.info, dataset.num_classes
         counts = torch.from_numpy(class_counts(dataset.train, num_classes, info.rank, info.size)).to(session.device)
         session.comm.all_reduce_(counts)
-        # A class without training samples has no rows that a weight could matter for.
-        return (dataset.train.size / (num_classes * counts.clamp_min(1).double())).float()
+        # A class without training samples has no rows that a weight could matter for, and is none of those that share.
+        present = int((counts > 0).sum())
+        return (dataset.train.size / (present * counts.clamp_min(1).double())).float()
     return torch.tensor(choice, dtype=torch.float32, device=session.device)

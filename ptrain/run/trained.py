@@ -32,6 +32,8 @@ class Trained:
     class_names: tuple[str, ...]
     schema: dict[str, Any] | None
     """How a table becomes features, where the network was trained on one."""
+    image_shape: tuple[int, ...] | None
+    """Shape of a sample before it was flattened."""
     hashes: dict[str, str]
     """parameters_sha256, data_sha256 and config_sha256, as in evaluation.json."""
 
@@ -78,6 +80,7 @@ def _load(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) -> Traine
         normalization=Normalization(**description["normalization"]),
         class_names=tuple(description["class_names"]),
         schema=description.get("schema"),
+        image_shape=tuple(description.get("image_shape") or ()) or None,
         hashes=hashes,
     )
 

@@ -7,7 +7,7 @@ from typing import Any
 from ptrain.config import DataConfig
 from ptrain.data.matching import by_name
 from ptrain.data.missing import filled
-from ptrain.data.samples import DataSet, Samples, Source
+from ptrain.data.samples import DataSet, Samples, Source, check_shape
 from ptrain.data.sources.table import Row, parse, resolve
 from ptrain.data.splits import cut
 from ptrain.data.store import converted
@@ -28,7 +28,7 @@ def load(
     shows how far a conversion is. The contents are not scanned yet: ``ptrain.data.checks.check`` does that, shared over
     the ranks.
     """
-    source = read(config, schema=schema, class_names=class_names, watch=watch)
+    source = by_name(read(config, schema=schema, class_names=class_names, watch=watch), class_names)
     if config.test_data is not None:
         if source.test is not None:
             raise DataError(
@@ -41,7 +41,8 @@ def load(
 
 def read(config: DataConfig, *, schema: Schema = None, class_names: Names = None, watch: Watch | None = None) -> Source:
     """The samples that ``--data`` names, with ``--labels`` as the file of labels where there is one."""
-    return converted.cached(open_source(config, schema=schema, class_names=class_names), watch)
+    source = converted.cached(open_source(config, schema=schema, class_names=class_names), watch)
+    return _of_form(source, schema)
 
 
 def open_source(
@@ -57,7 +58,7 @@ def open_source(
         raise DataError(f"--data {config.data}: no path; expected such as {row.name}:PATH")
     request = Request(config=config, schema=schema, class_names=class_names, labelled=labelled)
     opened: Stream | Source = resolve(row.opens)(rest, request)
-    return opened if class_names is None else by_name(opened, class_names)
+    return opened
 
 
 def read_unlabelled(
@@ -72,7 +73,7 @@ def read_unlabelled(
     Of a source with splits of its own it is the one to test on. ``config`` and ``schema`` are those of the network.
     """
     opened = open_source(_alone(config or DataConfig(), spec, None), schema=schema, labelled=False)
-    source = converted.cached(opened, watch)
+    source = _of_form(converted.cached(opened, watch), schema)
     tell(source)
     return source.held_out.get(source.for_test, source.train)
 
@@ -82,17 +83,39 @@ def _alone(config: DataConfig, spec: str, labels: str | None) -> DataConfig:
     return replace(config, data=spec, labels=labels, test_data=None, test_labels=None, split="random", group=None)
 
 
+def _of_form(source: Source, schema: Schema) -> Source:
+    """The source, with a warning where its features have no names but those of a network or of --data have.
+
+    Raises DataError where converted data have other features.
+    """
+    kind = (schema or {}).get("kind")
+    if kind is not None and (source.schema or {}).get("kind") != kind:
+        text = f"{source.name}: its features have no names: they are taken in the order of the {kind} of training"
+        return replace(source, warnings=(*source.warnings, text))
+    for key in ("columns", "bands", "neighborhood"):
+        found, expected = ((one or {}).get(key) for one in (source.schema, schema))
+        if found is not None and expected is not None and found != expected:
+            shown = ", ".join(column["name"] for column in expected[:20]) if key == "columns" else expected
+            raise DataError(
+                f"{source.name}: its {key}, their order or categories are not those of training; expected {shown}: "
+                "give the file itself instead of its converted form"
+            )
+    return source
+
+
 def _refuse_flags(config: DataConfig, row: Row) -> None:
     """Raise DataError where --labels or a choice of columns is given for a source that has none."""
     spec, labels = config.data, config.labels
     if labels is not None and row.labels == "none":
         raise DataError(f"--labels {labels} with --data {spec}: expected only with a .npy file; leave --labels out")
-    for name in ("target", "features", "drop", "missing"):
-        value = getattr(config, name)
-        if value != getattr(DataConfig, name) and not row.columns:
+    for name in ("target", "features", "drop", "categories", "missing", "missing_values"):
+        value, fits = getattr(config, name), row.missing if name == "missing" else row.columns
+        flag = f"--{name.replace('_', '-')}"
+        if value != getattr(DataConfig, name) and not fits:
+            kinds = ", .npy, .npz, .h5, .mat, .zarr" if name == "missing" else ""
             raise DataError(
-                f"--{name} {value} with --data {spec}: expected only with a table (.csv, .tsv, .parquet); "
-                f"leave --{name} out"
+                f"{flag} {value} with --data {spec}: expected only with a table (.csv, .tsv, .parquet){kinds}; "
+                f"leave {flag} out"
             )
 
 
@@ -108,9 +131,14 @@ def _with_test(source: Source, config: DataConfig, watch: Watch | None) -> Sourc
         raise DataError(f"--test-data {spec}: features without labels; expected --test-labels FILE.npy as well")
     if row.labels == "none" and labels is not None:
         raise DataError(f"--test-labels {labels} with --test-data {spec}: expected only with a .npy file")
-    if (source.schema is not None and source.schema.get("kind") == "table") != row.columns:
+    is_table = (source.schema or {}).get("kind") == "table"
+    if is_table != row.columns and row.name != "converted":
         raise DataError(f"--test-data {spec} with --data {config.data}: expected two tables, or none")
-    other = read(_alone(config, spec, labels), schema=source.schema, class_names=source.class_names, watch=watch)
+    known = {"schema": source.schema, "class_names": source.class_names}
+    other = by_name(read(_alone(config, spec, labels), **known, watch=watch), source.class_names)
+    if is_table != ((other.schema or {}).get("kind") == "table"):
+        raise DataError(f"--test-data {spec} with --data {config.data}: expected two tables, or none")
+    check_shape(other.image_shape, source.image_shape, other.name)
     used = other.for_test
     left = [name for name in ("train", *other.held_out) if name != used]
     unused = (f"--test-data {spec}: its {used} split is used, its {' and '.join(left)} split is not",) if left else ()

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ptrain.data.labels import whole_labels
 from ptrain.data.plan import owned_shards
-from ptrain.data.samples import whole_labels
 from ptrain.data.store.cache import Stamp, content_sha256, file_sha256, key_of, need_same, stamp
 from ptrain.data.store.rows import RowFiles, write_header, write_integers
 from ptrain.data.store.stream import Block, Stream
@@ -114,13 +114,26 @@ def finish(stream: Stream, key: str, stamps: list[Stamp], partial: Path, folder:
     for path in sorted(partial.iterdir(), key=lambda path: path.suffix != ".json"):
         if path.suffix != ".npy":
             path.unlink()
+    rows = sum(one.rows for one in train)
     content = {"version": VERSION, **stream.about, "class_names": names, "key": key}
-    content |= {"num_samples": sum(one.rows for one in train), "num_features": stream.num_features}
+    content |= {
+        "num_samples": rows,
+        "num_features": stream.num_features,
+        "notes": (*stream.notes, *left_out(stream, rows)),
+    }
     content |= {f"num_{name}": held_out[name].rows if name in held_out else None for name in ("validation", "test")}
     content["sources"] = {str(one.path): file_sha256(one) for one in stamps}
     content["sha256"] = {path.name: content_sha256(path) for path in sorted(partial.glob("*.npy"))}
     (partial / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     publish(partial, folder)
+
+
+def left_out(stream: Stream, rows: int) -> tuple[str, ...]:
+    """A note where not all samples of the file are there."""
+    offered = rows if stream.num_offered is None else stream.num_offered
+    if offered == rows:
+        return ()
+    return (f"{stream.name}: {offered - rows:,} of {offered:,} samples are left out, which lack a value or a label",)
 
 
 def _finish_split(
@@ -225,7 +238,10 @@ def _order(stream: Stream, found: dict[str, int], numbers: dict[str, int]) -> ND
 def _numbers(labels: NDArray[np.generic], seen: dict[str, int], stream: Stream) -> NDArray[np.int64]:
     """Labels as class numbers, or as positions in ``seen`` where the names are found while reading."""
     if labels.dtype.kind not in "US":
-        return whole_labels(labels, stream.name).astype(np.int64)
+        numbers = whole_labels(labels, stream.name)
+        if numbers.dtype == np.uint64 and numbers.max(initial=0) >= 2**63:
+            raise DataError(f"{stream.name}: label {numbers.max()}: expected one below 2**63: number the classes")
+        return numbers.astype(np.int64)
     if stream.class_names is None:
         return _codes(labels, seen)
     numbers = {name: number for number, name in enumerate(stream.class_names)}

@@ -14,7 +14,7 @@ import numpy as np
 from ptrain.data.samples import About, Samples, Source, make_samples, row_ranges
 from ptrain.data.store import cache, npy
 from ptrain.data.store.cache import stamp
-from ptrain.data.store.convert import DESCRIPTION, VERSION, Report, convert, stream_key
+from ptrain.data.store.convert import DESCRIPTION, VERSION, Report, convert, left_out, stream_key
 from ptrain.data.store.stream import Block, Request, Stream
 from ptrain.errors import DataError
 
@@ -52,7 +52,7 @@ def cached(stream: Stream | Source, watch: Watch | None = None) -> Source:
         name=stream.name,
         description=stream.description,
         train=replace(source.train, origin=stream.name, labels_origin=None, named=stream.named),
-        notes=stream.notes,
+        notes=(*stream.notes, *left_out(stream, len(source.train))),
         warnings=stream.warnings,
         **held_out,
     )

@@ -13,7 +13,7 @@ from ptrain.console import Console
 from ptrain.data.checks import check, class_counts
 from ptrain.data.fingerprint import combine_fingerprints, fingerprint_blocks
 from ptrain.data.samples import DataSet
-from ptrain.data.sources import table_columns, tables
+from ptrain.data.sources import table_columns, table_notes, tables
 from ptrain.data.sources.load import load
 from ptrain.data.sources.table import parse
 from ptrain.data.summary import duplicates, ranges
@@ -48,7 +48,7 @@ def run(options: DataOptions, data: DataConfig, seed: int, _settings: RunConfig)
 def survey(kind: str, rest: str, config: DataConfig) -> dict[str, Any]:
     """What the columns of a table hold, where no target is chosen yet."""
     start = time.perf_counter()
-    table = tables.open_table(kind, rest)
+    table = tables.open_table(kind, rest, tables.missing_values(config))
     choice = table_columns.Choice(features=table.columns, target=None, group=None)
     found = table_columns.scan(table, choice, "mean", strict=False)
     return {
@@ -56,6 +56,7 @@ def survey(kind: str, rest: str, config: DataConfig) -> dict[str, Any]:
         "rows": found["rows"],
         "seconds": round(time.perf_counter() - start, 3),
         "columns": [{"name": name} | one for name, one in found["columns"].items()],
+        "notes": [*table.notes, *table_notes.left_out(table, ())],
     }
 
 
@@ -113,7 +114,7 @@ def _with_gaps(data: DataConfig, seed: int) -> tuple[DataSet, dict[str, int]]:
     """A table with its missing values filled, and how many each column has, to be looked at all the same."""
     data = replace(data, missing="mean")
     row, rest = parse(data.data)
-    table = tables.open_table(row.name, rest)
+    table = tables.open_table(row.name, rest, tables.missing_values(data), [data.target] if data.target else ())
     found = table_columns.scan(table, table_columns.choose(table, data), "mean", strict=False)
     missing = {name: one["missing"] for name, one in found["columns"].items() if one["missing"]}
     target = data.target or ""
@@ -188,6 +189,8 @@ def _show_classes(console: Console, found: dict[str, Any]) -> None:
 
 
 def _show_columns(console: Console, found: dict[str, Any]) -> None:
+    for text in found["notes"]:
+        console.say(f"{'note':<10} {text}")
     rows = []
     for one in found["columns"]:
         values = one["values"]

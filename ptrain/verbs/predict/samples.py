@@ -14,7 +14,8 @@ from ptrain import files
 from ptrain.config import RunConfig
 from ptrain.data.checks import check_finite
 from ptrain.data.loader import EvaluationLoader
-from ptrain.data.samples import Samples, Source, Split
+from ptrain.data.matching import values_of
+from ptrain.data.samples import Samples, Source, Split, check_shape
 from ptrain.data.sources.load import read_unlabelled
 from ptrain.data.sources.table import parse
 from ptrain.errors import EXIT_DONE, DataError, os_error_as
@@ -33,9 +34,9 @@ _Results = dict[int, tuple[NDArray[np.int64], NDArray[np.float32]]]
 def run(options: PredictOptions, settings: RunConfig) -> int:
     """Write the class and the probabilities of every sample and return the exit code.
 
-    A .csv file gets a header and a line a sample: number, what it is called where it has a name (its file), class name,
-    a probability a class. A .npy file gets a structured array with fields ``class`` (int64, the number of the class),
-    ``probabilities`` (float32, (classes,)) and, with names, one such as ``file`` (text).
+    A .csv file gets a header and a line a sample: number, what it is called where it has a name (its file, an id),
+    class name, a probability a class. A .npy file gets a structured array with fields ``class`` (int64, see
+    ``values_of``), ``probabilities`` (float32, (classes,)) and, with names, one such as ``file`` (text).
     Of a scene a .tif file gets the map (see ptrain.verbs.predict.scene_map).
 
     Raises InputError where the run, the input or the output is at fault; on every rank alike.
@@ -68,6 +69,7 @@ def _is_map(spec: str, out: str, trained: Trained) -> bool:
 
 def _samples(spec: str, trained: Trained, session: Session) -> Samples:
     def tell(source: Source) -> None:
+        check_shape(source.image_shape, trained.image_shape, source.name)
         session.console.tell(source.notes, source.warnings)
 
     samples = read_unlabelled(spec, trained.config.data, trained.schema, session.watch, tell)
@@ -113,7 +115,9 @@ class _Writer:
     def __init__(self, out: Path, trained: Trained, samples: Samples):
         self.out, self.temporary = out, files.temporary_name(out)
         self.names, self.named = trained.class_names, samples.named
-        self.csv = out.suffix == ".csv"
+        self.csv, self.values = out.suffix == ".csv", values_of(trained.class_names)
+        if self.named is not None and len(self.named.names) != len(samples):
+            raise DataError(f"{samples.origin}: was changed while it was read; expected a file at rest: start again")
         self.done = 0
         fields: list[Any] = [("class", "<i8"), ("probabilities", "<f4", (len(self.names),))]
         if self.named is not None:
@@ -140,7 +144,7 @@ class _Writer:
                         self.done += 1
                 else:
                     block = np.empty(len(classes), self.type)
-                    block["class"], block["probabilities"] = classes, shares
+                    block["class"], block["probabilities"] = self.values[classes], shares
                     if self.named is not None:
                         block[self.named.heading] = self.named.names[self.done : self.done + len(classes)]
                     self.file.write(block.tobytes())
