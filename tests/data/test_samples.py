@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -16,7 +18,7 @@ def source(num_samples: int, num_test: int = 0, classes: int = 3, num_validation
         return Samples(features, np.arange(count) % classes, "made.npy")
 
     counts = {"validation": num_validation, "test": num_test}
-    own = {name: make(count) for name, count in counts.items() if count}
+    own: dict[str, Any] = {name: make(count) for name, count in counts.items() if count}
     return Source(name="made", description="made", train=make(num_samples), **own)
 
 

@@ -120,7 +120,7 @@ def common_mode(kinds: Kinds, paths: Sequence[Path], wanted: str | None) -> str:
     Grey and colours become RGB; a channel of transparency stays where all have one. Raises DataError where some have
     16 bits and others 8.
     """
-    found = {_MODES[kind.split()[0]]: paths[first] for kind, (_, first) in reversed(kinds.items())}
+    found = {_MODES[kind.split()[0]]: paths[first] for kind, (_, first) in reversed(list(kinds.items()))}
     others = [mode for mode in (*found, wanted) if mode not in ("I;16", None)]
     if others and ("I;16" in found or wanted == "I;16"):
         path, bits, other = (found["I;16"], 16, 8) if "I;16" in found else (found[others[0]], 8, 16)

@@ -89,7 +89,7 @@ def _of_form(source: Source, schema: Schema) -> Source:
     Raises DataError where converted data have other features.
     """
     kind = (schema or {}).get("kind")
-    if kind is not None and (source.schema or {}).get("kind") != kind:
+    if kind in ("table", "scene") and (source.schema or {}).get("kind") != kind:
         text = f"{source.name}: its features have no names: they are taken in the order of the {kind} of training"
         return replace(source, warnings=(*source.warnings, text))
     for key in ("columns", "bands", "neighborhood"):

@@ -123,7 +123,8 @@ def test_grey_of_sixteen_bits_keeps_all_of_them(tmp_path: Path) -> None:
         Image.fromarray(values).save(tmp_path / "root" / name / "0.png")
         (tmp_path / "root" / name / "1.pgm").write_bytes(b"P5 2 2 65535\n" + values.astype(">u2").tobytes())
     stream = opened(tmp_path / "root")
-    assert (stream.warnings, stream.dtype) == ((), np.uint16)
+    assert stream.warnings == ()
+    assert stream.dtype == np.uint16
     is_array(train(stream)[0], [values.reshape(-1)] * 4)
 
 
