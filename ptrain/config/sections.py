@@ -34,7 +34,7 @@ class DataConfig:
     data: str = "digits"
     """Source of the data (see ptrain.data.sources.table, from which the help is made)."""
     labels: str | None = None
-    """File of labels for a FEATURES.npy, or the reference of a scene."""
+    """Labels of FEATURES.npy, as FILE.npy or FILE:NAME of arrays that are named so, or the reference of a scene."""
     test_data: str | None = None
     """Test samples of the same format as --data, where the source has no test split of its own."""
     test_labels: str | None = None
@@ -62,7 +62,8 @@ class DataConfig:
     categories: str | None = None
     """Columns of a table whose values are names even where they look like numbers, separated by commas."""
     missing: Literal["error", "mean", "drop"] = "error"
-    """Missing values of a table: an error, the mean of the column over the training split, or drop the row."""
+    """Missing values of a table or of arrays: an error, the mean of the feature over the training split, or drop the
+    sample."""
     missing_values: str | None = None
     """What stands for a missing value of a table, such as -999,NA, instead of NA, NaN, null, None and ?; empty: only
     what is empty does."""

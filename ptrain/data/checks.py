@@ -21,7 +21,7 @@ def check(dataset: DataSet, part: int = 0, parts: int = 1, *, training: bool = T
         check_counts(*samples.features.shape, len(samples.labels), origin, labels_origin)
         _check_classes(samples, dataset.num_classes)
     if training:
-        _check_several_classes(dataset.train)
+        _check_several_classes(dataset.train, dataset.class_names)
     for samples in dataset.all_samples:
         check_finite(samples, owned_shards(len(samples), parts, part))
 
@@ -43,12 +43,12 @@ def _check_classes(samples: Samples, num_classes: int) -> None:
             )
 
 
-def _check_several_classes(train: Split) -> None:
+def _check_several_classes(train: Split, names: tuple[str, ...]) -> None:
     first = int(train.samples.labels[train.indices(np.zeros(1, dtype=np.int64))[0]])
     if all((labels == first).all() for labels in train.labels(range(train.size))):
         raise DataError(
             f"{train.samples.labels_origin or train.samples.origin}: all {train.size} training samples have class "
-            f"{first}: expected at least two classes"
+            f"{names[first]}: expected at least two classes"
         )
 
 

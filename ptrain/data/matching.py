@@ -107,7 +107,7 @@ def _doubts(source: Source, names: Names) -> Iterator[str]:
         count = sum(int((block == -1).sum()) for block in _blocks(source.train))
         yield f"{source.name}: -1 is a class, of {count:,} samples; if it stands for none, leave these out"
     if len(names) == len(source.train) > _FEW:
-        yield f"{source.name}: each of {len(names):,} samples has a class of its own: are the labels numbers of samples?"
+        yield f"{source.name}: each of {len(names):,} samples has its own class: are the labels numbers of samples?"
 
 
 def _by_number(name: str, own: Names, names: Names) -> str:

@@ -218,7 +218,7 @@ def check_shape(found: tuple[int, ...] | None, expected: tuple[int, ...] | None,
     if found is None or expected is None:
         return
     here, there = ([side for side in shape if side > 1] for shape in (found, expected))
-    if here == there or not here or not there:
+    if here == there or len(here) < 2 or len(there) < 2:
         return
     orders = itertools.permutations(range(len(found))) if len(found) < 6 else ()
     order = next((one for one in orders if tuple(found[axis] for axis in one) == tuple(expected)), None)

@@ -1,10 +1,12 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ptrain.data.permutation import KeyedPermutation
-from ptrain.data.samples import Samples, Source, Split, make_samples
+from ptrain.data.samples import Samples, Source, Split, check_shape, make_samples
 from ptrain.data.splits import cut, share
 from ptrain.errors import DataError
 from ptrain.keys import derive_key
@@ -16,7 +18,7 @@ def source(num_samples: int, num_test: int = 0, classes: int = 3, num_validation
         return Samples(features, np.arange(count) % classes, "made.npy")
 
     counts = {"validation": num_validation, "test": num_test}
-    own = {name: make(count) for name, count in counts.items() if count}
+    own: dict[str, Any] = {name: make(count) for name, count in counts.items() if count}
     return Source(name="made", description="made", train=make(num_samples), **own)
 
 
@@ -129,11 +131,8 @@ def test_labels_become_a_vector_of_integers(labels: np.ndarray, expected: list[i
         (np.zeros((3, 2), np.longdouble), np.zeros(3, int), "at most 64 bits"),
         (np.zeros((3, 2)), np.array(["cat", "dog", "cat"]), "y.npy: labels are <U3"),
         (np.zeros((3, 2)), np.array([0.0, 0.5, 1.0]), "label 0.5 of sample 1 is not whole"),
-        (np.zeros((3, 2)), np.array([0.0, np.nan, 1.0]), "label nan of sample 1 is not whole"),
-        (np.zeros((3, 2)), np.array([0, -1, 1]), "label -1 of sample 1 is negative"),
-        (np.zeros((3, 2)), np.array([0, 2**40, 1]), "label 1099511627776 of sample 1 is too large for 3 samples"),
-        (np.zeros((3, 2)), np.array([0, 2**63, 1], np.uint64), "too large"),
-        (np.zeros((3, 2)), np.eye(3), "one-hot rows"),
+        (np.zeros((3, 2)), np.array([0.0, np.nan, 1.0]), "y.npy: no label for sample 1"),
+        (np.zeros((3, 2)), np.ones((3, 3)), "row 0 is not one 1 and else 0"),
         (np.asfortranarray(np.zeros((3, 2, 2))), np.zeros(3, int), "Fortran order"),
     ],
 )
@@ -146,6 +145,21 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(
     assert "expected" in str(caught.value)
 
 
-def test_a_label_up_to_the_limit_is_fine() -> None:
-    samples, _ = make_samples(np.zeros((3, 2)), np.array([0, 999, 1]), "x.npy")
-    assert samples.labels.max() == 999
+@pytest.mark.parametrize("same", [(4, 5, 3), (4, 5, 3, 1), (1, 4, 5, 3), None])
+def test_shapes_that_are_flattened_alike_fit(same: tuple[int, ...] | None) -> None:
+    check_shape(same, (4, 5, 3), "x.npy")
+    check_shape((4, 5, 3), same, "x.npy")
+
+
+@pytest.mark.parametrize(
+    ("found", "fix"),
+    [
+        ((3, 4, 5), r"transpose them, with numpy.transpose\(x, \(0, 2, 3, 1\)\)"),
+        ((5, 4, 3), r"transpose them, with numpy.transpose\(x, \(0, 2, 1, 3\)\)"),
+        ((20, 3), "bring them into this shape"),
+        ((2, 2, 3, 5), "bring them into this shape"),
+    ],
+)
+def test_shapes_that_would_be_flattened_into_other_features_are_refused(found: tuple[int, ...], fix: str) -> None:
+    with pytest.raises(DataError, match=f"expected 4 x 5 x 3, as in training: {fix}"):
+        check_shape(found, (4, 5, 3), "x.npy")

@@ -34,8 +34,8 @@ def to_source(arrays: Arrays) -> Source:
         description=f"arrays of {arrays.files[0]}",
         image_shape=features.shape[1:] if len(features.shape) > 2 else None,
         class_names=names,
-        notes=arrays.said,
-        warnings=arrays.notes,
+        notes=arrays.notes,
+        warnings=arrays.warnings,
         **parts,
     )
 

@@ -54,7 +54,7 @@ def to_stream(arrays: Arrays, request: Request, *, in_pieces: bool = False) -> S
     held_out: dict[str, Any] = {
         name: partial(reader.blocks, pair, range(pair.features.shape[0])) for name, pair in arrays.held_out.items()
     }
-    coding = {} if not arrays.said else {"said": arrays.said}
+    coding = {} if not arrays.notes else {"said": arrays.notes}
     handled = {} if missing == "error" else {"missing": [missing, reader.drop, fill]}
     # means are of no use where no value can be missing
     mean = {"missing": "mean", "fill": fill} if missing == "mean" and features.dtype.kind == "f" else {}
@@ -70,8 +70,8 @@ def to_stream(arrays: Arrays, request: Request, *, in_pieces: bool = False) -> S
         num_samples=None if reader.drop else total,
         num_offered=total if reader.drop else None,
         schema=schema or None,
-        notes=arrays.said,
-        warnings=arrays.notes,
+        notes=arrays.notes,
+        warnings=arrays.warnings,
         train=partial(read, range(total)),
         pieces=tuple((len(span), partial(read, span)) for span in spans) if in_pieces and not reader.drop else None,
         **held_out,

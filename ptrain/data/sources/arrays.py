@@ -67,7 +67,7 @@ class Arrays:
     train: Pair
     held_out: Mapping[str, Pair]
     """The splits ``validation`` and ``test`` of the file."""
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     """What people may not expect of the choice of arrays."""
     name: str = ""
     files: tuple[Path, ...] = ()
@@ -75,7 +75,7 @@ class Arrays:
     """What the result depends on besides the files."""
 
     @property
-    def said(self) -> tuple[str, ...]:
+    def notes(self) -> tuple[str, ...]:
         """What people are told of values and labels: attributes that were obeyed, one-hot rows."""
         pairs = (self.train, *self.held_out.values())
         arrays = [one for pair in pairs for one in (pair.features, pair.labels) if one is not None]

@@ -76,7 +76,7 @@ def find_arrays(kind: str, opener: Opener, spec: str, request: Request) -> Array
         name=f"{kind}:{spec}",
         files=tuple(files),
         options=options,
-        notes=found.notes,
+        warnings=found.warnings,
     )
 
 

@@ -120,7 +120,7 @@ def common_mode(kinds: Kinds, paths: Sequence[Path], wanted: str | None) -> str:
     Grey and colours become RGB; a channel of transparency stays where all have one. Raises DataError where some have
     16 bits and others 8.
     """
-    found = {_MODES[kind.split()[0]]: paths[first] for kind, (_, first) in reversed(kinds.items())}
+    found = {_MODES[kind.split()[0]]: paths[first] for kind, (_, first) in reversed(list(kinds.items()))}
     others = [mode for mode in (*found, wanted) if mode not in ("I;16", None)]
     if others and ("I;16" in found or wanted == "I;16"):
         path, bits, other = (found["I;16"], 16, 8) if "I;16" in found else (found[others[0]], 8, 16)
@@ -192,7 +192,9 @@ def opened(path: Path) -> Iterator[tuple[Any, Any]]:
     # a logger without a handler writes on stderr; what is wrong is told by the errors
     logging.getLogger("PIL").addHandler(_NO_LOG)
     pillow = need_package("PIL.Image", str(path))
-    with decoding(str(path), "an image"), reading(path, "an image"), path.open("rb") as stream:
+    with reading(path, "an image"):
+        stream = path.open("rb")
+    with stream, decoding(str(path), "an image"):
         try:
             image = pillow.open(stream, formats=FORMATS)
         except pillow.UnidentifiedImageError:

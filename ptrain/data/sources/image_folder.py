@@ -61,6 +61,7 @@ def _stream(name: str, folder: Path, layout: Layout, schema: Mapping[str, Any] |
         samples = ((pixels(path, form), label) for path, label in zip(paths[split], labels, strict=True))
         return blocks_of(len(paths[split]), width, form.dtype, samples)
 
+    readers: dict[str, Any] = {split: partial(blocks, split) for split in layout.splits}
     counts = {split: [label for _, label in images] for split, images in layout.splits.items()}
     return Stream(
         name=name,
@@ -77,7 +78,7 @@ def _stream(name: str, folder: Path, layout: Layout, schema: Mapping[str, Any] |
         warnings=(*layout.warnings, *warnings),
         num_samples=len(paths["train"]),
         named=Named("file", [image for image, _ in layout.splits["train"]]),
-        **{split: partial(blocks, split) for split in layout.splits},
+        **readers,
     )
 
 

@@ -1,5 +1,6 @@
 """Splits and classes by the names of folders: CLASS/..., or train/CLASS/..., val/CLASS/... and test/CLASS/..."""
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ ROLES = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """The split that a folder holds, by its name in any case."""
+_SET = re.compile(r"[\W_]*(set|data|dataset|images|imgs|split)$")
+_WORDS = re.compile(r"[\W\d_]+")
 _SHOWN = 10
 _BROKEN = ("Cc", "Cs", "Zl", "Zp")
 """Categories of characters that break a line, or are no text: control, surrogate, line and paragraph separator."""
@@ -101,11 +104,8 @@ def losses(tree: Tree) -> list[str]:
 
 def _roles(tree: Tree, tops: Images, for_network: bool) -> dict[str, str]:
     """The folders of the splits, by the names of these; none where the folders are classes."""
-    found: dict[str, list[str]] = {}
-    for name in tops:
-        if name.casefold() in ROLES:
-            found.setdefault(ROLES[name.casefold()], []).append(name)
-    classes = [name for name in tops if name and name.casefold() not in ROLES]
+    found = _by_role(tops)
+    classes = [name for name in tops if name and not any(name in names for names in found.values())]
     if "train" not in found:
         if classes or not found:  # a class may be called so, such as valid beside invalid
             return {}
@@ -131,6 +131,22 @@ def _roles(tree: Tree, tops: Images, for_network: bool) -> dict[str, str]:
         if len(names) > 1:
             raise DataError(f"{tree.folder}: {' and '.join(names)} are both the {role} split; expected one of them")
     return {role: found[role][0] for role in ("train", "validation", "test") if role in found}
+
+
+def _by_role(tops: Images) -> dict[str, list[str]]:
+    """The folders that hold a split by their names, such as train, test_set; also seg_train beside seg_test."""
+    exact: dict[str, list[str]] = {}
+    all_: dict[str, list[str]] = {}
+    for name in filter(None, tops):
+        role = ROLES.get(_SET.sub("", name.casefold()))
+        words = [ROLES[word] for word in _WORDS.split(name.casefold()) if word in ROLES]
+        if role:
+            exact.setdefault(role, []).append(name)
+        if role or words:
+            all_.setdefault(role or words[0], []).append(name)
+    # a class may be called test tube: such a name counts beside one for training that holds folders only
+    has_folders = any(image.count("/") > 1 for name in all_.get("train", ()) for image in tops[name])
+    return all_ if has_folders and len(all_) > 1 else exact
 
 
 def _flat(tree: Tree, roles: Mapping[str, str], parts: dict[str, Images]) -> list[str]:
@@ -192,7 +208,7 @@ def _doubts(tree: Tree, tops: Images) -> list[str]:
     """Say where the classes may be meant to be a folder below; raises DataError for splits below the classes."""
     names = [name for name in tops if name]
     below = {name: [one for one in _grouped(tops[name], 1) if one] for name in names}
-    roles = {name: {ROLES.get(one.casefold()) for one in folders} for name, folders in below.items()}
+    roles = {name: {ROLES.get(_SET.sub("", one.casefold())) for one in folders} for name, folders in below.items()}
     if len(names) == 1 and "train" in roles[names[0]]:
         folder = tree.folder / names[0]
         raise DataError(f"{tree.folder}: the splits are folders of {names[0]}; expected --data {folder}")

@@ -42,8 +42,7 @@ def load(
 def read(config: DataConfig, *, schema: Schema = None, class_names: Names = None, watch: Watch | None = None) -> Source:
     """The samples that ``--data`` names, with ``--labels`` as the file of labels where there is one."""
     source = converted.cached(open_source(config, schema=schema, class_names=class_names), watch)
-    _need_form(source, schema)
-    return source
+    return _of_form(source, schema)
 
 
 def open_source(
@@ -74,8 +73,7 @@ def read_unlabelled(
     Of a source with splits of its own it is the one to test on. ``config`` and ``schema`` are those of the network.
     """
     opened = open_source(_alone(config or DataConfig(), spec, None), schema=schema, labelled=False)
-    source = converted.cached(opened, watch)
-    _need_form(source, schema)
+    source = _of_form(converted.cached(opened, watch), schema)
     tell(source)
     return source.held_out.get(source.for_test, source.train)
 
@@ -85,8 +83,15 @@ def _alone(config: DataConfig, spec: str, labels: str | None) -> DataConfig:
     return replace(config, data=spec, labels=labels, test_data=None, test_labels=None, split="random", group=None)
 
 
-def _need_form(source: Source, schema: Schema) -> None:
-    """Raise DataError where the features of converted data are others than those that a network or --data has."""
+def _of_form(source: Source, schema: Schema) -> Source:
+    """The source, with a warning where its features have no names but those of a network or of --data have.
+
+    Raises DataError where converted data have other features.
+    """
+    kind = (schema or {}).get("kind")
+    if kind is not None and (source.schema or {}).get("kind") != kind:
+        text = f"{source.name}: its features have no names: they are taken in the order of the {kind} of training"
+        return replace(source, warnings=(*source.warnings, text))
     for key in ("columns", "bands", "neighborhood"):
         found, expected = ((one or {}).get(key) for one in (source.schema, schema))
         if found is not None and expected is not None and found != expected:
@@ -95,6 +100,7 @@ def _need_form(source: Source, schema: Schema) -> None:
                 f"{source.name}: its {key}, their order or categories are not those of training; expected {shown}: "
                 "give the file itself instead of its converted form"
             )
+    return source
 
 
 def _refuse_flags(config: DataConfig, row: Row) -> None:

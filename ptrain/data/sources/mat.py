@@ -39,9 +39,16 @@ def open_mat(spec: str, request: Request) -> Stream:
     last = bool((request.schema or {}).get("samples_last", False))
     train, last = _oriented(found.train, last)
     held_out = {split: _oriented(pair, last)[0] for split, pair in found.held_out.items()}
-    options = {**(found.options or {}), "last": last}
-    stream = to_stream(replace(found, train=train, held_out=held_out, options=options), request)
-    return replace(stream, schema={**(stream.schema or {}), "samples_last": True}) if last else stream
+    options, warnings = {**(found.options or {}), "last": last}, found.warnings
+    shape = found.train.features.shape
+    if not last and train.labels is not None and shape[0] == shape[-1] and len(shape) > 1:
+        text = f"{train.features.origin}: as many rows as columns, {shape[0]}: the rows are taken as the samples"
+        warnings = (*warnings, text)
+    stream = to_stream(replace(found, train=train, held_out=held_out, options=options, warnings=warnings), request)
+    if not last:
+        return stream
+    note = f"{train.features.origin}: its last dimension is the samples, {train.features.shape[0]:,}"
+    return replace(stream, schema={**(stream.schema or {}), "samples_last": True}, notes=(*stream.notes, note))
 
 
 def _container(path: Path) -> Container:

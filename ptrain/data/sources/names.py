@@ -55,7 +55,7 @@ class Found:
 
     parts: dict[str, Part]
     """By split; that to train on is there."""
-    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     """What people may not expect: other arrays that could be meant, another split than one for training."""
 
 
@@ -81,7 +81,7 @@ def find(names: Collection[str], origin: str, naming: str) -> Found:
     """
     roles = {name: role for name in names if (role := role_of(name)) is not None}
     parts: dict[str, Part] = {}
-    notes: list[str] = []
+    warnings: list[str] = []
     alone: dict[str, list[str]] = {}
     for split in dict.fromkeys(role.split for role in roles.values()):
         words = {name: role.word for name, role in roles.items() if role.split == split}
@@ -90,14 +90,14 @@ def find(names: Collection[str], origin: str, naming: str) -> Found:
             alone[split] = sorted(words)
             continue
         parts[split] = part
-        notes += _unused(origin, words, part)
+        warnings += _unused(origin, words, part)
     if not parts:
         raise DataError(f"{origin}: holds {listed(names)}; expected {EXPECTED}: rename them, or say {naming}")
     half = next((words for split, words in alone.items() if split), None)
     if half is not None:
         other = "labels" if role_of(half[0]) and roles[half[0]].word in FEATURES else "features"
         raise DataError(f"{origin}: holds {listed(half)} alone; expected its {other} too: add them, or say {naming}")
-    return _with_train(parts, notes, origin)
+    return _with_train(parts, warnings, origin)
 
 
 def _part(words: dict[str, str], origin: str, naming: str) -> Part | None:
@@ -116,23 +116,25 @@ def _part(words: dict[str, str], origin: str, naming: str) -> Part | None:
     return Part(features[0], labels[0])
 
 
-def _with_train(parts: dict[str, Part], notes: list[str], origin: str) -> Found:
+def _with_train(parts: dict[str, Part], warnings: list[str], origin: str) -> Found:
     """The splits with one to train on: that with its name, else arrays without a split, else what there is."""
     plain = parts.pop("", None)
     if "train" in parts:
         if plain is not None:
-            notes.append(f"{origin}: {plain.features} and {plain.labels} are not used beside {parts['train'].features}")
+            warnings.append(
+                f"{origin}: {plain.features} and {plain.labels} are not used beside {parts['train'].features}"
+            )
     elif plain is not None:
         parts["train"] = plain
     else:
         taken = "test" if "test" in parts else "validation"
         left = [part for split, part in parts.items() if split != taken]
-        notes.append(
+        warnings.append(
             f"{origin}: {parts[taken].features} and {parts[taken].labels} are taken as the samples, as there are none "
             "to train on" + "".join(f"; {part.features} and {part.labels} are not used" for part in left)
         )
         parts = {"train": parts[taken]}
-    return Found(parts, tuple(notes))
+    return Found(parts, tuple(warnings))
 
 
 def find_features(names: Collection[str], origin: str, naming: str) -> Found:

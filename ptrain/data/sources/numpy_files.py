@@ -59,11 +59,10 @@ def _container(path: Path) -> Container:
         found = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
 
     def names(group: str) -> list[str] | None:
-        if not group:
-            return found
-        if group not in found:
+        inside = [name.removeprefix(f"{group}/") for name in found if name.startswith(f"{group}/")] if group else found
+        if group and not inside and group not in found:
             raise DataError(f"{path}: no array {group} in it; expected one of {listed(found)}")
-        return None
+        return None if group in found else inside
 
     return Container(path, names, partial(_array, path), ":")
 

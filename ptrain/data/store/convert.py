@@ -108,8 +108,8 @@ def finish(stream: Stream, key: str, stamps: list[Stamp], partial: Path, folder:
     held_out = {name: _read(partial / f"{name}_progress.json") for name in stream.held_out}
     names = stream.class_names or tuple(sorted({name for one in train for name in one.classes})) or None
     _finish_split(stream, partial, "", train, names)
-    for name, one in held_out.items():
-        _finish_split(stream, partial, f"{name}_", [one], names)
+    for name, found in held_out.items():
+        _finish_split(stream, partial, f"{name}_", [found], names)
     # the records of what is written go before what they tell of, should this be interrupted
     for path in sorted(partial.iterdir(), key=lambda path: path.suffix != ".json"):
         if path.suffix != ".npy":

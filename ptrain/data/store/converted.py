@@ -43,6 +43,9 @@ def cached(stream: Stream | Source, watch: Watch | None = None) -> Source:
             convert(stream, folder, report, alone=alone)
 
     source = load(cache.made("converted", stream_key(stream)[0], make))
+    held_out: dict[str, Any] = {
+        name: replace(one, origin=f"{stream.name}, {name} split") for name, one in source.held_out.items()
+    }
     # the cache knows contents: the same ones may lie under another name now
     return replace(
         source,
@@ -51,7 +54,7 @@ def cached(stream: Stream | Source, watch: Watch | None = None) -> Source:
         train=replace(source.train, origin=stream.name, labels_origin=None, named=stream.named),
         notes=(*stream.notes, *left_out(stream, len(source.train))),
         warnings=stream.warnings,
-        **{name: replace(one, origin=f"{stream.name}, {name} split") for name, one in source.held_out.items()},
+        **held_out,
     )
 
 
@@ -67,6 +70,7 @@ def stream_of(source: Source) -> Stream:
 
     train = source.train
     parts = [train, *source.held_out.values()]
+    held_out: dict[str, Any] = {name: partial(blocks, one) for name, one in source.held_out.items()}
     content = [[cache.array_sha256(one.features), cache.array_sha256(one.labels)] for one in parts]
     return Stream(
         **source.about,
@@ -76,7 +80,7 @@ def stream_of(source: Source) -> Stream:
         num_features=train.features.shape[1],
         num_samples=len(train),
         train=lambda: blocks(train),
-        **{name: partial(blocks, one) for name, one in source.held_out.items()},
+        **held_out,
     )
 
 
@@ -96,7 +100,9 @@ def load(folder: Path) -> Source:
             name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
         }
         counts = {"validation": content.get("num_validation"), "test": content["num_test"]}
-        held_out = {name: _samples(folder, f"{name}_") for name, count in counts.items() if count is not None}
+        held_out: dict[str, Any] = {
+            name: _samples(folder, f"{name}_") for name, count in counts.items() if count is not None
+        }
         return Source(**about, train=_samples(folder, ""), **held_out)
     except (KeyError, TypeError, AttributeError):
         raise DataError(

@@ -69,7 +69,7 @@ def describe(data: DataConfig, seed: int) -> dict[str, Any]:
     except MissingValueError:
         dataset, missing = _with_gaps(data, seed)
     seconds = time.perf_counter() - start
-    train, test = dataset.train.samples, None if dataset.test is None else dataset.test.samples
+    train, held_out = dataset.train.samples, [split for name, split in dataset.splits.items() if name != "train"]
     features = ranges(train)
     problem = None
     try:
@@ -100,7 +100,7 @@ def describe(data: DataConfig, seed: int) -> dict[str, Any]:
         "memory_bytes": int(sum(one.features.nbytes + one.labels.nbytes for one in dataset.all_samples)),
         "mapped": isinstance(train.features, np.memmap) or isinstance(train.features.base, np.memmap),
         "sha256": combine_fingerprints([fingerprint_blocks(dataset)]),
-        "split": data.split if test is train or dataset.validation is not None else "of the source",
+        "split": data.split if any(split.samples is train for split in held_out) else "of the source",
         "split_sha256": dataset.split_sha256,
         "duplicates": duplicates(dataset),
         "seconds": round(seconds, 3),

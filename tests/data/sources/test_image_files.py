@@ -32,7 +32,13 @@ def save(path: Path, values: Any, orientation: int | None = None, **keywords: An
 
 @pytest.mark.parametrize(
     ("suffix", "keywords"),
-    [("png", {}), ("tif", {}), ("tif", {"compression": "tiff_lzw"}), ("webp", {"lossless": True}), ("jpg", {})],
+    [
+        ("png", {}),
+        ("tif", {}),
+        ("tif", {"compression": "tiff_lzw"}),
+        ("webp", {"lossless": True}),
+        ("jpg", {"quality": 95}),
+    ],
 )
 def test_pixels_are_as_every_viewer_shows_them(tmp_path: Path, suffix: str, keywords: dict[str, Any]) -> None:
     paths = [save(tmp_path / f"{turn}.{suffix}", STORED[turn], turn, **keywords) for turn in STORED]
@@ -41,7 +47,7 @@ def test_pixels_are_as_every_viewer_shows_them(tmp_path: Path, suffix: str, keyw
     assert form == (4, 6, "L")
     for path in paths:
         difference = pixels(path, form).astype(int) - UPRIGHT
-        assert np.abs(difference).max() <= (4 if suffix == "jpg" else 0), path
+        assert np.abs(difference).max() <= (8 if suffix == "jpg" else 0), path
     assert conversions(kinds, "L", "here")[0] == ["here: 7 of 8 images are turned as their EXIF orientation says"]
 
 
@@ -117,7 +123,8 @@ def test_grey_of_sixteen_bits_keeps_all_of_them(tmp_path: Path) -> None:
         Image.fromarray(values).save(tmp_path / "root" / name / "0.png")
         (tmp_path / "root" / name / "1.pgm").write_bytes(b"P5 2 2 65535\n" + values.astype(">u2").tobytes())
     stream = opened(tmp_path / "root")
-    assert (stream.warnings, stream.dtype) == ((), np.uint16)
+    assert stream.warnings == ()
+    assert stream.dtype == np.uint16
     is_array(train(stream)[0], [values.reshape(-1)] * 4)
 
 

@@ -52,6 +52,17 @@ def test_a_class_may_have_the_name_of_a_split() -> None:
     assert arranged("train/0.png", "bus/0.png", "car/0.png").classes == ("bus", "car", "train")
     assert arranged("dev/a/0.png", "ops/a/0.png").classes == ("dev", "ops")
     assert arranged("ants/train 1/0.png", "bees/train 2/0.png").classes == ("ants", "bees")
+    assert arranged("bullet train/0.png", "test tube/0.png").classes == ("bullet train", "test tube")
+    assert arranged("toy train/a/0.png", "cat/a/0.png").classes == ("cat", "toy train")
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [("training_set", "test_set"), ("seg_train", "seg_test"), ("trainset", "TestImages"), ("train", "test1")],
+)
+def test_names_of_splits_have_other_words_in_them(train: str, test: str) -> None:
+    found = arranged(*both(train, test))
+    assert (found.classes, list(found.splits)) == (("ants", "bees"), ["train", "test"])
 
 
 @pytest.mark.parametrize(
@@ -60,6 +71,8 @@ def test_a_class_may_have_the_name_of_a_split() -> None:
         ([*both("train"), "cars/0.png"], "the folder train and beside it cars; expected either splits"),
         ([*both("train"), "cars/new/0.png"], "rename the folder if it is a class"),
         (["train/0.png", "test/0.png", "cars/0.png"], "expected either splits"),
+        ([*both("seg_train", "seg_test"), "seg_pred/0.png"], "the folder seg_train and beside it seg_pred"),
+        (both("train", "test", "test1"), "test and test1 are both the test split"),
         (["train/0.png", "val/0.png"], "root/train: images but no folders of classes; expected train/CLASS/"),
         (["train/0.png"], "root/train: images but no folders of classes"),
         (both("val", "test"), "root: val, test but no folder train; expected train/CLASS/ beside them"),
@@ -109,7 +122,7 @@ def test_what_is_not_used_is_said() -> None:
 
 def test_a_network_needs_no_training_split() -> None:
     found = arranged(*both("val"), for_network=True)
-    assert (found.splits.keys(), found.warnings) == ({"train"}, ())
+    assert (list(found.splits), found.warnings) == (["train"], ())
     found = arranged(*both("val"), "test/bees/0.png", for_network=True)
     assert (found.splits, found.classes) == ({"train": [("test/bees/0.png", 0)]}, ("bees",))
     assert found.warnings == ("root: test is used, val is not",)

@@ -71,7 +71,7 @@ def block(start: int, count: int, labels: Any = None, groups: Any = None) -> Blo
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     blocks = [block(0, 3, ["b", "a", "b"], np.array(["u", "v", "u"])), block(3, 2, ["c", "a"], np.array(["w", "u"]))]
     test, validation = [block(9, 2, ["c", "b"])], [block(4, 1, ["b"])]
-    held_out = {"validation": lambda: iter(validation), "test": lambda: iter(test)}
+    held_out: dict[str, Any] = {"validation": lambda: iter(validation), "test": lambda: iter(test)}
     convert.convert(stream(blocks, **held_out, image_shape=(1, 2), notes=("a note",)), tmp_path / "out")
     source = converted.load(tmp_path / "out")
     assert (source.notes, source.warnings) == (("a note",), ())
@@ -203,7 +203,7 @@ def test_names_that_are_found_in_pieces_are_numbered_as_one(tmp_path: Path, part
 
 def test_a_class_of_the_test_split_alone_is_refused(tmp_path: Path) -> None:
     made = stream([block(0, 2, ["a", "b"])], test=lambda: iter([block(0, 1, ["c"])]))
-    with pytest.raises(DataError, match="class 'c' is in the test split alone"):
+    with pytest.raises(DataError, match="class 'c' is not in the training split"):
         convert.convert(made, tmp_path / "out")
 
 
