@@ -135,7 +135,8 @@ def _refuse_many(table: Table, choice: Choice, found: dict[str, Any]) -> None:
     """Raise DataError for columns of text that would become hundreds of features without a meaning."""
     many = {}
     for name, one in found["columns"].items():
-        known, count = one["values"] or (), found["rows"] - one["missing"]
+        known: list[str] = one["values"] or []
+        count: int = found["rows"] - one["missing"]
         crowded = len(known) > _FEW and 2 * len(known) > count
         alone = len(known) == count > _ALONE
         if name == choice.target and crowded:

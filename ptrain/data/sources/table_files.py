@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from ptrain.data.sources.table_numbers import number_of, whole_of
+from ptrain.data.sources.table_numbers import is_code, number_of, whole_of
 from ptrain.data.store.cache import Stamp, need_same, stamp
 from ptrain.data.store.reading import need_package, one_line
 from ptrain.errors import DataError
@@ -84,7 +84,7 @@ class Table:
 
     def _are_measured(self, texts: set[str]) -> bool:
         numbers = [number_of(text, self.decimal) for text in texts]
-        return None not in numbers and any(whole_of(text, self.decimal) is None for text in texts)
+        return None not in numbers and any(whole_of(text, self.decimal) is None and not is_code(text) for text in texts)
 
 
 class NotTyped(Exception):

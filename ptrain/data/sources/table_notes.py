@@ -48,7 +48,7 @@ def of_other(table: Table, schema: Mapping[str, Any], found: Mapping[str, Any] |
     known |= {*schema.get("ignored", table.columns), *table.index}
     named = None if labelled else names_of(table, schema)
     more = [name for name in table.columns if name not in known and (named is None or name != named.heading)]
-    notes = ()
+    notes: tuple[str, ...] = ()
     if more:
         notes = (f"{table.path.name}: columns that the training data have not are not used: {_listed(more)}",)
     return Remarks(notes, () if found is None or not labelled else tuple(_dropped(found, "drop")))

@@ -125,8 +125,8 @@ class Values:
             wrong = next((row for row in large if int(float(whole[row])) != int(whole[row])), None)
         if wrong is not None:
             raise DataError(
-                f"{self.at(wrong)}: {self.shown(wrong)} has more digits than a number can keep (2^53 is the largest); "
-                f"{fix}"
+                f"{self.at(wrong)}: {self.shown(wrong)} has more digits than a number can keep; expected whole numbers "
+                f"up to 2^53: {fix}"
             )
 
     def encoded(self) -> tuple[list[str], NDArray[np.int64], NDArray[np.bool_]]:

@@ -148,7 +148,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "zip": (b"PK\x03\x04rest", "is a zip archive or an Excel workbook"),
     "xz": (b"\xfd7zXZ\x00rest", "packed by xz"),
     "cut gzip": (gzip.compress(PLAIN.encode())[:-9], "damaged"),
-    "a line of MiBs": (gzip.compress(b"x,y\n" + b"0" * 3 * 2**20), "no line of text in the first"),
+    "a line of MiBs": (gzip.compress(b"x,y\n" + b"0" * 3 * 2**20), "a line or quoted value of more than"),
     "utf-16 without a mark": (PLAIN.encode("utf-16-le"), "holds zero bytes"),
     "half of utf-16": (PLAIN.encode("utf-16")[:-1] + b"\xd8", "is no proper UTF-16"),
     "no name between others": ("x,,y\n1,2,a\n", "line 1: column 2 has no name"),
