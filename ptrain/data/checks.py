@@ -66,7 +66,7 @@ def check_finite(samples: Samples, rows: range) -> None:
             row, column = (int(found[0]) for found in np.nonzero(~finite))
             value = features[part.start + row, column]
             problem = "does not fit into float32" if np.isfinite(value) else "is not finite"
-            fix = "--missing drop or --missing mean" if np.isnan(value) else "leave out or replace such samples"
+            fix = "leave out or replace such samples" + ", or train with --missing drop or mean" * bool(np.isnan(value))
             raise DataError(
                 f"{samples.origin}: feature {column} of sample {part.start + row} is {value}, which {problem}: "
                 f"expected finite numbers; {fix} (both numbers count from 0)"
