@@ -68,8 +68,8 @@ class DataConfig:
     """What stands for a missing value of a table, such as -999,NA, instead of NA, NaN, null, None and ?; empty: only
     what is empty does."""
     normalize: Literal["auto", "none", "unit", "standard"] = "auto"
-    """How features are scaled: unit maps the type's or the source's range to 0..1, standard gives each feature mean 0
-    and deviation 1 over the training split, auto is standard for tables, unit for integers and none for floats."""
+    """How features are scaled: unit maps one range, that of the training split or of the type, to 0..1; standard gives
+    each feature mean 0 and deviation 1 over the training split; auto is unit for pixels and else standard."""
 
     def __post_init__(self) -> None:
         require(self, ("test_fraction", "validation"), _is_share, "a number from 0 to below 1")

@@ -34,6 +34,9 @@ def run(options: EvaluateOptions, settings: RunConfig) -> int:
             config = DataConfig(data=data, labels=options.labels, test_fraction=0.0, neighborhood=config.neighborhood)
         dataset, data_sha256 = load_data(session, config, trained.config.train.seed, trained.class_names, schema)
         chosen = session.agreed(lambda: _choose(dataset, trained, split, data, data_sha256))
+        if data is not None:
+            known, names = trained.normalization.seen, trained.feature_names
+            session.warn_if_foreign(chosen.samples.origin, session.look_at(chosen), known, names)
         with trained.inference(session) as inference:
             found = evaluate_split(
                 session, inference, dataset, chosen, trained.normalization, trained.class_names, absent=options.absent
