@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -14,11 +15,12 @@ from ptrain.evaluation.table import show
 from ptrain.models.base import parameters_sha256
 from ptrain.models.inference import Inference
 from ptrain.run import directory as files
+from ptrain.run import listing
 from ptrain.run.job import Job, prepare, start_state, training_step
 from ptrain.run.live import live_log
 from ptrain.run.loop import Loop
 from ptrain.run.saving import Checkpoints
-from ptrain.run.scoring import evaluate_split
+from ptrain.run.scoring import EVALUATION_FILES, evaluate_split
 from ptrain.run.session import open_session
 from ptrain.run.signals import stop_on_signals
 from ptrain.steps.state import State
@@ -27,8 +29,10 @@ REPORT_SECONDS = 120.0
 """Time that the report at the end may take."""
 
 
-def train(config: Config, resume: bool = False, force_resume: bool = False) -> int:
+def train(config: Config, resume: bool = False, force_resume: bool = False, given: Collection[str] = ()) -> int:
     """Train as configured, evaluate on the test split and return the exit code.
+
+    ``given``: fields that were given on the command line, for warnings.
 
     Raises:
         InputError: the configuration, the data or the run directory is at fault.
@@ -38,11 +42,13 @@ def train(config: Config, resume: bool = False, force_resume: bool = False) -> i
     with stop_on_signals() as stop_requested, open_session(config.run) as session:
         if session.comm.info.size > 1:  # a file's number of ranks is for a machine without a launcher
             config = replace(config, run=replace(config.run, ranks=None))
-        job = prepare(session, config, resume=resume)
+        job = prepare(session, config, resume=resume, given=given)
         state = start_state(job)
         checkpoints = Checkpoints(job)
         if resume:
             checkpoints.restore(state, force=force_resume)
+        # Not before: a run that may not be continued like this stays as it is.
+        session.from_root(lambda: files.begin(job.folder, job.config, job.environment | job.hashes))
         choice = training_step(job, state)
         session.console.say(f"{'step':<12} {choice}")
         own = Inference(config=job.config, model=job.model, parameters=state.parameters, threads=session.threads)
@@ -82,6 +88,7 @@ def finish(job: Job, state: State, inference: Inference) -> dict[str, Any] | Non
         session.from_root(lambda: found.write(job.folder))
         if session.is_root:
             show(session.console, found.summary)
+    session.from_root(lambda: listing.write(job.folder, [*files.TRAINED, *EVALUATION_FILES]))
     session.console.say(f"parameters sha256 {hashes['parameters_sha256']}")
     session.console.say(f"run directory {job.folder}")
     return evaluation
