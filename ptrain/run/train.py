@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ptrain import config as configuration
 from ptrain.config import Config
 from ptrain.console import Console
 from ptrain.errors import EXIT_DONE
@@ -75,7 +76,8 @@ def finish(job: Job, state: State, inference: Inference) -> dict[str, Any] | Non
     hashes = {"parameters_sha256": parameters_sha256(job.model.layout, state.parameters)} | job.hashes
 
     def write() -> None:
-        files.write_model(job.folder / files.MODEL, job.model.layout, state.parameters, job.description | hashes)
+        about = job.description | hashes | {"config": configuration.to_dict(job.config)}
+        files.write_model(job.folder / files.MODEL, job.model.layout, state.parameters, about)
         files.write_json(job.folder / files.ENVIRONMENT, job.environment | hashes)
 
     session.from_root(write)

@@ -20,6 +20,10 @@ from ptrain.run import directory as files
 from ptrain.run.session import Session
 
 
+class ForeignModelError(RunDirectoryError):
+    """The model in a run directory is not that of the run."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """A network with everything that is needed to use it."""
@@ -100,8 +104,8 @@ def read_trained(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) ->
 def check_model(run_dir: Path, config: Config, description: Mapping[str, Any], found: str) -> None:
     """Compare the SHA-256 of a model's parameters with what the model and the run say of them.
 
-    Raises RunDirectoryError for a damaged model, that of another run, and settings that are not those it was trained
-    with.
+    Raises RunDirectoryError for a damaged model and for settings that are not those it was trained with, and
+    ForeignModelError for that of another run.
     """
     model, environment = run_dir / files.MODEL, run_dir / files.ENVIRONMENT
     own = description.get("parameters_sha256", found)
@@ -113,17 +117,26 @@ def check_model(run_dir: Path, config: Config, description: Mapping[str, Any], f
     # A folder of only the model and config.toml is enough to use a network.
     of_run = files.read_json(environment).get("parameters_sha256", found) if environment.exists() else found
     if of_run != found:
-        raise RunDirectoryError(
+        raise ForeignModelError(
             f"{model}: is not the model of this run: its parameters have the SHA-256 {found[:12]}, the run's "
             f"{of_run[:12]} ({files.ENVIRONMENT})" + _fix(run_dir)
         )
-    here, of_model = configuration.file_sha256(run_dir / files.CONFIG), description.get("config_sha256")
-    if of_model not in (None, here, configuration.sha256(config)):
+    if changed := _changed(run_dir, config, description):
         raise RunDirectoryError(
-            f"{run_dir / files.CONFIG}: holds other settings than those that {files.MODEL} was trained with (SHA-256 "
-            f"{here[:12]}, expected {of_model[:12]}); undo the change, or train with these settings: "
-            f"ptrain train --resume --force-resume --run-dir {run_dir}"
+            f"{run_dir / files.CONFIG}: holds other settings than {files.MODEL} was trained with ({changed}); "
+            f"undo the change, or train with these settings: ptrain train --resume --force-resume --run-dir {run_dir}"
         )
+
+
+def _changed(run_dir: Path, config: Config, description: Mapping[str, Any]) -> str:
+    """What differs between the configuration of the run and that of its model; nothing for data that were moved."""
+    if "config" in description:
+        stored = configuration.from_dict(description["config"])
+        places = {name: getattr(config.data, name) for name in ("data", "labels", "test_data", "test_labels")}
+        return "; ".join(configuration.differences(replace(stored, data=replace(stored.data, **places)), config))
+    expected, here = description.get("config_sha256"), configuration.file_sha256(run_dir / files.CONFIG)
+    alike = expected in (None, here, configuration.sha256(config))
+    return "" if alike else f"SHA-256 {str(expected)[:12]} -> {here[:12]}"
 
 
 def _fix(run_dir: Path) -> str:

@@ -36,6 +36,7 @@ def check_evaluation(path: Path, of_run: Mapping[str, Any]) -> Findings:
         return
     if wrong:
         yield path, f"{wrong[0]}, by its own confusion matrix{_more(wrong)}"
+        return  # nothing beside it could agree with both
     if summary.get("parameters_sha256") != of_run.get("parameters_sha256", summary.get("parameters_sha256")):
         yield (
             path,

@@ -10,11 +10,12 @@ from ptrain.console import Console
 from ptrain.errors import ConfigError, RunDirectoryError
 from ptrain.run import checkpoint, listing
 from ptrain.run.directory import CHECKPOINTS, CONFIG, ENVIRONMENT, METRICS, MODEL, read_json, read_model
-from ptrain.run.trained import read_trained
+from ptrain.run.trained import ForeignModelError, read_trained
 from ptrain.verbs.verify.evaluations import check_evaluation
 
 Findings = Iterator[tuple[Path, str]]
 """A file of the run and what is wrong with it, one after the other."""
+EVALUATION = "evaluation.json"
 NEEDED = (CONFIG, ENVIRONMENT, METRICS, MODEL)
 """Files without which a finished run is not whole."""
 
@@ -55,9 +56,20 @@ def _findings(run_dir: Path) -> Findings:
         yield run_dir / ENVIRONMENT, str(error)
     is_finished = "parameters_sha256" in environment
     yield from _config(run_dir, environment)
-    yield from _model(run_dir, is_finished)
+    voted = _named_by_others(run_dir)
+    is_outvoted = is_finished and voted not in (None, environment["parameters_sha256"])
+    if is_outvoted:
+        yield (
+            run_dir / ENVIRONMENT,
+            (
+                f"names parameters with the SHA-256 {str(environment['parameters_sha256'])[:12]}, {MODEL} and "
+                f"{EVALUATION} those with {str(voted)[:12]}"
+            ),
+        )
+        environment["parameters_sha256"] = voted
+    yield from _model(run_dir, is_finished, is_outvoted)
     yield from _metrics(run_dir / METRICS, is_finished)
-    for path in sorted(run_dir.rglob("evaluation.json")):
+    for path in sorted(run_dir.rglob(EVALUATION)):
         # Of the run itself only that in its own folder must be; the others may be of another checkpoint or other data.
         of_run = environment if path.parent == run_dir and is_finished else {}
         yield from check_evaluation(path, of_run)
@@ -81,10 +93,11 @@ def _listed(run_dir: Path) -> Findings:
             file = path.parent / name
             if not file.exists():
                 # Checkpoints, pages and pictures may be removed to make room.
-                if name in NEEDED or name == "evaluation.json":
+                if name in NEEDED or name == EVALUATION:
                     yield file, "is missing"
             elif (found := listing.sha256(file)) != expected:
-                yield file, f"was changed since the run wrote it (SHA-256 {expected[:12]} -> {found[:12]})"
+                shown = file.parent if file.name == checkpoint.MANIFEST else file
+                yield shown, f"was changed since the run wrote it (SHA-256 {expected[:12]} -> {found[:12]})"
 
 
 def _object(path: Path) -> dict[str, Any]:
@@ -106,7 +119,18 @@ def _config(run_dir: Path, environment: Mapping[str, Any]) -> Findings:
         yield path, f"holds other settings than those that were trained with (SHA-256 {str(expected)[:12]} expected)"
 
 
-def _model(run_dir: Path, is_finished: bool) -> Findings:
+def _named_by_others(run_dir: Path) -> str | None:
+    """The SHA-256 of parameters that both the model and the evaluation name; None where they do not agree."""
+    try:
+        _, description = read_model(run_dir / MODEL)
+        named = description.get("parameters_sha256")
+        return named if named == _object(run_dir / EVALUATION).get("parameters_sha256") else None
+    except RunDirectoryError:
+        return None
+
+
+def _model(run_dir: Path, is_finished: bool, is_outvoted: bool) -> Findings:
+    """``is_outvoted``: environment.json alone says that the model is another one."""
     path = run_dir / MODEL
     if not path.exists():
         if is_finished:
@@ -114,10 +138,15 @@ def _model(run_dir: Path, is_finished: bool) -> Findings:
         return
     try:
         read_model(path)
+        configuration.build(configuration.read_toml(run_dir / CONFIG))
         read_trained(run_dir, "last", lambda text: None)
+    except ConfigError:
+        pass  # named already: nobody knows what the network should be
     except RunDirectoryError as error:
-        named = [one for one in (run_dir / name for name in (CONFIG, ENVIRONMENT)) if str(error).startswith(f"{one}: ")]
-        yield (named or [path])[0], str(error).partition("; ")[0]
+        if not (is_outvoted and isinstance(error, ForeignModelError)):
+            others = [run_dir / CONFIG, run_dir / ENVIRONMENT]
+            named = next((one for one in others if str(error).startswith(f"{one}: ")), path)
+            yield named, str(error).partition("; ")[0]
 
 
 def _metrics(path: Path, is_finished: bool) -> Findings:
