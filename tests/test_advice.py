@@ -11,19 +11,9 @@ from ptrain.config import FIELDS, build
 from ptrain.config.advice import Circumstances, warnings
 
 
-def said(
-    values: dict[str, Any],
-    given: tuple[str, ...] = (),
-    num_samples: int = 1000,
-    ranks: int = 1,
-    has_own_test: bool = False,
-) -> list[str]:
-    config = build(values)
-    return list(
-        warnings(
-            Circumstances(config=config, given=given, num_samples=num_samples, ranks=ranks, has_own_test=has_own_test)
-        )
-    )
+def said(values: dict[str, Any], given: tuple[str, ...] = (), num_samples: int = 1000, **about: Any) -> list[str]:
+    known = {"ranks": 1, "has_own_test": False, "is_scene": False, **about}
+    return list(warnings(Circumstances(config=build(values), given=given, num_samples=num_samples, **known)))
 
 
 @pytest.mark.parametrize(
@@ -53,6 +43,7 @@ def said(
             "--epsilon 0.1 has no effect with --optimizer sgd; it is for adam and adamw",
         ),
         ({"step_factor": 0.5}, "--step-factor 0.5 has no effect with --schedule constant; it is for step"),
+        ({"block_size": 16}, "--block-size 16 has no effect with --split random; it is for blocks"),
         ({"init_sigma": 0.5}, "--init-sigma 0.5 has no effect with --init auto; it is for normal"),
         ({"schedule": "step", "step_factor": 1.0, "epochs": 50}, "--schedule step with --step-factor 1 is constant"),
         (
@@ -97,6 +88,8 @@ def test_what_depends_on_the_data_and_the_ranks() -> None:
         "--test-fraction 0.3 has no effect: the data have their own test split"
     ]
     assert said({"test_fraction": 0.3}) == []
+    assert said({"neighborhood": 3}) == ["--neighborhood 3 has no effect: the data are no scene"]
+    assert said({"neighborhood": 3}, is_scene=True) == []
     (text,) = said({"batch_size": 4}, ranks=6)
     assert text.startswith("--shards 8 with a global batch of 4: 4 of them stay empty")
     assert said({"batch_size": 4}, ranks=4) == []

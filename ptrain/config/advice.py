@@ -15,6 +15,7 @@ OWN = {
     "step_epochs": ("schedule", ("step",)),
     "step_factor": ("schedule", ("step",)),
     "init_sigma": ("init", ("normal",)),
+    "block_size": ("split", ("blocks",)),
 }
 """Fields that only some choices of another field have a use for."""
 OF_HIDDEN_LAYERS = ("dropout", "activation")
@@ -34,6 +35,7 @@ class Circumstances:
     ranks: int
     has_own_test: bool
     """Whether the test split was not drawn from the training samples."""
+    is_scene: bool
 
     def value(self, name: str) -> Any:
         """The value of a field of any section."""
@@ -65,6 +67,8 @@ def warnings(job: Circumstances) -> Iterator[str]:
             yield f"{given('activation_alpha', model.activation_alpha)} has no effect with --hidden none"
     if job.has_own_test and job.is_chosen("test_fraction"):
         yield f"{given('test_fraction', job.value('test_fraction'))} has no effect: the data have their own test split"
+    if not job.is_scene and job.is_chosen("neighborhood"):
+        yield f"{given('neighborhood', job.value('neighborhood'))} has no effect: the data are no scene"
     yield from _of_update(job)
     yield from _of_time(job)
     yield from _of_batch(job)

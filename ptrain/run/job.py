@@ -87,6 +87,7 @@ def prepare(session: Session, config: Config, *, resume: bool, given: Collection
         num_samples=job.dataset.train.size,
         ranks=session.comm.info.size,
         has_own_test=test is not None and test.samples is not job.dataset.train.samples,
+        is_scene=(job.dataset.schema or {}).get("kind") == "scene",
     )
     for text in warnings(circumstances):
         session.console.warn(text)
