@@ -75,7 +75,7 @@ FLAGS = {
 
 def training(line: str) -> tuple[Config, bool]:
     """The configuration, and whether a run is continued."""
-    config, resume, _ = cli.parse(["train", *line.split()]).arguments
+    config, resume, _, _ = cli.parse(["train", *line.split()]).arguments
     return config, resume
 
 
@@ -300,7 +300,7 @@ def test_the_version_and_the_help_are_on_stdout(capsys: pytest.CaptureFixture[st
 
 def test_what_train_is_called_with() -> None:
     call = cli.parse(["train", "--ranks", "3"])
-    assert call.arguments == (config.build({"ranks": 3}), False, False)
+    assert call.arguments == (config.build({"ranks": 3}), False, False, ("ranks",))
     assert (call.ranks, call.ranks_to_start) == (3, 3)
 
 
