@@ -21,7 +21,7 @@ Views = dict[str, torch.Tensor]
 
 
 def activation(name: str, z: torch.Tensor, alpha: float | None) -> torch.Tensor:
-    below = {"leaky_relu": 0.01, "elu": 1.0}.get(name) if alpha is None else alpha
+    below = {"leaky_relu": 0.01, "elu": 1.0}.get(name, 0.0) if alpha is None else alpha
     return {
         "identity": lambda: z,
         "sigmoid": lambda: 1 / (1 + torch.exp(-z)),

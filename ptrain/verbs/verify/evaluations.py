@@ -96,7 +96,7 @@ def _more(wrong: list[str]) -> str:
 def _confusion_csv(path: Path, summary: Mapping[str, Any]) -> bool:
     with path.open(newline="", encoding="utf-8") as file:
         rows = [row[1:] for row in csv.reader(file)][1:]
-    return [list(map(int, row)) for row in rows] == summary["confusion"]
+    return bool([list(map(int, row)) for row in rows] == summary["confusion"])
 
 
 def _per_class_csv(path: Path, summary: Mapping[str, Any]) -> bool:
