@@ -52,6 +52,7 @@ def test_other_bits_are_reported_with_exit_code_1(run_dir: Path, tmp_path: Path)
     for name in ("environment.json", "evaluation.json"):
         (other / name).write_text(json.dumps(json.loads((other / name).read_text()) | sha256))
     tensors, about = read_model(other / "model.safetensors")
+    about["config"]["train"]["seed"] = 1
     save_file(tensors, other / "model.safetensors", {"ptrain": json.dumps(about | sha256)})
     listing.remove(other)
     done = run_group([*PTRAIN, "verify", str(other), "--ranks", "1", "--threads", "1"], timeout=120)
