@@ -28,6 +28,8 @@ MAX_PREDICTIONS = 10**7
 NUM_PAIRS, NUM_EXAMPLES = 8, 8
 """Confusions of which misclassified samples are kept, and samples of each."""
 PREDICTIONS, MISCLASSIFIED, PIXELS = "predictions.npy", "misclassified.json", "misclassified.npy"
+EVALUATION_FILES = ("evaluation.json", "confusion.csv", "per_class.csv", PREDICTIONS, MISCLASSIFIED, PIXELS)
+"""What ``Evaluation.write`` writes."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """``ptrain evaluate RUN``: exact evaluation of a trained network on any number of ranks."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 from ptrain.config import DataConfig, RunConfig
@@ -9,7 +10,8 @@ from ptrain.errors import EXIT_DONE, DataError, RunDirectoryError
 from ptrain.evaluation.area import add_areas
 from ptrain.evaluation.files import read_areas
 from ptrain.evaluation.table import show
-from ptrain.run.scoring import Evaluation, evaluate_split
+from ptrain.run import listing
+from ptrain.run.scoring import EVALUATION_FILES, Evaluation, evaluate_split
 from ptrain.run.session import Session, load_data, open_session
 from ptrain.run.trained import Trained, load_trained
 from ptrain.verbs.evaluate import EvaluateOptions
@@ -45,7 +47,7 @@ def run(options: EvaluateOptions, settings: RunConfig) -> int:
         if mapped is not None:
             session.agreed(lambda: add_areas(found.summary, mapped))
         if session.is_root:
-            _write(session, found, _folder_of(options, folder), options.json)
+            _write(session, found, folder, _folder_of(options, folder), options.json)
     return EXIT_DONE
 
 
@@ -81,14 +83,16 @@ def _choose(dataset: DataSet, trained: Trained, split: str, data: str | None, da
     return found
 
 
-def _write(session: Session, found: Evaluation, folder: Path, as_json: bool) -> None:
+def _write(session: Session, found: Evaluation, run_dir: Path, folder: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found.summary, indent=1))
     else:
         show(session.console, found.summary)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        found.write(folder)
+        is_of_run = run_dir.resolve() in (folder.resolve(), *folder.resolve().parents)
+        with listing.renewing(run_dir, folder, EVALUATION_FILES) if is_of_run else nullcontext():
+            found.write(folder)
         session.console.say(f"written to {folder}")
     except (OSError, RunDirectoryError) as error:
         session.console.warn(f"{folder} cannot be written ({error}): the evaluation is shown here only")
