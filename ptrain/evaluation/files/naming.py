@@ -11,6 +11,8 @@ from ptrain.evaluation.confusion import confusion_matrix
 from ptrain.evaluation.files.classes import Text
 from ptrain.evaluation.files.columns import ClassColumn
 
+_ENOUGH = 10
+"""Samples from which on it is no chance that classes do not fit."""
 Named = tuple[tuple[str, ...], Text, Text, list[str]]
 """Names of the classes, classes of the predictions and of the labels by these names, and what was guessed."""
 
@@ -82,7 +84,7 @@ def _start(numbers: Text, num_names: int, *, complete: bool) -> int | None:
     different = {int(number) for number in np.unique(numbers).tolist()}
     for start in (0, 1):
         wanted = set(range(start, start + num_names))
-        if different == wanted or (complete and different <= wanted):
+        if different == wanted or (complete and different <= wanted and (start == 0 or len(different) > 1)):
             return start
     return None
 
@@ -111,7 +113,7 @@ def _check_spellings(found: ClassColumn, reference: ClassColumn) -> None:
 def _check_overlap(found: ClassColumn, reference: ClassColumn) -> None:
     """Refuse files that have not one class in common."""
     theirs, ours = (set(column.classes.tolist()) for column in (found, reference))
-    if not theirs & ours and min(len(theirs), len(ours)) > 1:
+    if not theirs & ours and min(len(theirs), len(ours)) > 1 and len(found.classes) >= _ENOUGH:
         raise DataError(
             f"{found.origin}: classes {listing(sorted(theirs))}, and {listing(sorted(ours))} in {reference.path}: "
             "expected some class in both"
@@ -125,14 +127,17 @@ def _plain(name: str) -> str:
 
 def _check_start(found: ClassColumn, reference: ClassColumn) -> None:
     """Refuse class numbers of which the one file counts from 0 and the other from 1."""
-    theirs, ours = (column.classes.astype(object).astype(int) for column in (found, reference))
-    shift = int(theirs.min()) - int(ours.min())
-    if abs(shift) != 1 or int(theirs.max()) - int(ours.max()) != shift or 0 not in (theirs.min(), ours.min()):
+    theirs, ours = (sorted({int(name) for name in np.unique(column.classes)}) for column in (found, reference))
+    shift = theirs[0] - ours[0]
+    if abs(shift) != 1 or theirs[-1] - ours[-1] != shift or 0 not in (theirs[0], ours[0]) or theirs[0] == theirs[-1]:
         return
-    if np.count_nonzero(theirs - shift == ours) > np.count_nonzero(theirs == ours):
+    different, inverse = np.unique(found.classes, return_inverse=True)
+    shifted = np.array([str(int(name) - shift) for name in different.tolist()], dtype=np.str_)[inverse]
+    fits, fits_shifted = (int((classes == reference.classes).sum()) for classes in (found.classes, shifted))
+    if fits_shifted > fits and len(shifted) >= _ENOUGH:
         raise DataError(
-            f"{found.origin}: classes {theirs.min()} to {theirs.max()}, and {ours.min()} to {ours.max()} in "
-            f"{reference.path}: expected the same numbers in both; one seems to count from 0 and the other from 1"
+            f"{found.origin}: classes {theirs[0]} to {theirs[-1]}, and {ours[0]} to {ours[-1]} in {reference.path}: "
+            "expected the same numbers in both; one seems to count from 0 and the other from 1"
         )
 
 
