@@ -24,6 +24,9 @@ INTERVAL_METHODS = {
 }
 MIN_SUPPORT = 20
 """Samples of every class, and for precision predictions, from which on the means over the classes have an interval."""
+MIN_SHAPE = 60
+"""Samples with the skewness of the mean recall, from which on the means have one: a small class beside large ones makes
+it as skewed as its own recall."""
 MIN_BEYOND_CHANCE = 100
 """Samples beyond those that agree by chance, n (1 - p_e), from which on kappa and Matthews correlation have one."""
 
@@ -125,14 +128,19 @@ def _too_few(counts: ClassCounts, names: list[str]) -> dict[str, tuple[str, ...]
     """The reasons why some scores have no interval, each with these scores: there it would promise too much."""
     if len(names) == 1:
         return {}  # a note on a matrix of one cell would say nothing
+    means = "no interval of average accuracy and macro scores"
+    rare = [name for name, n in zip(names, counts.support, strict=True) if n < MIN_SUPPORT]
+    unseen = [name for name, n in zip(names, counts.predicted, strict=True) if n < MIN_SUPPORT]
     reasons: dict[str, tuple[str, ...]] = {}
-    for found, what, scores, title in (
-        (counts.support, "samples", _MEANS, "average accuracy and macro scores"),
-        (counts.predicted, "predictions", _MEANS_OF_PRECISION, "macro precision and F1 of the means"),
-    ):
-        short = [name for name, n in zip(names, found, strict=True) if n < MIN_SUPPORT]
-        if short and not reasons:
-            reasons[f"no interval of {title}: fewer than {MIN_SUPPORT} {what} of {_listing(short)}"] = scores
+    if rare:
+        reasons[f"{means}: fewer than {MIN_SUPPORT} samples of {_listing(rare)}"] = _MEANS
+    elif math.fsum(1 / n for n in counts.support) ** 3 < MIN_SHAPE * math.fsum(1 / n**2 for n in counts.support) ** 2:
+        smallest = min(counts.support)
+        which = names[counts.support.index(smallest)]
+        reasons[f"{means}: they hang on the {smallest} samples of class {which}"] = _MEANS
+    elif unseen:
+        what = f"fewer than {MIN_SUPPORT} predictions of {_listing(unseen)}"
+        reasons[f"no interval of macro precision and F1 of the means: {what}"] = _MEANS_OF_PRECISION
     n = counts.num_samples
     beyond = n - sum(a * b for a, b in zip(counts.support, counts.predicted, strict=True)) / n
     if beyond < MIN_BEYOND_CHANCE:

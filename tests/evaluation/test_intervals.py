@@ -151,7 +151,7 @@ def test_smoothing_adds_one_right_and_one_wrong_sample_to_each_class() -> None:
     assert shares[2] / shares[2].sum() == pytest.approx([1.5 / 6, 0.5 / 6, 4 / 6])
 
 
-@pytest.mark.parametrize("per_class", [20, 100, 10000])
+@pytest.mark.parametrize("per_class", [50, 100, 10000])
 def test_the_mean_recall_of_equal_classes_varies_as_one_proportion(per_class: int) -> None:
     right = per_class * 9 // 10
     matrix = np.array([[right, per_class - right], [per_class - right, right]])
@@ -186,11 +186,16 @@ def test_few_samples_have_no_interval_that_promises_too_much() -> None:
         "no interval of kappa and Matthews correlation: 2 samples beyond agreement by chance, n (1 - p_e); "
         "expected 100 or more",
     ]
-    many = summarise(np.diag([200, 200, 20]), ["a", "b", "c"])
+    many = summarise(np.diag([200, 200, 50]), ["a", "b", "c"])
     assert many["notes"] == []
-    assert many["intervals"]["average_accuracy"][0] < 0.96
+    assert many["intervals"]["average_accuracy"][0] < 0.985
     assert many["intervals"]["average_accuracy"][1] == 1.0
-    few_predicted = summarise(np.array([[200, 0, 0], [0, 200, 0], [10, 10, 5]]), ["a", "b", "c"])
+    beside_large = summarise(np.diag([1000, 1000, 25]), ["a", "b", "c"])
+    assert beside_large["intervals"]["average_accuracy"] is None
+    assert beside_large["notes"] == [
+        "no interval of average accuracy and macro scores: they hang on the 25 samples of class c"
+    ]
+    few_predicted = summarise(np.array([[200, 0, 0], [0, 200, 0], [35, 35, 5]]), ["a", "b", "c"])
     assert few_predicted["notes"] == [
         f"no interval of macro precision and F1 of the means: fewer than {MIN_SUPPORT} predictions of class c"
     ]
@@ -200,7 +205,7 @@ def test_few_samples_have_no_interval_that_promises_too_much() -> None:
     assert few_predicted["intervals"]["macro"]["f1"] is not None
 
 
-@pytest.mark.parametrize(("population", "samples"), [("three classes, 80 %", 100), ("a rare class of 2 %", 2000)])
+@pytest.mark.parametrize(("population", "samples"), [("three classes, 80 %", 100), ("a rare class of 2 %", 4000)])
 def test_intervals_hold_the_truth_in_a_simulation(population: str, samples: int) -> None:
     for name, (inside, share) in coverage(POPULATIONS[population], samples, draws=300).items():
         # 95 % with a standard deviation of 1.3 %
