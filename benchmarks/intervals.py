@@ -36,7 +36,8 @@ def population(frequencies: Sequence[float], recalls: Sequence[float]) -> Shares
     for k, recall in enumerate(recalls):
         others = np.array([0.0 if j == k else frequency for j, frequency in enumerate(frequencies)])
         cells[k] += (1 - recall) * others / others.sum()
-    return cells * np.asarray(frequencies)[:, None] / sum(frequencies)
+    shares: Shares = cells * np.asarray(frequencies)[:, None] / sum(frequencies)
+    return shares
 
 
 POPULATIONS = {

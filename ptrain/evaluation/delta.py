@@ -59,7 +59,8 @@ def smoothed(matrix: NDArray[np.integer]) -> Floats:
     added = np.full((num_classes, num_classes), 1.0 / (num_classes - 1))
     np.fill_diagonal(added, 1.0)
     support = matrix.sum(axis=1)
-    return (matrix + added) * (support / (support + 2.0) / support.sum())[:, None]
+    shares: Floats = (matrix + added) * (support / (support + 2.0) / support.sum())[:, None]
+    return shares
 
 
 def variance(shares: Floats, gradient: Gradient, num_samples: int) -> float:

@@ -24,7 +24,7 @@ INTERVAL_METHODS = {
 }
 MIN_SUPPORT = 20
 """Samples of every class, and for precision predictions, from which on the means over the classes have an interval."""
-MIN_SHAPE = 60
+MIN_SHAPE = 75
 """Samples with the skewness of the mean recall, from which on the means have one: a small class beside large ones makes
 it as skewed as its own recall."""
 MIN_BEYOND_CHANCE = 100

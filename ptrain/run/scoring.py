@@ -75,8 +75,8 @@ def score(
         if also is not None:
             also(result)
         labels, predictions = result.labels.numpy(), result.predictions.numpy()
-        also_known = {"losses": result.losses, "probabilities": result.probabilities, "scores": result.scores}
-        known = {name: values.numpy() for name, values in also_known.items()}
+        losses, shares, scores = result.losses.numpy(), result.probabilities.numpy(), result.scores.numpy()
+        known = {"losses": losses, "probabilities": shares, "scores": scores}
         parts.append(count_samples(labels, predictions, len(class_names), **known))
 
     loader = partial(EvaluationLoader, split, CHUNK_ROWS, normalization, session.device)

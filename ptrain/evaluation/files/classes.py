@@ -72,7 +72,7 @@ def as_numbers(values: NDArray[Any]) -> NDArray[np.floating] | None:
     return values.astype(np.float64)
 
 
-def is_one_hot(matrix: NDArray[np.floating]) -> bool:
+def is_one_hot(matrix: NDArray[Any]) -> bool:
     """Whether every row has one number that is not 0, the same in all rows."""
     marks = matrix != 0
     return matrix.shape[1] > 1 and bool((marks.sum(axis=1) == 1).all()) and len(np.unique(matrix[marks])) == 1

@@ -87,7 +87,7 @@ def _by_headings(table: Table) -> ClassColumn:
     candidates = next((of_kind[kind] for kind in _PREFERRED[table.flag] if kind in of_kind), [])
     shares = of_kind.get("probability", [])
     loose = of_kind.get("other", []) + of_kind.get("score", [])
-    ids = [column for kind in ("id", "counter") for column in of_kind.get(kind, [])]  # type: ignore[call-overload]
+    ids = of_kind.get("id", []) + of_kind.get("counter", [])
     said: tuple[str, ...] = ()
     if not candidates and not shares:
         texts = [column for column in loose if column.values.ndim == 2 or as_numbers(column.values) is None]
@@ -127,15 +127,15 @@ def _by_content(table: Table) -> ClassColumn:
     columns = [column.values for column in table.columns]
     if len(columns) == 1 and columns[0].ndim == 2:
         matrix = columns[0]
-        if matrix.dtype.kind == "f" or matrix.shape[1] != 2 or is_one_hot(as_numbers(matrix)):
+        if matrix.dtype.kind == "f" or matrix.shape[1] != 2 or is_one_hot(matrix):
             return _of_matrix(table, as_numbers(matrix), None, ())
         columns = list(matrix.T)  # numbers of samples and their classes
     if len(columns) == 1:
         classes, numeric = class_names(table, columns[0])
         return ClassColumn(origin=table.origin, path=table.path, classes=classes, numeric=numeric)
-    numbers = [as_numbers(values) for values in columns]
+    numbers = [found for found in map(as_numbers, columns) if found is not None]
     ids = (Ids(heading=None, values=_texts(columns[0])),)
-    if all(values is not None for values in numbers):
+    if len(numbers) == len(columns):
         matrix = np.stack(numbers, axis=1)
         counted = counts_lines(columns[0]) is not None and not (are_probabilities(matrix).all() or is_one_hot(matrix))
         if not counted:
@@ -167,8 +167,8 @@ def _refuse_text(table: Table, columns: Sequence[NDArray[Any]]) -> None:
 def _the_one(table: Table, candidates: list[Column]) -> Column:
     """The only candidate, or the one with text of those that say the same."""
     if len(candidates) > 1:
-        texts = [_texts(column.values) if column.values.ndim == 1 else None for column in candidates]
-        together = None if any(text is None for text in texts) else np.unique(np.stack(texts, axis=1), axis=0)  # type: ignore[arg-type]
+        texts = [_texts(column.values) for column in candidates if column.values.ndim == 1]
+        together = np.unique(np.stack(texts, axis=1), axis=0) if len(texts) == len(candidates) else None
         if together is None or any(len(np.unique(values)) < len(together) for values in together.T):
             raise DataError(
                 f"{table.origin}: columns {', '.join(str(column.heading) for column in candidates[:8])}: expected one "

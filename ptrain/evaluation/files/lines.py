@@ -72,7 +72,9 @@ def _text(path: Path, flag: str) -> str:
 
 
 def _parse(text: list[str], separator: str) -> Lines:
-    rows, numbers, gaps = [], [], []
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    gaps: list[int] = []
     reader, empty = csv.reader(text, delimiter=separator, skipinitialspace=True), False
     for row in reader:
         cells = [cell.strip() for cell in row]

@@ -92,8 +92,8 @@ def _start(numbers: Text, num_names: int, *, complete: bool) -> int | None:
 def _fits(predictions: Text, labels: Text, names: Sequence[str]) -> bool:
     """Whether no two names would agree better if they were exchanged: a guess must not make a good classifier bad."""
     numbers = {name: number for number, name in enumerate(names)}
-    pair = [np.array([numbers[name] for name in values.tolist()], dtype=np.int64) for values in (labels, predictions)]
-    counts = confusion_matrix(*pair, len(names))
+    of_labels, of_predictions = ([numbers[name] for name in values.tolist()] for values in (labels, predictions))
+    counts = confusion_matrix(of_labels, of_predictions, len(names))
     right = counts.diagonal()
     return bool((right[:, None] + right >= counts + counts.T)[~np.eye(len(names), dtype=bool)].all())
 
