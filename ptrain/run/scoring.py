@@ -76,8 +76,10 @@ def score(
             also(result)
         labels, predictions = result.labels.numpy(), result.predictions.numpy()
         losses, shares, scores = result.losses.numpy(), result.probabilities.numpy(), result.scores.numpy()
-        known = {"losses": losses, "probabilities": shares, "scores": scores}
-        parts.append(count_samples(labels, predictions, len(class_names), **known))
+        counts = count_samples(
+            labels, predictions, len(class_names), losses=losses, probabilities=shares, scores=scores
+        )
+        parts.append(counts)
 
     loader = partial(EvaluationLoader, split, CHUNK_ROWS, normalization, session.device)
     # Chunks are cut alike for any number of ranks.
