@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ptrain.errors import DataError
-from ptrain.evaluation.files.lines import is_number, read_lines
-from ptrain.evaluation.files.naming import listing
+from ptrain.evaluation.files.lines import is_number, listing, read_lines
 
 
 def read_areas(path: Path, class_names: Sequence[str]) -> list[float]:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ptrain.errors import DataError
 from ptrain.evaluation.files.classes import Text, as_numbers, class_names, counts_lines, is_one_hot
 from ptrain.evaluation.files.headings import Kind, class_of_probability, kind_of, without_prefix
+from ptrain.evaluation.files.lines import listing
 from ptrain.evaluation.files.tables import Column, Table
 from ptrain.evaluation.probabilities import are_probabilities
 
@@ -81,18 +82,22 @@ def choose(table: Table) -> ClassColumn:
 def _by_headings(table: Table) -> ClassColumn:
     of_kind: dict[Kind, list[Column]] = {}
     for column in table.columns:
-        kind = kind_of(column.heading or "")
-        is_id = kind == "other" and len(table.columns) > 2 and _all_differ(column.values)
-        of_kind.setdefault("id" if is_id else kind, []).append(column)
-    candidates = next((of_kind[kind] for kind in _PREFERRED[table.flag] if kind in of_kind), [])
+        of_kind.setdefault(_kind(column, len(table.columns)), []).append(column)
+    preferred = _PREFERRED[table.flag]
+    best = next((kind for kind in preferred if kind in of_kind), None)
+    candidates = of_kind[best] if best is not None else []
     shares = of_kind.get("probability", [])
     loose = of_kind.get("other", []) + of_kind.get("score", [])
+    if best == preferred[-1] and "other" in of_kind:  # the others' column, beside one that may be meant
+        _refuse_columns(table, [*candidates, *of_kind["other"]])
     ids = of_kind.get("id", []) + of_kind.get("counter", [])
     said: tuple[str, ...] = ()
     if not candidates and not shares:
         texts = [column for column in loose if column.values.ndim == 2 or as_numbers(column.values) is None]
         if len(loose) > 1 and not texts:
             shares = loose
+            if table.flag == "--labels" and not _marks_classes(_matrix(table, loose)[0]):
+                _refuse_columns(table, loose)  # features, say
         else:
             candidates = texts or loose or ids
             ids = [column for column in ids if column not in candidates]
@@ -151,7 +156,7 @@ def _by_content(table: Table) -> ClassColumn:
     return ClassColumn(origin=table.origin, path=table.path, classes=classes, numeric=numeric, ids=ids, said=(said,))
 
 
-def _refuse_text(table: Table, columns: Sequence[NDArray[Any]]) -> None:
+def _refuse_text(table: Table, columns: Sequence[NDArray[Any]]) -> NoReturn:
     row, cell = next(
         (row, cell)
         for row, cells in enumerate(zip(*(values.tolist() for values in columns), strict=True))
@@ -170,11 +175,30 @@ def _the_one(table: Table, candidates: list[Column]) -> Column:
         texts = [_texts(column.values) for column in candidates if column.values.ndim == 1]
         together = np.unique(np.stack(texts, axis=1), axis=0) if len(texts) == len(candidates) else None
         if together is None or any(len(np.unique(values)) < len(together) for values in together.T):
-            raise DataError(
-                f"{table.origin}: columns {', '.join(str(column.heading) for column in candidates[:8])}: expected one "
-                f"of them with the classes, named {'prediction' if table.flag == '--predictions' else 'label'}"
-            )
+            _refuse_columns(table, candidates)
     return next((column for column in candidates if as_numbers(column.values) is None), candidates[0])
+
+
+def _refuse_columns(table: Table, columns: Sequence[Column]) -> NoReturn:
+    name = "prediction" if table.flag == "--predictions" else "label"
+    raise DataError(
+        f"{table.origin}: columns {listing([str(column.heading) for column in columns])}: expected one of "
+        f"them with the classes, named {name}"
+    )
+
+
+def _kind(column: Column, num_columns: int) -> Kind:
+    """What a column is by its heading, unless its cells say something else."""
+    kind = kind_of(column.heading or "")
+    if kind in _PREFERRED["--labels"] and column.values.ndim == 1:
+        numbers = as_numbers(column.values)
+        if num_columns > 1 and numbers is not None and (np.rint(numbers) != numbers).any():
+            return "other"  # the probabilities of a class of this name
+    return "id" if kind == "other" and num_columns > 2 and _all_differ(column.values) else kind
+
+
+def _marks_classes(matrix: NDArray[np.floating]) -> bool:
+    return is_one_hot(matrix) or bool(are_probabilities(matrix).all())
 
 
 def _matrix(table: Table, columns: Sequence[Column]) -> tuple[NDArray[np.floating], tuple[str, ...] | None]:

@@ -17,10 +17,25 @@ _SCORE |= {"logits", "certainty"}
 _PREDICTION = {"pred", "preds", "predicted", "prediction", "predictions", "predict", "ypred", "yhat", "hat"}
 _PREDICTION |= {"predclass", "predlabel", "output", "guess", "classified", "forecast"}
 _REFERENCE = {"truth", "groundtruth", "gt", "actual", "actuals", "reference", "ref", "gold", "observed", "expected"}
-_REFERENCE |= {"ytrue", "ytest", "annotation", "truelabel", "trueclass"}
+_REFERENCE |= {"ytrue", "ytest", "annotation", "true", "real", "truelabel", "trueclass"}
 _CLASS = {"class", "classes", "label", "labels", "category", "categories", "target", "targets", "y"}
 _FILLING = {"id", "name", "names", "code", "number", "nr", "no", "value", "index", "idx"}
-_UNSURE = {"y", "target", "targets", "no", "number", "name", "row", "key", "output", "guess", "expected", "path"}
+_UNSURE = {
+    "y",
+    "true",
+    "real",
+    "target",
+    "targets",
+    "no",
+    "number",
+    "name",
+    "row",
+    "key",
+    "output",
+    "guess",
+    "expected",
+    "path",
+}
 """Words that may as well be names of classes: alone they do not make a heading."""
 _PREFIX = re.compile(r"p|prob|probs|proba|probability|score|logit|logits", re.IGNORECASE)
 
@@ -38,7 +53,7 @@ def kind_of(heading: str) -> Kind:
         return "score"
     if words & _PREDICTION:
         return "prediction"
-    if words & _REFERENCE or (len(tokens) > 1 and words & {"true", "real"}) or tokens == ["y", "test"]:
+    if words & _REFERENCE:
         return "reference"
     if tokens[-1] in _CLASS or (words & _CLASS and set(tokens) <= _CLASS | _FILLING):
         return "class"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ptrain.errors import DataError
 from ptrain.evaluation.files.columns import choose
 from ptrain.evaluation.files.joining import join, settle
 from ptrain.evaluation.files.naming import common_names
@@ -41,6 +42,8 @@ def read_judged(predictions: Path, labels: Path) -> Judged:
     names, found_classes, reference_classes, matched = common_names(found, reference)
     said = [*said, *joined, *matched]
     if predictions.resolve() == labels.resolve() and found.heading == reference.heading:
+        if len(first.columns) > 1:
+            raise DataError(f"{predictions}: one column is read as predictions and labels; expected headings for both")
         said.append("predictions and labels are the same column: every sample is right")
     judged = _numbers(found_classes, names)
     if found.probabilities is not None:

@@ -5,6 +5,7 @@ import gzip
 import io
 import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,11 @@ class Lines:
 def is_number(cell: str) -> bool:
     """Whether a cell is a finite number in ASCII digits, without separators: nan, inf and 1_000 are not."""
     return _NUMBER.fullmatch(cell) is not None
+
+
+def listing(names: Sequence[str]) -> str:
+    """The first of some names, for a message."""
+    return f"{', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
 
 
 def read_lines(path: Path, flag: str) -> Lines:

@@ -10,6 +10,7 @@ from ptrain.errors import DataError
 from ptrain.evaluation.confusion import confusion_matrix
 from ptrain.evaluation.files.classes import Text
 from ptrain.evaluation.files.columns import ClassColumn
+from ptrain.evaluation.files.lines import listing
 
 _ENOUGH = 10
 """Samples from which on it is no chance that classes do not fit."""
@@ -157,8 +158,3 @@ def _mapping(first: Sequence[object], second: Sequence[object]) -> str:
 def _sorted(classes: NDArray[np.str_], numeric: bool) -> tuple[str, ...]:
     different = np.unique(classes).tolist()
     return tuple(sorted(different, key=int) if numeric else different)
-
-
-def listing(names: Sequence[str]) -> str:
-    """The first of some names, for a message."""
-    return f"{', '.join(names[:8])}{', …' if len(names) > 8 else ''}"

@@ -56,6 +56,7 @@ class Table:
         columns = (
             Column(heading=heading, values=np.array(values, dtype=np.str_))
             for heading, values in zip(headings, cells, strict=True)
+            if heading or any(values) or len(cells) == 1  # a separator at the end of every line makes no column
         )
         gaps = tuple(gap - has_heading for gap in self.gaps)
         return replace(self, columns=tuple(columns), lines=lines, gaps=gaps)
