@@ -89,6 +89,8 @@ BAD = {
     "ids twice": ("id,class\n1,a\n1,b\n2,a\n", "id,class\n2,a\n1,b\n1,a\n", "ids occur more than once"),
     "shuffled against counted from 1": ("0,a\n2,b\n1,a\n", ",label\n1,a\n2,b\n3,a\n", "no id 3"),
     "which column": ("a1,a2\nx,y\ny,y\nx,y\nx,z\n", "x\ny\nx\nx\n", "columns a1, a2: expected one .* named prediction"),
+    "features": ("0\n1\n", "x1,x2\n0.5,2\n0.7,3\n", "--labels .*: columns x1, x2: expected one .* named label"),
+    "a column of others": ("y_true,model\na,b\nb,b\n", "a\nb\n", "columns y_true, model: expected .* named prediction"),
     "which of two": ("pred 1,pred 2\nx,y\ny,y\n", "x\ny\n", "columns pred 1, pred 2: expected one"),
     "two columns of classes": ("x,x\ny,x\ny,x\n", "x\ny\ny\n", "'x' in line 1 is no probability"),
     "spelling": ("Cat\nDog\n", "cat\nDog\n", "class Cat, and cat in .*: expected the same spelling"),
@@ -181,6 +183,13 @@ SAME: dict[str, tuple[object, object, str]] = {
     "truth and numbers": (np.array(P) == 0, lines((k == 0 for k in Y), "y"), "0 = False, 1 = True"),
     "semicolons": (with_ids(P, "id;class").replace(",", ";"), names(Y), ""),
     "Excel": ("\ufeffsep=;\r\nid;class\r\n" + with_ids(P).replace(",", ";"), names(Y), ""),
+    "a separator at the end": (lines((f"{N[k]};" for k in P), "class;"), names(Y), ""),
+    "true and pred": (lines((f"{N[P[0]]},{N[k]}" for k in P), "true,pred"), names(Y), ""),
+    "a whole table": (
+        names(P),
+        lines((f"0.1,2,{N[k]}" for k in Y), "x1,x2,species"),
+        "{l}: classes from column species",
+    ),
     "tabs": (with_ids(P, "id,class").replace(",", "\t"), names(Y), ""),
     "UTF-16": (names(P, "class").encode("utf-16"), names(Y), ""),
     "gzip": (gzip.compress(names(P, "class").encode()), names(Y), ""),
@@ -297,6 +306,29 @@ def test_a_class_that_is_not_the_most_probable_is_told(tmp_path: Path) -> None:
     found = read(tmp_path, "class,p(a),p(b)\na,0.4,0.6\nb,0.3,0.7\n", "a\nb\n")
     assert found.predictions.tolist() == [0, 1]
     assert found.said == (f"in 1 rows of {tmp_path / 'p.csv'} the class is not the most probable one",)
+
+
+CELLS = ("0", "1", "2.0", "01", "0.5", "0.25", "-1", "cat", "dog", "NA", "", '"a,b"', "id", "label", "y_pred", "p(cat)")
+OTHERS = ("cat\ndog\n", "0\n1\n", "label\n0\n1\n1\n", "id,class\n0,cat\n1,dog\n", "a,b\n0.5,0.5\n0.1,0.9\n")
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(CELLS), min_size=1, max_size=4), max_size=6),
+    st.sampled_from(",;\t| "),
+    st.sampled_from(OTHERS),
+)
+def test_any_file_is_understood_or_refused_in_one_line(
+    tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], separator: str, other: str
+) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    for pair in ((lines(separator.join(row) for row in rows), other), (other, lines(separator.join(r) for r in rows))):
+        try:
+            found = read(folder, *pair)
+        except DataError as error:
+            assert "\n" not in str(error)
+        else:
+            assert len(found.labels) == len(found.predictions) > 0
+            assert max(found.labels.max(), found.predictions.max()) < len(found.class_names)
 
 
 @given(st.permutations(range(10)), st.permutations(range(10)))

@@ -80,7 +80,7 @@ def evidence(rows: Sequence[Sequence[str]]) -> Evidence:
     """
     if len(rows) < 2:
         return "sure" if rows and any(map(is_word, rows[0])) else "none"
-    columns = list(zip(*rows, strict=True))
+    columns = [column for column in zip(*rows, strict=True) if any(column)]
     if any(column[0] in column[1:] and not is_number(column[0]) for column in columns):
         return "none"
     if any(map(is_word, rows[0])) or any(map(_differs, columns)) or _numbers_classes(rows):
