@@ -317,18 +317,17 @@ OTHERS = ("cat\ndog\n", "0\n1\n", "label\n0\n1\n1\n", "id,class\n0,cat\n1,dog\n"
     st.sampled_from(",;\t| "),
     st.sampled_from(OTHERS),
 )
-def test_any_file_is_understood_or_refused_in_one_line(
+def test_any_file_is_understood_or_refused(
     tmp_path_factory: pytest.TempPathFactory, rows: list[list[str]], separator: str, other: str
 ) -> None:
     folder = tmp_path_factory.mktemp("fuzz")
     for pair in ((lines(separator.join(row) for row in rows), other), (other, lines(separator.join(r) for r in rows))):
         try:
             found = read(folder, *pair)
-        except DataError as error:
-            assert "\n" not in str(error)
-        else:
-            assert len(found.labels) == len(found.predictions) > 0
-            assert max(found.labels.max(), found.predictions.max()) < len(found.class_names)
+        except DataError:
+            continue
+        assert len(found.labels) == len(found.predictions) > 0
+        assert max(found.labels.max(), found.predictions.max()) < len(found.class_names)
 
 
 @given(st.permutations(range(10)), st.permutations(range(10)))
