@@ -85,7 +85,7 @@ def prepare(session: Session, config: Config, *, resume: bool, given: Collection
     _warn_of_scale(job)
     test = job.dataset.test
     circumstances = Circumstances(
-        config=job.config,
+        config=replace(config, optimizer=job.config.optimizer),
         given=given,
         num_samples=job.dataset.train.size,
         ranks=session.comm.info.size,
