@@ -8,7 +8,8 @@ from ptrain.data.scenes import raster
 from ptrain.data.scenes.raster import Raster
 from ptrain.data.scenes.sidecar import sidecar_of
 from ptrain.data.sources import mat
-from ptrain.data.sources.containers import listed, split_inner
+from ptrain.data.sources.containers import split_inner
+from ptrain.data.sources.names import listed
 from ptrain.errors import DataError
 
 
