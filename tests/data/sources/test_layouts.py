@@ -170,7 +170,9 @@ def test_what_xarray_and_netcdf_mean_without_an_attribute(tmp_path: Path) -> Non
     group = zarr.open_group(tmp_path / "x.zarr", mode="w", zarr_format=2)
     for name, one in (("x", X), ("y", Y)):
         group.create_array(name, data=one, fill_value=one.dtype.type(49))
-    assert opened(tmp_path / "x.zarr").train.size == 20  # a fill value alone is a value like others
+    plain = opened(tmp_path / "x.zarr")  # a fill value alone is a value like others
+    assert plain.train.size == 20
+    assert "49, its fill value, is a value like others" in plain.notes[0]
     group["x"].attrs["_ARRAY_DIMENSIONS"] = ["sample", "feature"]
     assert opened(tmp_path / "x.zarr", missing="drop").train.size == int((~(X == 49).any(axis=1)).sum())
     with h5py.File(tmp_path / "n.nc", "w") as file:
@@ -238,6 +240,9 @@ def test_a_mask_beside_features(tmp_path: Path) -> None:
         np.testing.assert_array_equal(values(dropped.train), X[~(X > 40).any(axis=1)])
         with pytest.raises(DataError, match="is nan"):
             opened(path)
+        named = opened(f"{path}:{next(iter(names))}")
+        np.testing.assert_array_equal(values(named.train), X)
+        assert "is not applied to it, as it is named alone" in named.notes[0]
     np.savez(path, x=X, mask=X.astype(bool)[:, 0], y=Y)  # of another shape it says nothing of values
     assert opened(path).train.size == 20
 
