@@ -1,5 +1,6 @@
 """A training job before its first step: data, plan, run directory, network, checkpoints."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ import torch
 
 from ptrain import config as configuration
 from ptrain.config import Config
+from ptrain.config.advice import Circumstances, warnings
 from ptrain.data.checks import class_counts
 from ptrain.data.loader import Normalization, ShardLoader, fit_normalization
 from ptrain.data.plan import BatchPlan, owned_shards
 from ptrain.data.samples import DataSet
+from ptrain.data.scale_warnings import far_from_unit
 from ptrain.errors import ConfigError
 from ptrain.models.base import Model
 from ptrain.models.table import make_model
@@ -48,6 +51,7 @@ class Job:
             "normalization": self.normalization.to_dict(),
             "schema": self.dataset.schema,
             "image_shape": self.dataset.image_shape,
+            "feature_names": self.dataset.feature_names,
         }
 
     @property
@@ -67,8 +71,10 @@ class Job:
         return self.owners[self.session.comm.info.rank]
 
 
-def prepare(session: Session, config: Config, *, resume: bool) -> Job:
-    """Load the data, claim the run directory, print the configuration and return the job.
+def prepare(session: Session, config: Config, *, resume: bool, given: Collection[str] = ()) -> Job:
+    """Load the data, claim the run directory, print the configuration with what is odd about it, and return the job.
+
+    ``given``: fields that were given on the command line.
 
     Raises InputError where the configuration, the data or the run directory is at fault; on every rank alike.
     """
@@ -76,7 +82,18 @@ def prepare(session: Session, config: Config, *, resume: bool) -> Job:
     folder: Path = session.from_root(lambda: files.claim(job.config, resume=resume))
     job = replace(job, folder=folder, config=replace(job.config, run=replace(job.config.run, run_dir=str(folder))))
     _print_header(job)
-    session.from_root(lambda: files.write_json(folder / files.ENVIRONMENT, job.environment | job.hashes))
+    _warn_of_scale(job)
+    test = job.dataset.test
+    circumstances = Circumstances(
+        config=job.config,
+        given=given,
+        num_samples=job.dataset.train.size,
+        ranks=session.comm.info.size,
+        has_own_test=test is not None and test.samples is not job.dataset.train.samples,
+        is_scene=(job.dataset.schema or {}).get("kind") == "scene",
+    )
+    for text in warnings(circumstances):
+        session.console.warn(text)
     return job
 
 
@@ -93,6 +110,7 @@ def _print_header(job: Job) -> None:
         f"backend {environment['backend']}, device {environment['device']}, "
         f"{environment['threads']} thread{'s' if environment['threads'] > 1 else ''} a rank",
         "samples": f"{dataset.name}: {splits}; {dataset.num_features} features, {dataset.num_classes} classes",
+        "normalize": job.normalization.rule,
         "network": f"{job.model.title}, {job.model.layout.num_parameters:,} parameters",
         "steps": f"{plan.steps_per_epoch:,} an epoch, global batch {plan.batch_size:,} in {plan.shards} shards of "
         f"{plan.rows} rows",
@@ -104,6 +122,17 @@ def _print_header(job: Job) -> None:
     for name, section in configuration.to_dict(config).items():
         shown = ", ".join(f"{key}={_short(value)}" for key, value in section.items())
         console.say(f"{f'[{name}]':<12} {shown}")
+
+
+def _warn_of_scale(job: Job) -> None:
+    """Warn of inputs far from unit size, and of test samples of their own on another scale."""
+    session, dataset, fitted = job.session, job.dataset, job.normalization
+    text = far_from_unit(fitted, dataset.feature_names)
+    if text is not None:
+        session.console.warn(text)
+    if dataset.test is not None and dataset.test.samples is not dataset.train.samples:
+        test = dataset.test
+        session.warn_if_foreign(test.samples.origin, session.look_at(test), fitted.seen, dataset.feature_names)
 
 
 def _short(value: Any) -> str:

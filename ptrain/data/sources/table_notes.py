@@ -39,7 +39,9 @@ def of_training(table: Table, choice: Choice, found: Mapping[str, Any], missing:
             )
         elif one["kind"] == "text" and len(one["values"]) > _MANY:
             notes.append(f"column {name} becomes {len(one['values']):,} features, one a category")
-    return Remarks((*notes, *_filled(found, missing)), (*warnings, *_dropped(found, missing)))
+    written = any(one["kind"] == "text" and one["spellings"] for one in found["columns"].values())
+    (warnings if written else notes).extend(_filled(found, missing))
+    return Remarks(tuple(notes), (*warnings, *_dropped(found, missing)))
 
 
 def of_other(table: Table, schema: Mapping[str, Any], found: Mapping[str, Any] | None, *, labelled: bool) -> Remarks:
@@ -77,12 +79,13 @@ def _filled(found: Mapping[str, Any], missing: str) -> Iterator[str]:
 
 def _gaps(found: Mapping[str, Any]) -> str:
     """Which columns lack values, in how many rows, and what stands there instead."""
-    gaps = []
+    gaps, are_words = [], False
     for name, one in found["columns"].items():
         written = f", written {', '.join(one['spellings'])}" if one["spellings"] else ""
+        are_words |= bool(written) and one["kind"] == "text"
         if one["missing"]:
             gaps.append(f"{name} ({one['missing']:,} row{'s' * (one['missing'] > 1)}{written})")
-    return _listed(gaps)
+    return _listed(gaps) + ("; if that is a value, --missing-values empty says so" if are_words else "")
 
 
 def _listed(names: Sequence[str]) -> str:
