@@ -317,6 +317,13 @@ def test_a_run_keeps_the_labels_of_its_classes(tmp_path: Path, capsys: pytest.Ca
     assert "x_test and y_test are taken as the samples" in found.err
     assert main(["predict", run, str(tmp_path / "part.npz"), "--out", str(tmp_path / "p.npy")]) == 0
     np.testing.assert_array_equal(np.load(tmp_path / "p.npy")["class"], labels[part])
+    for number in (len(part), 1):  # also where one class alone was predicted
+        np.save(tmp_path / "q.npy", np.load(tmp_path / "p.npy")[:number])
+        np.save(tmp_path / "l.npy", labels[part][:number])
+        capsys.readouterr()
+        words = ["--predictions", str(tmp_path / "q.npy"), "--labels", str(tmp_path / "l.npy"), "--json"]
+        assert main(["evaluate", *words]) == 0
+        assert '"overall_accuracy": 1.0' in capsys.readouterr().out
     assert main(["predict", run, str(tmp_path / "part.npz"), "--out", str(tmp_path / "p.csv")]) == 0
     lines = (tmp_path / "p.csv").read_text().splitlines()
     assert lines[0] == "sample,class,p(2),p(3),p(5)"
