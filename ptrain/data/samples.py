@@ -92,6 +92,10 @@ class About:
     feature_names: tuple[str, ...] | None = None
     schema: Mapping[str, Any] | None = None
     """What is needed to read other files the same way, as JSON has it: stored with the model."""
+    notes: tuple[str, ...] = ()
+    """What is to be said of how it was read: guessed, left out, reordered or converted."""
+    warnings: tuple[str, ...] = ()
+    """The same, where the result may be wrong for it."""
 
     @property
     def about(self) -> dict[str, Any]:

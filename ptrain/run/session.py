@@ -155,8 +155,9 @@ def load_data(
     if class_names is not None:
         dataset = replace(dataset, class_names=class_names, num_classes=len(class_names))
     session.agreed(lambda: check(dataset, part, parts, training=class_names is None))
-    if class_names is None:
-        for text in warnings(dataset, config):
-            session.console.warn(text)
+    for text in dataset.notes:
+        session.console.say(f"note: {text}")
+    for text in (*dataset.warnings, *(warnings(dataset, config) if class_names is None else ())):
+        session.console.warn(text)
     blocks = session.comm.all_gather_object(fingerprint_blocks(dataset, part, parts))
     return dataset, combine_fingerprints(blocks)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ptrain.data.scenes import raster
+from ptrain.data.scenes import raster_files
 from ptrain.data.scenes.raster import Raster
 from ptrain.data.scenes.sidecar import sidecar_of
 from ptrain.data.sources import mat
@@ -20,7 +20,7 @@ def open_grid(spec: str) -> Iterator[Raster]:
     """
     path, name = split_inner(spec)
     if not _is_mat(path):
-        with raster.open_raster(Path(spec).expanduser()) as grid:
+        with raster_files.open_raster(Path(spec).expanduser()) as grid:
             yield grid
         return
     array = mat.open_array(path, name or _only(path))
@@ -36,7 +36,7 @@ def open_grid(spec: str) -> Iterator[Raster]:
             origin=array.origin,
             height=height,
             width=width,
-            bands=bands,
+            numbers=tuple(range(bands)),
             dtype=array.dtype,
             nodata=(None,) * bands,
             block_rows=array.chunk,
@@ -49,7 +49,7 @@ def files_of(spec: str) -> tuple[Path, ...]:
     path, _ = split_inner(spec)
     if _is_mat(path):
         return (path,)
-    files = raster.files_of(Path(spec).expanduser())
+    files = raster_files.files_of(Path(spec).expanduser())
     return (*files, *(beside for file in files if (beside := sidecar_of(file)).is_file()))
 
 

@@ -113,6 +113,7 @@ def finish(stream: Stream, key: str, stamps: list[Stamp], partial: Path, folder:
         if path.suffix != ".npy":
             path.unlink()
     content = {"version": VERSION, **stream.about, "class_names": names, "key": key}
+    content["counted"] = () if stream.counted is None else stream.counted()
     content |= {"num_samples": sum(one.rows for one in train), "num_features": stream.num_features}
     content["num_test"] = test[0].rows if test else None
     content["sources"] = {str(one.path): file_sha256(one) for one in stamps}

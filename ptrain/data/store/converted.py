@@ -39,12 +39,15 @@ def cached(stream: Stream | Source, watch: Watch | None = None) -> Source:
         with contextlib.nullcontext() if watch is None else watch(stream) as report:
             convert(stream, folder, report, alone=alone)
 
-    source = load(cache.made("converted", stream_key(stream)[0], make))
+    folder = cache.made("converted", stream_key(stream)[0], make)
+    source = load(folder)
     # the cache knows contents: the same ones may lie under another name now
     return replace(
         source,
         name=stream.name,
         description=stream.description,
+        notes=stream.notes,
+        warnings=(*stream.warnings, *described(folder).get("counted", ())),
         train=replace(source.train, origin=stream.name, labels_origin=None),
         test=None if source.test is None else replace(source.test, origin=f"{stream.name}, test split"),
     )
@@ -84,7 +87,9 @@ def load(folder: Path) -> Source:
     """The samples of a converted data set, memory-mapped. Raises DataError where it is damaged."""
     content = described(folder)
     try:
+        content = {"notes": [], "warnings": [], **content}  # which data of an earlier version lack
         found = {field.name: content[field.name] for field in fields(About)}
+        found["warnings"] += content.get("counted", [])
         # JSON has lists where these have tuples; a schema is what JSON has
         about: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in found.items()

@@ -102,6 +102,10 @@ def _shown(console: Console, stream: Stream, parts: int) -> Iterator[convert.Rep
 
 def _say_done(console: Console, folder: Path) -> None:
     content = described(folder)
+    for text in content.get("notes", ()):
+        console.say(f"note: {text}")
+    for text in (*content.get("warnings", ()), *content.get("counted", ())):
+        console.warn(text)
     size = sum(path.stat().st_size for path in folder.iterdir())
     test = "" if content["num_test"] is None else f" and {content['num_test']:,} for the test"
     console.say(

@@ -104,6 +104,8 @@ def describe(data: DataConfig, seed: int) -> dict[str, Any]:
         "duplicates": duplicates(dataset),
         "seconds": round(seconds, 3),
         "problem": problem,
+        "notes": list(dataset.notes),
+        "warnings": list(dataset.warnings),
     }
 
 
@@ -146,9 +148,11 @@ def _show(console: Console, found: dict[str, Any]) -> None:
     _show_ranges(console, found["ranges"])
     console.say()
     _show_classes(console, found)
-    if found["problem"] is not None:
-        console.say()
-        console.warn(found["problem"])
+    console.say()
+    for text in found["notes"]:
+        console.say(f"note: {text}")
+    for text in (*found["warnings"], *([] if found["problem"] is None else [found["problem"]])):
+        console.warn(text)
 
 
 def _show_ranges(console: Console, features: list[dict[str, Any]]) -> None:
