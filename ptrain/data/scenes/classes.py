@@ -3,7 +3,7 @@
 import colorsys
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -158,7 +158,7 @@ def read_labels(
 
     Raises DataError for values that cannot be numbers of classes, unless they are known to mean no class.
     """
-    stored, why = reference.read(rows, columns)
+    stored, why = replace(reference, scaling=None).read(rows, columns)  # a number of a class has no scale
     found, valid = stored[:, :, 0], why == 0
     if found.dtype.kind in "ub" and found.dtype.itemsize <= 4:
         return found.view(np.uint8) if found.dtype.kind == "b" else found, valid  # type: ignore[return-value]

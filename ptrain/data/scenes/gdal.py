@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.data.store.reading import need_content, need_package, quiet_stderr, reading
@@ -16,6 +17,11 @@ from ptrain.errors import DataError
 KIND = "a GeoTIFF (.tif) or an ENVI file with its .hdr beside it"
 CACHE_MIB = 64
 """Decoded blocks that GDAL keeps."""
+BLOCK_LIMIT = 256 * 2**20
+"""Bytes of a block (strip or tile) as GDAL decodes it: it can only decode blocks whole."""
+RATIO_LIMIT = 10_000
+"""Declared bytes a byte of the file: no compression of real images comes near."""
+_RATIO_FREE = 64 * 2**20
 _TIFF = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 _ENVI_DATA = ("", ".img", ".dat", ".bsq", ".bil", ".bip", ".raw", ".bin")
 
@@ -62,7 +68,39 @@ def load_rasterio() -> Any:
     return rasterio
 
 
-def read(dataset: Any, origin: str, path: Path, rows: range, columns: range, bands: Sequence[int]) -> NDArray[Any]:
+def check(path: Path, dataset: Any) -> None:
+    """Raise DataError for types that are no real numbers, and for sizes that the file cannot honestly hold."""
+    size = f"{dataset.width} x {dataset.height} pixels of {dataset.count} bands"
+    kinds = sorted(set(dataset.dtypes))
+    try:
+        types = [np.dtype(kind) for kind in kinds]
+    except TypeError:
+        types = [np.dtype(object)]
+    if len(types) != 1 or types[0].kind not in "biuf" or types[0].itemsize > 8:
+        raise DataError(
+            f"{path}: bands of type {', '.join(kinds)}; expected integers or floats, the same for all bands: convert "
+            "them, such as with gdal_translate -ot Float32"
+        )
+    if dataset.count < 1 or dataset.width < 1 or dataset.height < 1:
+        raise DataError(f"{path}: {size}; expected at least 1 of each")
+    size_of = dataset.width * dataset.height * dataset.count * types[0].itemsize
+    found = path.stat().st_size
+    if size_of > RATIO_LIMIT * found + _RATIO_FREE:
+        raise DataError(
+            f"{path}: declares {size}, {size_of} bytes, in a file of {found} bytes; expected at most {RATIO_LIMIT} "
+            "bytes a byte of the file: the header is damaged, write the file again"
+        )
+    rows, columns = dataset.block_shapes[0]
+    interleaved = str(getattr(dataset.interleaving, "value", "")).lower() == "pixel"
+    block = rows * columns * types[0].itemsize * (dataset.count if interleaved else 1)
+    if block > BLOCK_LIMIT:
+        raise DataError(
+            f"{path}: blocks of {columns} x {rows} pixels take {block} bytes each; expected at most {BLOCK_LIMIT}: "
+            "write it in tiles, with gdal_translate -co TILED=YES"
+        )
+
+
+def read(dataset: Any, path: Path, rows: range, columns: range, bands: Sequence[int]) -> NDArray[Any]:
     """A window of some bands, counted from 0, or of the mask where none are named.
 
     Result: (bands, rows, columns), of the mask (rows, columns), 0 where there is no value.
@@ -77,7 +115,7 @@ def read(dataset: Any, origin: str, path: Path, rows: range, columns: range, ban
             return dataset.read([band + 1 for band in bands], window=window)  # type: ignore[no-any-return]
     except (load_rasterio().errors.RasterioError, ValueError) as error:
         raise DataError(
-            f"{origin}: rows {rows.start} to {rows.stop - 1} cannot be read ({reason(error, path)}); the file is "
+            f"{path}: rows {rows.start} to {rows.stop - 1} cannot be read ({reason(error, path)}); the file is "
             "truncated or damaged: fetch or write it again"
         ) from None
 

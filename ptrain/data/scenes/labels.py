@@ -41,7 +41,10 @@ def find_labels(reference: Raster, request: Request, keep: Callable[[range, rang
     else:
         classes = Classes.from_schema(known)
         numbers, notes = classes.numbering(reference)
-        nothing = unlabelled.given | {*known.get("unlabelled", [0])} - {*numbers}
+        for value in unlabelled.given & {*numbers}:  # it is called Unclassified here, unless it was so in training
+            if classes.names[numbers[value]].casefold() != reference.names.get(value, "").casefold():
+                del numbers[value]
+        nothing = {*unlabelled.given, *known.get("unlabelled", [0])} - {*numbers}
         found = find_classes(reference, Unlabelled(given=frozenset(nothing)), keep)
     names = {value: classes.names[label] for value, label in numbers.items()}
     warnings = doubtful(reference, asked, names) if known is None else []

@@ -25,7 +25,13 @@ def alone(scene: Raster) -> Fitted:
     notes = [*scene.notes]
     if scene.scaling is not None:
         notes.append(f"{scene.origin}: scale and offset of its bands ({validity.shown(scene.scaling)}) are applied")
-    return Fitted(scene=scene, notes=notes, warnings=[*scene.warnings])
+    warnings = [*scene.warnings]
+    if scene.class_colors:
+        warnings.append(
+            f"{scene.origin}: its values are numbers of a colour table, and are taken as they are; is it a scene, and "
+            "no map or picture with a palette?"
+        )
+    return Fitted(scene=scene, notes=notes, warnings=warnings)
 
 
 def fitted(scene: Raster, schema: Mapping[str, Any]) -> Fitted:

@@ -81,7 +81,7 @@ class Raster:
             found = found.reshape(len(rows), len(columns), -1)
             whole = self.numbers == tuple(range(found.shape[2]))
             return np.ascontiguousarray(found if whole else found[:, :, list(self.numbers)])
-        values = gdal.read(self.source, self.origin, self.path, rows, columns, self.numbers)
+        values = gdal.read(self.source, self.path, rows, columns, self.numbers)
         return np.ascontiguousarray(np.moveaxis(values, 0, -1))
 
     def read(self, rows: range, columns: range) -> tuple[NDArray[np.generic], NDArray[np.uint8]]:

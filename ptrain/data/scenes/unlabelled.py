@@ -28,7 +28,8 @@ class Unlabelled:
     def among(self, values: Iterable[int]) -> set[int]:
         """The values that mean no class, where these occur."""
         left = {*values} - self.given
-        return {*self.given} | ({0} if self.zero and len(left) != 2 else set())
+        is_class = 0 in left and len(left) == 2
+        return {*self.given} | ({0} if self.zero and not is_class else set())
 
 
 def rule(reference: Raster, asked: Asked) -> Unlabelled:

@@ -148,10 +148,12 @@ def _show(console: Console, found: dict[str, Any]) -> None:
     _show_ranges(console, found["ranges"])
     console.say()
     _show_classes(console, found)
-    console.say()
+    problems = found["warnings"] + ([] if found["problem"] is None else [found["problem"]])
+    if found["notes"] or problems:
+        console.say()
     for text in found["notes"]:
         console.say(f"note: {text}")
-    for text in (*found["warnings"], *([] if found["problem"] is None else [found["problem"]])):
+    for text in problems:
         console.warn(text)
 
 

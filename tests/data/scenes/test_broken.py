@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from ptrain.data.scenes import raster_files
+from ptrain.data.scenes import gdal
 from ptrain.errors import DataError
 
 from .files import UTM, numbered, samples, stream, write
@@ -141,6 +141,6 @@ def test_a_compressed_bomb_and_blocks_that_are_too_large(
     ):
         pass  # no tile is written: 40 GB of nothing
     assert "declares 200000 x 200000 pixels of 1 bands, 40000000000 bytes" in refused(tmp_path / "s.tif", labels)
-    monkeypatch.setattr(raster_files, "BLOCK_LIMIT", 3000)
+    monkeypatch.setattr(gdal, "BLOCK_LIMIT", 3000)
     write(tmp_path / "t.tif", numbered(40, 30), compress="deflate", blockysize=40, **UTM)
     assert "blocks of 30 x 40 pixels take 4800 bytes each; expected at most 3000" in refused(tmp_path / "t.tif", labels)

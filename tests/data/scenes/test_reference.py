@@ -147,6 +147,11 @@ def test_what_meant_nothing_in_training_does_so_again(tmp_path: Path, scene: Pat
     again = opened(tmp_path, scene, VALUES, schema, nodata=255)
     assert np.array_equal(samples(again)[1], VALUES[VALUES > 0] - 1)
     assert "10 pixels of value 0 are taken as not labelled" in again.notes[0]
+    two = opened(tmp_path, scene, VALUES % 2 + 1).schema
+    assert len(samples(opened(tmp_path, scene, VALUES, two))[1]) == 20
+    zero = opened(tmp_path, scene, VALUES, nodata=255).schema
+    named = opened(tmp_path, scene, VALUES, zero, named={0: "Unclassified", 1: "oak", 2: "beech"})
+    assert np.array_equal(samples(named)[1], VALUES[VALUES > 0])
     # a run of an earlier version says nothing of it
     old = {key: value for key, value in (schema or {}).items() if key != "unlabelled"}
     assert len(samples(opened(tmp_path, scene, VALUES, old))[1]) == 20

@@ -173,6 +173,11 @@ def test_a_new_scene_with_another_scale_is_warned_of(tmp_path: Path, labels: Pat
     assert "o.tif: its bands have no scale or offset; those of the training scene have one" in opened.warnings[0]
 
 
+def test_numbers_of_a_colour_table_are_no_measurements(tmp_path: Path, labels: Path) -> None:
+    scene = write(tmp_path / "s.tif", CUBE[:, :, 0], colors={1: (255, 0, 0)}, **UTM)
+    assert "its values are numbers of a colour table" in stream(scene, labels).warnings[0]
+
+
 def test_a_damaged_mask_is_told(tmp_path: Path, labels: Path) -> None:
     scene = write(tmp_path / "s.tif", CUBE, **UTM)
     mask = write(tmp_path / "s.tif.msk", np.where(HOLE, 0, 255).astype(np.uint8), compress="deflate")
