@@ -120,22 +120,24 @@ def match(trained: Bands, found: Bands, counts: tuple[int, int], origin: str) ->
     if trained.names is not None and trained.names == found.names and _agree(trained, found, same):
         return same, [], []
     keys = _folded(trained.names, found.names), _waves(trained, found), (trained.colors, found.colors)
-    for mine, theirs in keys:
-        if mine is not None and theirs is not None and {*mine} <= {*theirs}:
-            order = tuple(theirs.index(one) for one in mine)
+    mixed = _folded(trained.names or trained.colors, found.names or found.colors)
+    for wanted, there in (*keys, mixed):
+        if wanted is not None and there is not None and {*wanted} <= {*there}:
+            order = tuple(there.index(one) for one in wanted)
             _need_agreement(trained, found, order, origin)
             return order, _told(trained, found, order, counts[1], origin), []
     # both files name their bands in the same way, but not the same bands
-    failed = next(((mine, theirs) for mine, theirs in keys if mine is not None and theirs is not None), None)
-    if failed is not None:
+    for wanted, there in keys:
+        if wanted is None or there is None:
+            continue
         labels = _labels(trained, counts[0])
-        missing = [label for label, one in zip(labels, failed[0], strict=True) if one not in failed[1]]
+        missing = [label for label, one in zip(labels, wanted, strict=True) if one not in there]
         raise DataError(
             f"{origin}: has no band {_listed(missing)}, only {_listed(_labels(found, counts[1]))}; expected "
             f"{_listed(labels)}, those of the training scene: give these bands, under these names"
         )
-    if trained.names and found.names and not (_default(trained.names) or _default(found.names)):
-        twice = [name for names in (trained.names, found.names) for name in names if names.count(name) > 1]
+    twice = [name for names in (trained.names or (), found.names or ()) for name in names if names.count(name) > 1]
+    if twice and trained.names and found.names:
         raise DataError(
             f"{origin}: band name {twice[0]} occurs twice, so bands cannot be told apart; expected "
             f"{_listed(trained.names)}, in this order"
@@ -146,13 +148,16 @@ def match(trained: Bands, found: Bands, counts: tuple[int, int], origin: str) ->
             + (f" ({_listed(trained.labels)})" if trained.labels else "")
             + ": give the same bands in the same order"
         )
-    if (_real(trained) is None) == (_real(found) is None):
+    mine, theirs = _real(trained), _real(found)
+    if mine is None and theirs is None:
         return same, [], []
-    if _real(found) is None:
-        told = f"{origin}: its bands have no names; their order is taken to be {_listed(trained.labels or ())}"
+    if theirs is None:
+        told = f"its bands have no names; their order is taken to be {_listed(mine or ())}"
+    elif mine is None:
+        told = f"the training scene's bands have no names; they are taken to be {_listed(theirs)}"
     else:
-        told = f"{origin}: the training scene's bands have no names; they are taken to be {_listed(found.labels or ())}"
-    return same, [], [told]
+        told = f"its bands, {_listed(theirs)}, are taken to be {_listed(mine)} of the training, by their order"
+    return same, [], [f"{origin}: {told}"]
 
 
 def _real(bands: Bands) -> tuple[str, ...] | None:

@@ -46,9 +46,10 @@ def fitted(scene: Raster, schema: Mapping[str, Any]) -> Fitted:
     found = alone(scene.select(order))
     scaled = found.scene.scaling is not None
     if scaled != schema.get("scaled", scaled):
-        here, there = ("have a scale or offset, which is applied", "have none") if scaled else ("have none", "have")
+        here, there = ("a scale or offset", "none") if scaled else ("no scale or offset", "one")
         found.warnings.append(
-            f"{scene.origin}: its bands {here}; those of the training scene {there}: see that both are in one unit"
+            f"{scene.origin}: its bands have {here}; those of the training scene have {there}: see that both are in "
+            "one unit"
         )
     return Fitted(scene=found.scene, notes=found.notes + notes, warnings=found.warnings + warnings)
 

@@ -61,7 +61,7 @@ def listed(counts: NDArray[np.int64]) -> str:
     return ", ".join(f"{counts[why]:,} {reason}" for why, reason in REASONS.items() if counts[why])
 
 
-def is_alpha(name: str | None, sampled: NDArray[np.generic]) -> bool:
+def is_alpha(name: str | None, sampled: NDArray[Any]) -> bool:
     """Whether a band that a file declares as alpha is one.
 
     GDAL gives an image of four bytes a pixel an alpha band unless it is told not to, so that a fourth spectral band is

@@ -8,6 +8,7 @@ import pytest
 from affine import Affine
 from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
+from rasterio.enums import WktVersion
 
 from ptrain.errors import DataError
 
@@ -31,7 +32,7 @@ def opened(folder: Path, scene: dict[str, Any], reference: dict[str, Any]) -> tu
         ("EPSG:4326", "OGC:CRS84"),
         ("EPSG:32632", f"{UTM_TEXT} +datum=WGS84"),
         ("EPSG:32632", f"{UTM_TEXT} +ellps=WGS84 +towgs84=0,0,0,0,0,0,0"),
-        ("EPSG:32632", CRS.from_epsg(32632).to_wkt(morph_to_esri_dialect=True)),
+        ("EPSG:32632", CRS.from_epsg(32632).to_wkt(version=WktVersion.WKT1_ESRI)),
         ("EPSG:25832", "EPSG:3044"),
         ("EPSG:3857", "ESRI:102100"),
         ("EPSG:25832", "EPSG:32632"),

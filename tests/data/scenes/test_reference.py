@@ -95,7 +95,7 @@ def test_a_255_far_above_all_others_is_warned_of(tmp_path: Path, scene: Path) ->
 @pytest.mark.parametrize("dtype", [np.int16, np.int32, np.uint32, np.int64, np.float32, np.float64])
 def test_numbers_of_classes_of_any_type(tmp_path: Path, scene: Path, dtype: Any) -> None:
     large = 100_000 if np.dtype(dtype).itemsize > 2 else 300
-    found = opened(tmp_path, scene, (VALUES * large).astype(dtype), unlabelled="none")
+    found = opened(tmp_path, scene, VALUES.astype(dtype) * dtype(large), unlabelled="none")
     assert found.class_names == ("0", str(large), str(2 * large))
     assert np.array_equal(samples(found)[1], VALUES.reshape(-1))
 
