@@ -55,9 +55,9 @@ class Classes:
     @property
     def in_map(self) -> tuple[np.dtype[Any], int]:
         """The type of a map, and its value for a pixel without a class: 0 unless that is a class, else the largest."""
-        sizes = [np.dtype(kind) for kind in (np.uint8, np.uint16, np.uint32)]
-        dtype = next(kind for kind in sizes if max(self.values) <= np.iinfo(kind).max - (0 in self.values))
-        return dtype, int(np.iinfo(dtype).max) if 0 in self.values else 0
+        has_zero = 0 in self.values
+        size = next(size for size in (1, 2, 4) if max(self.values) < 256**size - has_zero)
+        return np.dtype(f"u{size}"), 256**size - 1 if has_zero else 0
 
     def numbering(self, reference: Raster) -> tuple[dict[int, int], list[str]]:
         """The label of each value of another reference, and what should be said of them.

@@ -34,10 +34,11 @@ def find_labels(reference: Raster, request: Request, keep: Callable[[range, rang
     """The classes of a reference; those of the training where there is one, with what means no class there."""
     asked, known = request.config.unlabelled, request.schema
     unlabelled = rule(reference, asked)
+    notes: list[str] = []
     if known is None:
         found = find_classes(reference, unlabelled, keep)
         classes = found.classes
-        numbers, notes = {value: label for label, value in enumerate(classes.values)}, []
+        numbers = {value: label for label, value in enumerate(classes.values)}
     else:
         classes = Classes.from_schema(known)
         numbers, notes = classes.numbering(reference)

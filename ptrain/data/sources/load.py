@@ -107,5 +107,5 @@ def _with_test(source: Source, config: DataConfig, watch: Watch | None) -> Sourc
     if (source.schema is not None and source.schema.get("kind") == "table") != row.columns:
         raise DataError(f"--test-data {spec} with --data {config.data}: expected two tables, or none")
     other = read(_alone(config, spec, labels), schema=source.schema, class_names=source.class_names, watch=watch)
-    said = {"notes": source.notes + other.notes, "warnings": source.warnings + other.warnings}
-    return replace(source, test=other.test or other.train, **said)
+    notes, warnings = source.notes + other.notes, source.warnings + other.warnings
+    return replace(source, test=other.test or other.train, notes=notes, warnings=warnings)
