@@ -14,7 +14,7 @@ import pytest
 
 from ptrain import cli, config, failures, verbs
 from ptrain.config import Config
-from ptrain.config.flags import without_ranks
+from ptrain.config.flags import without
 from ptrain.errors import ConfigError, DataError, DivergedError, PtrainError, StopRequested
 from ptrain.verbs.bench import BenchOptions
 from ptrain.verbs.evaluate import EvaluateOptions
@@ -194,7 +194,7 @@ def test_a_combination_of_file_and_flags_is_validated_as_a_whole(tmp_path: Path)
 
 def test_ranks_are_taken_out_of_the_command_line_of_the_ranks() -> None:
     line = "train --lr 0.1 --ranks 2 --hidden 3 4 --ranks=3 --data ranks"
-    assert without_ranks(line.split()) == ["train", "--lr", "0.1", "--hidden", "3", "4", "--data", "ranks"]
+    assert without(line.split(), "--ranks") == ["train", "--lr", "0.1", "--hidden", "3", "4", "--data", "ranks"]
 
 
 # Errors of one line

@@ -78,9 +78,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "evaluation": ("errors", "sums.exact", "evaluation"),
     "evaluation.table": ("errors", "console", "files", "evaluation"),
     "report": ("errors", "files", "config", "evaluation", "report"),
-    "slurm": ("errors", "config.values", "slurm"),
+    "slurm": ("errors", "config.flags", "config.values", "launch.child", "slurm"),
     "run": (
-        *(*BASE, "console", "launch.env", "native", "comm", "sums", "optimizers", "models", "steps", "data"),
+        *(*BASE, "console", "launch", "native", "comm", "sums", "optimizers", "models", "steps", "data"),
         *("evaluation", "run"),
     ),
     "run.images": (),

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 
 from ptrain import config as configuration
-from ptrain import native
 from ptrain.config import Config
 from ptrain.data.checks import class_counts
 from ptrain.data.loader import Normalization, ShardLoader, fit_normalization
@@ -16,7 +15,7 @@ from ptrain.data.samples import DataSet
 from ptrain.errors import ConfigError
 from ptrain.models.base import Model
 from ptrain.models.table import make_model
-from ptrain.native.choice import resolve
+from ptrain.native.choice import instruction_set, resolve
 from ptrain.run import directory as files
 from ptrain.run.session import Session, load_data
 from ptrain.steps.base import Work
@@ -143,7 +142,7 @@ def load_job(session: Session, config: Config) -> Job:
         model=make_model(config.model, dataset.num_features, dataset.num_classes),
         environment=files.environment(session)
         | {"split_sha256": dataset.split_sha256}
-        | {"instruction_set": native.instruction_set() if kernels == "native" else None},
+        | {"instruction_set": instruction_set() if kernels == "native" else None},
     )
 
 
