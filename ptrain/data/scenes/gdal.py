@@ -71,6 +71,11 @@ def load_rasterio() -> Any:
 def check(path: Path, dataset: Any) -> None:
     """Raise DataError for types that are no real numbers, and for sizes that the file cannot honestly hold."""
     size = f"{dataset.width} x {dataset.height} pixels of {dataset.count} bands"
+    if len(dataset.subdatasets) > 1:  # GDAL reads the first alone
+        raise DataError(
+            f"{path}: holds {len(dataset.subdatasets)} images one after the other (pages); expected one image with all "
+            "bands: write them as the bands of one, such as with gdalbuildvrt -separate and gdal_translate"
+        )
     kinds = sorted(set(dataset.dtypes))
     try:
         types = [np.dtype(kind) for kind in kinds]

@@ -15,6 +15,8 @@ from ptrain.data.scenes.raster import Color
 from ptrain.data.scenes.sidecar import Sidecar
 from ptrain.data.scenes.validity import declared
 
+_FILL = ("_FillValue", "missing_value")
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stated:
@@ -58,7 +60,7 @@ class Stated:
     def nodata(self, bands: Sequence[int]) -> tuple[float | None, ...]:
         """The value of each of these bands that stands for no value."""
         own = self.dataset.nodatavals
-        return tuple(declared(self.said[band], "NoDataValue") if own[band] is None else own[band] for band in bands)
+        return tuple(self._declared(band, "NoDataValue", *_FILL) if own[band] is None else own[band] for band in bands)
 
     def scaling(self, bands: Sequence[int]) -> NDArray[float64] | None:
         """Scale and offset of these bands: the file's, its sidecar's, or the one of an ENVI header."""
@@ -68,8 +70,13 @@ class Stated:
         if own is not None:
             return own
         common = envi.scale(self.header)
-        scales = [declared(self.said[band], "Scale") or common for band in bands]
-        return validity.scaling(scales, [declared(self.said[band], "Offset") or 0.0 for band in bands])
+        scales = [self._declared(band, "Scale", "scale_factor") or common for band in bands]
+        return validity.scaling(scales, [self._declared(band, "Offset", "add_offset") or 0.0 for band in bands])
+
+    def _declared(self, band: int, *keys: str) -> float | None:
+        """The first of these numbers that the sidecar or a tag of the band, such as CF's, declares."""
+        tags = self.dataset.tags(band + 1) | self.said[band]
+        return next((value for key in keys if (value := declared(tags, key)) is not None), None)
 
     def identity(self, bands: Sequence[int]) -> Bands:
         """What these bands are called. ENVI's colours are only a choice of what to show."""

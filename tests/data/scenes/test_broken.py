@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 
 from ptrain.data.scenes import gdal
 from ptrain.errors import DataError
@@ -86,6 +87,13 @@ def test_formats_that_can_name_other_files(tmp_path: Path, labels: Path) -> None
     assert bytes(features[:, 0]).decode() == vrt.ljust(1200)
     for address in ("/vsicurl/http://localhost/s.tif", "http://localhost/s.tif", f"/vsizip/{inner}", f"zip://{inner}"):
         assert "no such file" in refused(address, labels)
+
+
+def test_pages_are_not_bands(tmp_path: Path, labels: Path) -> None:
+    pages = [Image.fromarray(np.full((40, 30), page, np.uint8)) for page in range(3)]
+    pages[0].save(tmp_path / "p.tif", save_all=True, append_images=pages[1:])
+    message = refused(tmp_path / "p.tif", labels)
+    assert "p.tif: holds 3 images one after the other (pages); expected one image with all bands" in message
 
 
 def test_what_is_no_regular_file(tmp_path: Path, labels: Path) -> None:

@@ -153,6 +153,12 @@ def test_scale_and_offset_are_applied_in_float64(tmp_path: Path, labels: Path) -
     assert np.array_equal(samples(narrow)[0], (CUBE.reshape(-1, 3) * 0.01 - 1).astype(np.float32))
 
 
+def test_attributes_of_cf_are_obeyed(tmp_path: Path, labels: Path) -> None:
+    tags = [{"_FillValue": "0", "scale_factor": "0.5", "add_offset": "1"}] * 3
+    scene = write(tmp_path / "s.tif", CUBE, tags=tags, **UTM)
+    assert "50 nodata" in left_out(scene, labels, (CUBE[~HOLE] * 0.5 + 1).astype(np.float32))[0]
+
+
 def test_a_scale_that_changes_nothing_is_none() -> None:
     assert scaling([1, 1], [0, 0]) is None
     assert scaling([0, np.nan], [3, 0]) is None
