@@ -13,8 +13,8 @@ from ptrain.errors import DataError
 
 
 @contextmanager
-def open_grid(spec: str) -> Iterator[Raster]:
-    """Open what a value of --data or --labels names; raises DataError for what is no scene.
+def open_grid(spec: str, *, reference: bool = False) -> Iterator[Raster]:
+    """Open what a value of --data names, or of --labels for a reference; raises DataError for what is no scene.
 
     Of a .mat file before version 7.3 the array is read whole, at most 2 GiB.
     """
@@ -23,7 +23,7 @@ def open_grid(spec: str) -> Iterator[Raster]:
         with raster_files.open_raster(Path(spec).expanduser()) as grid:
             yield grid
         return
-    array = mat.open_array(path, name or _only(path))
+    array = mat.open_array(path, name or _only(path, 2 if reference else 3))
     if len(array.shape) not in (2, 3) or 0 in array.shape:
         raise DataError(
             f"{array.origin}: an array of shape {array.shape}; expected a cube of rows x columns x bands, or a "
@@ -58,10 +58,9 @@ def is_cube(spec: str, labels: str | None) -> bool:
     if labels is None or not all(_is_mat(split_inner(one)[0]) for one in (spec, labels)):
         return False
     shapes = []
-    for one in (spec, labels):
+    for one, dimensions in ((spec, 3), (labels, 2)):
         path, name = split_inner(one)
-        found = mat.variables(path)
-        variable = found.get(name or (next(iter(found)) if len(found) == 1 else ""))
+        variable = mat.variables(path).get(name or _likely(path, dimensions) or "")
         shapes.append(() if variable is None else variable.shape)
     return len(shapes[0]) == 3 and len(shapes[1]) == 2 and min(shapes[1]) > 1
 
@@ -70,8 +69,18 @@ def _is_mat(path: Path) -> bool:
     return path.suffix.lower() == ".mat"
 
 
-def _only(path: Path) -> str:
-    found = list(mat.variables(path))
-    if len(found) != 1:
-        raise DataError(f"{path}: holds {listed(found)}; expected the name of one of them: {path}:NAME")
-    return found[0]
+def _only(path: Path, dimensions: int) -> str:
+    found = _likely(path, dimensions)
+    if found is None:
+        raise DataError(
+            f"{path}: holds {listed(list(mat.variables(path)))}; expected the name of one of them: {path}:NAME"
+        )
+    return found
+
+
+def _likely(path: Path, dimensions: int) -> str | None:
+    """The only variable of a file, or else the only one with as many dimensions."""
+    found = mat.variables(path)
+    fitting = [name for name, one in found.items() if len(one.shape) == dimensions and min(one.shape) > 1]
+    likely = list(found) if len(found) == 1 else fitting
+    return likely[0] if len(likely) == 1 else None

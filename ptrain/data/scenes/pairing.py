@@ -63,6 +63,13 @@ def described(scene: Raster, side: int) -> dict[str, Any]:
 def check_pair(scene: Raster, reference: Raster) -> list[str]:
     """What should be said of scene and reference; raises DataError unless they cover the same pixels."""
     fix = f"bring it onto the scene's grid, with rio warp {reference.path.name} NEW.tif --like {scene.path.name}"
+    if not reference.place.is_known:
+        fix = "give the reference of this scene"
+    if (scene.width, scene.bands) == (reference.height, reference.width) != (scene.height, scene.width):
+        raise DataError(
+            f"{scene.origin}: bands come first ({scene.height} x {scene.width} x {scene.bands}); expected rows x columns "
+            "x bands: move them to the end, in Python with numpy.moveaxis(cube, 0, -1)"
+        )
     if reference.bands != 1:
         raise DataError(
             f"{reference.origin}: {reference.bands} bands; expected 1 band with class numbers: are --data and --labels "

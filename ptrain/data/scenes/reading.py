@@ -63,7 +63,7 @@ class Reading:
         """Yield the samples; windows without a labelled pixel are not read."""
         self.without[:] = 0
         side, block = self.sampling.side, self.sampling.block
-        with open_grid(self.spec) as opened, open_grid(self.labels) as reference:
+        with open_grid(self.spec) as opened, open_grid(self.labels, reference=True) as reference:
             scene = fitted(opened, self.schema).scene
             pixel = scene.bands * scene.dtype.itemsize
             across = -(-scene.width // block)

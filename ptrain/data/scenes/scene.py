@@ -33,7 +33,7 @@ def open_scene(spec: str, request: Request) -> Stream:
         raise DataError(f"{spec}: a scene is predicted as a map; expected --out MAP.tif")
     if config.labels is None:
         raise DataError(f"{spec}: a scene without a reference; expected --labels REFERENCE.tif with the classes")
-    with open_grid(spec) as opened, open_grid(config.labels) as reference:
+    with open_grid(spec) as opened, open_grid(config.labels, reference=True) as reference:
         found = alone(opened) if known is None else fitted(opened, known)
         scene, notes, warnings = found.scene, found.notes, found.warnings
         notes += check_pair(scene, reference)
