@@ -67,8 +67,8 @@ def check_pair(scene: Raster, reference: Raster) -> list[str]:
         fix = "give the reference of this scene"
     if (scene.width, scene.bands) == (reference.height, reference.width) != (scene.height, scene.width):
         raise DataError(
-            f"{scene.origin}: bands come first ({scene.height} x {scene.width} x {scene.bands}); expected rows x columns "
-            "x bands: move them to the end, in Python with numpy.moveaxis(cube, 0, -1)"
+            f"{scene.origin}: bands come first ({scene.height} x {scene.width} x {scene.bands}); expected rows x "
+            "columns x bands: move them to the end, in Python with numpy.moveaxis(cube, 0, -1)"
         )
     if reference.bands != 1:
         raise DataError(
