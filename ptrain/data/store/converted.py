@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ptrain.data.samples import About, Samples, Source, make_samples, row_ranges
+from ptrain.data.scenes.pairing import check_converted
 from ptrain.data.store import cache, npy
 from ptrain.data.store.cache import stamp
 from ptrain.data.store.convert import DESCRIPTION, VERSION, Report, convert, stream_key
@@ -78,9 +79,12 @@ def stream_of(source: Source) -> Stream:
     )
 
 
-def open_converted(spec: str, _: Request) -> Source:
+def open_converted(spec: str, request: Request) -> Source:
     """Samples of a folder that ``ptrain data convert`` wrote."""
-    return load(Path(spec).expanduser())
+    source, known = load(Path(spec).expanduser()), request.schema or {}
+    if source.schema is None or not known.get("kind") == source.schema.get("kind") == "scene":
+        return source
+    return replace(source, warnings=(*source.warnings, *check_converted(source.schema, known, spec)))
 
 
 def load(folder: Path) -> Source:
