@@ -42,7 +42,7 @@ def train(config: Config, resume: bool = False, force_resume: bool = False) -> i
         state = start_state(job)
         checkpoints = Checkpoints(job)
         if resume:
-            checkpoints.restore(state, force=force_resume)
+            job = checkpoints.restore(state, force=force_resume)
         choice = training_step(job, state)
         session.console.say(f"{'step':<12} {choice}")
         own = Inference(config=job.config, model=job.model, parameters=state.parameters, threads=session.threads)

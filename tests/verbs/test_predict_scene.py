@@ -64,8 +64,8 @@ def test_bands_are_read_by_name(folder: Path, tmp_path: Path, capsys: pytest.Cap
     capsys.readouterr()
     assert np.array_equal(mapped(folder, scene, tmp_path / "map.tif"), expected)
     told = capsys.readouterr()
-    assert f"note: {scene}: its bands are in another order, and are read in that of the training: B02" in told.out
-    assert f"note: {scene}: bands that the training scene does not have are left out: B11" in told.out
+    assert f"{scene}: its bands are in another order, and are read in that of the training: B02" in told.out
+    assert f"{scene}: bands that the training scene does not have are left out: B11" in told.out
     assert told.err == ""
     unnamed = write(tmp_path / "u.tif", CUBE, **UTM)
     assert np.array_equal(mapped(folder, unnamed, tmp_path / "map.tif"), expected)
@@ -133,4 +133,4 @@ def test_control_points_and_rational_polynomials_are_kept(
     assert "does not say where it is" not in capsys.readouterr().out
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
         mapped(folder, write(tmp_path / "n.tif", CUBE, names=NAMES), tmp_path / "map.tif")
-    assert f"note: {tmp_path}/n.tif does not say where it is, and neither does the map" in capsys.readouterr().out
+    assert f"{tmp_path}/n.tif does not say where it is, and neither does the map" in capsys.readouterr().out

@@ -54,21 +54,6 @@ def fitted(scene: Raster, schema: Mapping[str, Any]) -> Fitted:
     return Fitted(scene=found.scene, notes=found.notes + notes, warnings=found.warnings + warnings)
 
 
-def check_converted(schema: Mapping[str, Any], known: Mapping[str, Any], origin: str) -> list[str]:
-    """What to warn of samples that were converted from a scene, for a network that was trained on one.
-
-    Raises DataError unless their bands are those of the training in the same order: converted samples stay as they are.
-    """
-    counts = int(known["bands"]), int(schema["bands"])
-    order, _, warnings = match(Bands.from_schema(known), Bands.from_schema(schema), counts, origin)
-    if order != tuple(range(counts[1])):
-        raise DataError(
-            f"{origin}: its bands are not those of the training scene in their order; expected that: name the scene "
-            "itself, whose bands are found by name"
-        )
-    return warnings
-
-
 def described(scene: Raster, side: int) -> dict[str, Any]:
     """What is needed to read another scene like this one, as JSON has it."""
     scaled = scene.scaling is not None
@@ -80,11 +65,6 @@ def check_pair(scene: Raster, reference: Raster) -> list[str]:
     fix = f"bring it onto the scene's grid, with rio warp {reference.path.name} NEW.tif --like {scene.path.name}"
     if not reference.place.is_known:
         fix = "give the reference of this scene"
-    if (scene.width, scene.bands) == (reference.height, reference.width) != (scene.height, scene.width):
-        raise DataError(
-            f"{scene.origin}: bands come first ({scene.height} x {scene.width} x {scene.bands}); expected rows x "
-            "columns x bands: move them to the end, in Python with numpy.moveaxis(cube, 0, -1)"
-        )
     if reference.bands != 1:
         raise DataError(
             f"{reference.origin}: {reference.bands} bands; expected 1 band with class numbers: are --data and --labels "

@@ -1,9 +1,10 @@
 """``--data SCENE --labels REFERENCE``: the labelled pixels of a scene as samples, read window by window."""
 
+from dataclasses import replace
 from functools import partial
 
 from ptrain.data.scenes.labels import find_labels
-from ptrain.data.scenes.open import files_of, is_cube, open_grid
+from ptrain.data.scenes.open import cube_of, files_of, open_grid
 from ptrain.data.scenes.pairing import alone, check_pair, described, fitted
 from ptrain.data.scenes.raster import Raster
 from ptrain.data.scenes.reading import Reading, Sampling, kept
@@ -15,7 +16,10 @@ from ptrain.errors import DataError
 
 def open_mat(spec: str, request: Request) -> Stream:
     """The samples of a .mat file, or the labelled pixels where it is a cube with its reference."""
-    if is_cube(spec, request.config.labels) or (request.schema or {}).get("kind") == "scene":
+    named = cube_of(spec, request.config.labels)
+    if named is not None:
+        return open_scene(named[0], replace(request, config=replace(request.config, labels=named[1])))
+    if (request.schema or {}).get("kind") == "scene":
         return open_scene(spec, request)
     return mat.open_mat(spec, request)
 

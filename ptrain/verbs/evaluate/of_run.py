@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ptrain.config import DataConfig, RunConfig
-from ptrain.data.samples import DataSet, Split
+from ptrain.data.samples import DataSet, Split, check_shape
 from ptrain.errors import EXIT_DONE, DataError, RunDirectoryError
 from ptrain.evaluation.area import add_areas
 from ptrain.evaluation.files import read_areas
@@ -34,6 +34,9 @@ def run(options: EvaluateOptions, settings: RunConfig) -> int:
             config = DataConfig(data=data, labels=options.labels, test_fraction=0.0, neighborhood=config.neighborhood)
         dataset, data_sha256 = load_data(session, config, trained.config.train.seed, trained.class_names, schema)
         chosen = session.agreed(lambda: _choose(dataset, trained, split, data, data_sha256))
+        if data is not None:
+            known, names = trained.normalization.seen, trained.feature_names
+            session.warn_if_foreign(chosen.samples.origin, session.look_at(chosen), known, names)
         with trained.inference(session) as inference:
             found = evaluate_split(
                 session, inference, dataset, chosen, trained.normalization, trained.class_names, absent=options.absent
@@ -68,6 +71,7 @@ def _choose(dataset: DataSet, trained: Trained, split: str, data: str | None, da
             f"{dataset.name}: {dataset.num_features} features a sample; expected {trained.model.num_features}, "
             "those of the training data"
         )
+    check_shape(dataset.image_shape, trained.image_shape, dataset.name)
     if data is not None and dataset.test is None:
         return dataset.train
     found = dataset.splits.get(split)

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptrain.data.normalization import normalize_
+from ptrain.data.normalization import Scaling
 from ptrain.data.scenes.classes import Classes
 from ptrain.data.scenes.open import open_grid
 from ptrain.data.scenes.pairing import Fitted, fitted
@@ -25,6 +25,7 @@ from ptrain.data.scenes.reading import WINDOW_BYTES, read_padded
 from ptrain.data.scenes.validity import REASONS, around, listed
 from ptrain.data.scenes.windows import neighborhoods, windows
 from ptrain.data.scenes.writing import TILE, Grid, TiffWriter, write_beside, write_category_names
+from ptrain.data.seen import Seen, merged
 from ptrain.errors import DataError
 from ptrain.models.base import Operation
 from ptrain.models.inference import CHUNK_ROWS, ChunkResult, Inference
@@ -55,12 +56,14 @@ def predict_map(session: Session, trained: Trained, spec: str, out: Path) -> Non
         _say(session, found)
         classes, side = Classes.from_schema(trained.schema), int(trained.schema["neighborhood"])
         session.agreed(lambda: _check_fit(scene, out, side))
+        seen: list[Seen] = []
         classify = partial(
             _classify,
+            seen=seen,
             scene=scene,
             side=side,
             dtype=np.dtype(np.uint8 if len(classes.values) < 256 else np.uint16),
-            scaling=trained.normalization.on(session.device),
+            scaling=trained.normalization.on(session.device, scene.dtype),
             inference=stack.enter_context(trained.inference(session)),
         )
         drawing = session.agreed(lambda: _Drawing(scene, out, classes) if session.is_root else None)
@@ -78,16 +81,15 @@ def predict_map(session: Session, trained: Trained, spec: str, out: Path) -> Non
         session.agreed(lambda: drawing.finish() if drawing else None)
         if drawing is not None:
             _tell(session, drawing, scene)
+        known = trained.normalization.seen
+        known = None if known is None else known.of_bands(scene.bands)
+        session.warn_if_foreign(scene.origin, seen, known, scene.identity.labels)
 
 
 def _say(session: Session, found: Fitted) -> None:
     """Say how the scene is read, and that a map of a scene without a place has none."""
-    for text in found.notes:
-        session.console.say(f"note: {text}")
-    for text in found.warnings:
-        session.console.warn(text)
-    if not found.scene.place.is_known:
-        session.console.say(f"note: {found.scene.origin} does not say where it is, and neither does the map")
+    nowhere = f"{found.scene.origin} does not say where it is, and neither does the map"
+    session.console.tell(found.notes + ([] if found.scene.place.is_known else [nowhere]), found.warnings)
 
 
 def _check_fit(scene: Raster, out: Path, side: int) -> None:
@@ -108,13 +110,14 @@ def _classify(
     scene: Raster,
     side: int,
     dtype: np.dtype[Any],
-    scaling: tuple[torch.Tensor | None, torch.Tensor | None],
+    scaling: Scaling,
     inference: Inference,
+    seen: list[Seen],
 ) -> _Part:
     """Classes of some rows, NO_CLASS for pixels without a value or near one; and the pixels of each reason for that.
 
-    side: of the neighbourhood of a pixel, in pixels. dtype: of the result. scaling: offset and scale of the features,
-    on the device. Chunks in which no pixel has a value are not computed.
+    side: of the neighbourhood of a pixel, in pixels. dtype: of the result. scaling: of the features, on the device.
+    Chunks in which no pixel has a value are not computed. seen: gets what the pixels hold.
     """
     result, without = np.full((len(rows), scene.width), NO_CLASS, dtype), np.zeros(max(REASONS) + 1, np.int64)
     # whole chunks wide, so that windows do not change which pixels are in a chunk
@@ -127,6 +130,10 @@ def _classify(
         why = around(why, side)
         without += np.bincount(why.reshape(-1), minlength=len(without))
         missing = why > 0
+        radius = side // 2
+        valid = pixels[radius : radius + len(window), radius : radius + len(columns)][~missing]
+        if len(valid):
+            seen[:] = [merged([*seen, Seen.of(valid)], scene.bands)]
         starts = np.arange(0, missing.shape[1], CHUNK_ROWS)
         chunks = np.argwhere(~np.logical_and.reduceat(missing, starts, axis=1))
         parts = [(row, slice(chunk * CHUNK_ROWS, (chunk + 1) * CHUNK_ROWS)) for row, chunk in chunks.tolist()]
@@ -150,7 +157,7 @@ class _RowLoader:
     missing: NDArray[np.bool_]
     parts: Sequence[tuple[int, slice]]
     """Row and columns of every chunk."""
-    scaling: tuple[torch.Tensor | None, torch.Tensor | None]
+    scaling: Scaling
     part: tuple[int, slice] = (0, slice(0))
 
     def select(self, epoch: int, index: int) -> None:
@@ -166,10 +173,10 @@ class _RowLoader:
         count = len(missing)
         # torch lacks some of the types that a file may have, and its byte orders
         with np.errstate(over="ignore", invalid="ignore"):  # of pixels without a value
-            values = np.array(self.around[self.part].reshape(count, -1), dtype=np.float32)
+            working = np.float32 if self.scaling.working == torch.float32 else np.float64
+            values = np.array(self.around[self.part].reshape(count, -1), dtype=working)
         values[missing] = 0
-        features[:count].copy_(torch.from_numpy(values))
-        normalize_(features[:count], *self.scaling)
+        features[:count].copy_(self.scaling.apply_(torch.from_numpy(values).to(features.device)))
         features[count:] = 0
         labels.zero_()
         weights[:count] = 1

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from ptrain.config import DataConfig
 from ptrain.data.scenes.bands import Bands, described, match
 from ptrain.data.scenes.scene import open_scene
+from ptrain.data.sources.load import read
 from ptrain.data.store.convert import convert
-from ptrain.data.store.converted import open_converted
 from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
 
@@ -191,9 +191,7 @@ def test_converted_samples_have_the_order_of_their_scene(tmp_path: Path) -> None
     for name, order in (("same", [0, 1, 2, 3]), ("other", ORDER)):
         scene = write(tmp_path / f"{name}.tif", CUBE[:, :, order], names=[SENTINEL[band] for band in order], **UTM)
         convert(stream(scene, labels), tmp_path / name)
-        request = Request(config=DataConfig(), schema=schema)
-        if name == "same":
-            assert np.array_equal(open_converted(str(tmp_path / name), request).train.features, CUBE.reshape(-1, 4))
-            continue
-        with pytest.raises(DataError, match="other: its bands are not those of the training scene in their order"):
-            open_converted(str(tmp_path / name), request)
+    found = read(DataConfig(data=f"{tmp_path}/same"), schema=schema)
+    assert np.array_equal(found.train.features, CUBE.reshape(-1, 4))
+    with pytest.raises(DataError, match=r"its band names, their order or categories are not those of training"):
+        read(DataConfig(data=f"{tmp_path}/other"), schema=schema)

@@ -122,11 +122,6 @@ def test_a_cube_and_its_reference_are_found_among_other_variables(tmp_path: Path
     scipy.io.savemat(path, {"cube": scene, "gt": values, "rate": 3.5, "note": "made for a test"})
     cube = load(DataConfig(data=path, labels=path, test_fraction=0.0), 0)
     assert np.array_equal(pixels(cube, "train"), scene[values > 0])
-    scipy.io.savemat(path, {"cube": np.moveaxis(scene, -1, 0), "gt": values})
-    with pytest.raises(
-        DataError, match=r"c\.mat:cube: bands come first \(3 x 30 x 20\); expected rows x columns x bands"
-    ):
-        load(DataConfig(data=path, labels=path), 0)
     scipy.io.savemat(path, {"one": scene, "two": scene, "gt": values})
     with pytest.raises(DataError, match=r"c\.mat: holds gt, one, two; expected the name of one of them"):
         load(DataConfig(data=f"scene:{path}", labels=path), 0)
