@@ -96,8 +96,9 @@ def _of_form(source: Source, schema: Schema) -> Source:
         found, expected = ((one or {}).get(key) for one in (source.schema, schema))
         if found is not None and expected is not None and found != expected:
             shown = ", ".join(column["name"] for column in expected[:20]) if key == "columns" else expected
+            what = key.replace("_", " ")
             raise DataError(
-                f"{source.name}: its {key.replace('_', ' ')}, their order or categories are not those of training; expected {shown}: "
+                f"{source.name}: its {what}, their order or categories are not those of training; expected {shown}: "
                 "give the file itself instead of its converted form"
             )
     fill = (schema or {}).get("fill")
