@@ -289,6 +289,25 @@ def test_tables_that_were_converted_apart_need_the_same_columns(tmp_path: Path) 
     assert opened(tmp_path / "a", test_data=str(tmp_path / "a")).test is not None
 
 
+def test_cubes_and_their_maps_in_mat_files(tmp_path: Path) -> None:
+    cube = np.arange(12 * 9 * 4, dtype=np.uint16).reshape(12, 9, 4)
+    reference = np.arange(108).reshape(12, 9) % 3
+    scipy.io.savemat(tmp_path / "cube.mat", {"paviaU": cube.astype(float), "map": np.zeros((3, 3))})
+    scipy.io.savemat(tmp_path / "gt.mat", {"paviaU_gt": reference.astype(float)}, do_compression=True)
+    scipy.io.savemat(tmp_path / "first.mat", {"x": np.moveaxis(cube, -1, 0)})
+    scipy.io.savemat(tmp_path / "both.mat", {"cube": cube, "gt": reference})
+    for data, labels in (("cube.mat", "gt.mat"), ("cube.mat:paviaU", "gt.mat:paviaU_gt"), ("both.mat", "both.mat")):
+        dataset = opened(tmp_path / data, labels=str(tmp_path / labels))
+        assert dataset.class_names == ("1", "2")
+        np.testing.assert_array_equal(values(dataset.train), cube[reference > 0])
+        assert classes(dataset) == [str(label) for label in reference[reference > 0]]
+    with pytest.raises(DataError, match=r"first.mat:x: an array of shape \(4, 12, 9\) .*rows x columns x bands"):
+        opened(tmp_path / "first.mat", labels=str(tmp_path / "gt.mat"))
+    images, one_hot = np.zeros((20, 5, 3), np.uint8), np.eye(4)[Y]
+    scipy.io.savemat(tmp_path / "images.mat", {"x": images, "y": one_hot})  # no cube
+    assert opened(tmp_path / "images.mat:x", labels=str(tmp_path / "images.mat:y")).train.size == 20
+
+
 def test_a_run_keeps_the_labels_of_its_classes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = np.array([2, 3, 5])[np.arange(90) % 3]
     x = np.random.default_rng(0).normal(labels[:, None, None, None] * 3, 0.1, (90, 2, 2, 3)).astype(np.float32)
