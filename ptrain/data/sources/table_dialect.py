@@ -174,7 +174,8 @@ def _rows(path: Path, lines: Sequence[str], delimiter: str, cut: bool, line: int
         rows = _cells(lines, delimiter, cut)
     except csv.Error as error:
         raise DataError(f"{path}, line {line}: {error}; expected a heading of columns' names in one line") from None
-    apart = next((cell for row in rows for cell in row if re.fullmatch(r' +"[^"]*("\s*)?', cell)), None)
+    blank = (cell for row in rows for cell in row if cell[:1] == " ")
+    apart = next((cell for cell in blank if re.fullmatch(r' +"[^"]*("\s*)?', cell)), None)
     if apart is not None:
         raise DataError(
             f"{path}: a blank before a quote, as in {apart!r}; expected quotes right behind "

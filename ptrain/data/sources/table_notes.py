@@ -81,8 +81,9 @@ def _gaps(found: Mapping[str, Any]) -> str:
     """Which columns lack values, in how many rows, and what stands there instead."""
     gaps, are_words = [], False
     for name, one in found["columns"].items():
-        written = f", written {', '.join(one['spellings'])}" if one["spellings"] else ""
-        are_words |= bool(written) and one["kind"] == "text"
+        in_words = one["kind"] == "text" and bool(one["spellings"])
+        written = f", written {', '.join(one['spellings'])}" if in_words else ""
+        are_words |= in_words
         if one["missing"]:
             gaps.append(f"{name} ({one['missing']:,} row{'s' * (one['missing'] > 1)}{written})")
     return _listed(gaps) + ("; if that is a value, --missing-values empty says so" if are_words else "")

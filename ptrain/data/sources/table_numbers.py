@@ -18,6 +18,8 @@ CODE = r"^0[0-9]+$"
 _CODE = re.compile(CODE[:-1] + r"\Z")
 _WHOLE = re.compile(r"[+-]?[0-9]+\Z")
 _MOST_DIGITS = 40
+SAFE_DIGITS = 15
+"""float64 has every whole number of as many digits."""
 _CURRENCIES = "$€£¥₹₩₽¢"
 _UNIT = re.compile(r"(?P<number>.*[0-9.,])\s?(?P<unit>[^\W\d_]{1,5}[²³]?|°[CF]?)\Z")
 _FEW = 20

@@ -329,7 +329,7 @@ def test_rows_left_out_of_other_data_are_counted_as_well(tmp_path: Path) -> None
     data = opened(path, missing="drop", test_data=str(test))
     assert data.warnings == (
         "1 of 4 rows are left out, as they have no value in x (1 row)",
-        "2 of 3 rows are left out, as they have no value in x (1 row, written ?), y (1 row)",
+        "2 of 3 rows are left out, as they have no value in x (1 row), y (1 row)",
     )
     assert data.test is not None
     assert data.test.size == 1
