@@ -29,8 +29,8 @@ FLAGS = {
         "--data", "--labels", "--test-data", "--test-labels", "--test-fraction", "--validation", "--normalize",
         "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop",
         "--categories", "--missing", "--missing-values",
-        "--hidden", "--activation", "--output-activation", "--bias", "--no-bias", "--init", "--init-sigma",
-        "--dropout", "--loss", "--class-weights",
+        "--hidden", "--activation", "--output-activation", "--activation-alpha", "--bias", "--no-bias", "--init",
+        "--init-sigma", "--dropout", "--loss", "--class-weights",
         "--optimizer", "--lr", "--momentum", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--schedule",
         "--step-epochs", "--step-factor", "--warmup-epochs", "--clip-norm",
         "--epochs", "--batch-size", "--shards", "--seed", "--precision", "--reduction", "--early-stopping",
@@ -62,8 +62,8 @@ FLAGS = {
         "--data", "--labels", "--test-data", "--test-labels", "--test-fraction", "--validation", "--normalize",
         "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop",
         "--categories", "--missing", "--missing-values",
-        "--hidden", "--activation", "--output-activation", "--bias", "--no-bias", "--init", "--init-sigma",
-        "--dropout", "--loss", "--class-weights",
+        "--hidden", "--activation", "--output-activation", "--activation-alpha", "--bias", "--no-bias", "--init",
+        "--init-sigma", "--dropout", "--loss", "--class-weights",
         "--optimizer", "--lr", "--momentum", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--schedule",
         "--step-epochs", "--step-factor", "--warmup-epochs", "--clip-norm",
         "--batch-size", "--shards", "--seed", "--precision", "--reduction", "--kernels", "--step",
@@ -78,7 +78,7 @@ FLAGS = {
 
 def training(line: str) -> tuple[Config, bool]:
     """The configuration, and whether a run is continued."""
-    config, resume, _ = cli.parse(["train", *line.split()]).arguments
+    config, resume, _, _ = cli.parse(["train", *line.split()]).arguments
     return config, resume
 
 
@@ -303,7 +303,7 @@ def test_the_version_and_the_help_are_on_stdout(capsys: pytest.CaptureFixture[st
 
 def test_what_train_is_called_with() -> None:
     call = cli.parse(["train", "--ranks", "3"])
-    assert call.arguments == (config.build({"ranks": 3}), False, False)
+    assert call.arguments == (config.build({"ranks": 3}), False, False, ("ranks",))
     assert (call.ranks, call.ranks_to_start) == (3, 3)
 
 

@@ -89,6 +89,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         *("evaluation", "run"),
     ),
     "run.images": (),
+    "run.listing": ("errors", "files"),
     "run.signals": (),
     "run.checkpoint": ("errors", "files"),
     "run.watchdog": ("errors", "files"),

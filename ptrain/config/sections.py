@@ -13,6 +13,8 @@ from ptrain.config.values import OneOf, annotations, require
 from ptrain.errors import ConfigError
 
 Activation = Literal["identity", "sigmoid", "tanh", "relu", "softplus", "leaky_relu", "elu", "gelu"]
+WITH_ALPHA = ("leaky_relu", "elu")
+"""Activations with a parameter, --activation-alpha."""
 
 
 def _is_positive(number: float) -> bool:
@@ -93,6 +95,9 @@ class ModelConfig:
     """Activation of the hidden layers."""
     output_activation: Activation = "identity"
     """Activation of the output layer; cross_entropy wants identity, since it contains the softmax."""
+    activation_alpha: float | None = None
+    """Alpha of leaky_relu and elu: alpha z, and alpha (exp(z) - 1), below 0; by default 0.01 for leaky_relu, 1 for elu.
+    """
     bias: bool = True
     """Whether the layers have a bias."""
     init: Literal["auto", "normal", "glorot", "he"] = "auto"
@@ -111,6 +116,12 @@ class ModelConfig:
         require(self, ("hidden",), lambda widths: all(map(_is_counted, widths)), "widths of 1 or more")
         require(self, ("dropout",), _is_share, "a probability from 0 to below 1")
         require(self, ("init_sigma",), _is_positive, "above 0")
+        require(self, ("activation_alpha",), _is_positive, "a number above 0")
+        if self.activation_alpha is not None and not {self.activation, self.output_activation} & set(WITH_ALPHA):
+            raise ConfigError(
+                f"--activation-alpha {self.activation_alpha} with --activation {self.activation}, which has none: "
+                f"expected --activation {' or '.join(WITH_ALPHA)}"
+            )
         if not isinstance(self.class_weights, str):
             expected = "finite numbers above 0, one a class, or none, or balanced"
             require(self, ("class_weights",), lambda one: len(one) > 0 and all(map(_is_positive, one)), expected)

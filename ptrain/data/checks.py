@@ -18,7 +18,8 @@ def check(dataset: DataSet, part: int = 0, parts: int = 1, *, training: bool = T
     for samples in dataset.all_samples:
         check_features(samples.features.shape, samples.features.dtype, samples.origin)
         origin, labels_origin = samples.origin, samples.labels_origin or samples.origin
-        check_counts(*samples.features.shape, len(samples.labels), origin, labels_origin)
+        rows, width = samples.features.shape
+        check_counts(rows, width, len(samples.labels), origin, labels_origin)
         _check_classes(samples, dataset.num_classes)
     if training:
         _check_several_classes(dataset.train, dataset.class_names)
@@ -65,7 +66,7 @@ def check_finite(samples: Samples, rows: range) -> None:
             row, column = (int(found[0]) for found in np.nonzero(~finite))
             value = features[part.start + row, column]
             problem = "does not fit into float32" if np.isfinite(value) else "is not finite"
-            fix = "--missing drop or --missing mean" if np.isnan(value) else "leave out or replace such samples"
+            fix = "leave out or replace such samples" + ", or train with --missing drop or mean" * bool(np.isnan(value))
             raise DataError(
                 f"{samples.origin}: feature {column} of sample {part.start + row} is {value}, which {problem}: "
                 f"expected finite numbers; {fix} (both numbers count from 0)"

@@ -49,7 +49,10 @@ def classes_of(
                 labels = np.char.decode(labels, "utf-8")  # type: ignore[arg-type]
             except UnicodeDecodeError:
                 raise DataError(f"{origin}: a label is not UTF-8; expected text in UTF-8: write it again") from None
-    return labels, labels == "" if labels.dtype.kind == "U" else none
+    if labels.dtype.kind == "U":
+        _check_text(labels, origin)
+        none = labels == ""
+    return labels, none
 
 
 def need_labels(none: NDArray[np.bool_], origin: str, first: int = 0) -> None:
@@ -86,6 +89,14 @@ def whole_numbers(labels: NDArray[np.generic], origin: str, first: int = 0) -> N
     return whole
 
 
+def _check_text(labels: NDArray[np.generic], origin: str) -> None:
+    """Raise DataError for code points that there are none of, at which numpy and Python fail later."""
+    if labels.dtype.itemsize:
+        codes = np.ascontiguousarray(labels).view(np.dtype(np.uint32).newbyteorder(labels.dtype.byteorder))
+        if ((codes > 0x10FFFF) | ((codes >= 0xD800) & (codes <= 0xDFFF))).any():
+            raise DataError(f"{origin}: a label is no text of Unicode; expected names: damaged, write it again")
+
+
 def _from_one_hot(labels: NDArray[np.generic], origin: str, first: int) -> NDArray[np.int64]:
     """The number of the column with the 1 in each row."""
     ones = labels == 1
@@ -95,4 +106,5 @@ def _from_one_hot(labels: NDArray[np.generic], origin: str, first: int) -> NDArr
             f"{origin}: labels with {labels.shape[1]} columns, and row {first + wrong[0]} is not one 1 and else 0: "
             "expected one class a sample, or one-hot rows; a cube and its map are read from .mat files or GeoTIFF"
         )
-    return ones.argmax(axis=1)
+    numbers: NDArray[np.int64] = ones.argmax(axis=1)
+    return numbers

@@ -180,7 +180,7 @@ def make_samples(
         image_shape = features.shape[1:]
         features = features.reshape(len(features), math.prod(image_shape))
     samples = Samples(features, whole_labels(labels, labels_origin or origin), origin, labels_origin)
-    check_counts(*features.shape, len(samples.labels), origin, labels_origin or origin)
+    check_counts(features.shape[0], features.shape[1], len(samples.labels), origin, labels_origin or origin)
     return samples, image_shape
 
 

@@ -1,5 +1,6 @@
 """A training job before its first step: data, plan, run directory, network, checkpoints."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 
 from ptrain import config as configuration
 from ptrain.config import Config
+from ptrain.config.advice import Circumstances, warnings
 from ptrain.data.checks import class_counts
 from ptrain.data.loader import Normalization, ShardLoader, fit_normalization
 from ptrain.data.plan import BatchPlan, owned_shards
@@ -69,8 +71,10 @@ class Job:
         return self.owners[self.session.comm.info.rank]
 
 
-def prepare(session: Session, config: Config, *, resume: bool) -> Job:
-    """Load the data, claim the run directory, print the configuration and return the job.
+def prepare(session: Session, config: Config, *, resume: bool, given: Collection[str] = ()) -> Job:
+    """Load the data, claim the run directory, print the configuration with what is odd about it, and return the job.
+
+    ``given``: fields that were given on the command line.
 
     Raises InputError where the configuration, the data or the run directory is at fault; on every rank alike.
     """
@@ -79,7 +83,17 @@ def prepare(session: Session, config: Config, *, resume: bool) -> Job:
     job = replace(job, folder=folder, config=replace(job.config, run=replace(job.config.run, run_dir=str(folder))))
     _print_header(job)
     _warn_of_scale(job)
-    session.from_root(lambda: files.write_json(folder / files.ENVIRONMENT, job.environment | job.hashes))
+    test = job.dataset.test
+    circumstances = Circumstances(
+        config=job.config,
+        given=given,
+        num_samples=job.dataset.train.size,
+        ranks=session.comm.info.size,
+        has_own_test=test is not None and test.samples is not job.dataset.train.samples,
+        is_scene=(job.dataset.schema or {}).get("kind") == "scene",
+    )
+    for text in warnings(circumstances):
+        session.console.warn(text)
     return job
 
 

@@ -71,9 +71,11 @@ class Loop:
     def _clear(self) -> None:
         """Drop what an earlier, interrupted run left behind after this step."""
         shutil.rmtree(self.job.folder / HANG, ignore_errors=True)
-        steps = self.job.plan.steps_per_epoch
-        files.keep_records(self.job.folder / files.METRICS, "epoch", self.state.step // steps)
-        files.keep_records(self.job.folder / files.TRACE, "step", self.state.step)
+        epoch = self.state.step // self.job.plan.steps_per_epoch
+        for name, key, last in ((files.METRICS, "epoch", epoch), (files.TRACE, "step", self.state.step)):
+            path = self.job.folder / name
+            for line in files.keep_records(path, key, last):
+                self.job.session.console.warn(f"{path}: line {line} is damaged and is left out")
 
     def _epoch(self, epoch: int, stop_requested: Callable[[], bool], progress: ProgressLine) -> None:
         """Do what is left of an epoch."""

@@ -50,6 +50,8 @@ def test_samples_without_a_label_are_known() -> None:
         (np.array([[0, 0]]), "row 7 is not one 1"),
         (np.array([[1, 2]]), "row 7 is not one 1"),
         (np.array([b"\xff"]), "is not UTF-8"),
+        (np.array([0x110000], "<u4").view("<U1"), "no text of Unicode"),
+        (np.array([0xD800, 65], ">u4").view(">U1"), "no text of Unicode"),
     ],
 )
 def test_what_is_no_class_is_refused_by_its_sample(labels: np.ndarray, message: str) -> None:

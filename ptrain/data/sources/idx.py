@@ -9,7 +9,7 @@ import math
 import re
 from contextlib import nullcontext
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +56,7 @@ def read_folder(folder: Path, *, name: str, description: str, class_names: tuple
                     "the other file of the pair"
                 )
     train, image_shape = _pair(found, "train")
-    held_out: dict[str, Samples] = {}
+    held_out: dict[str, Any] = {}
     for split in ("validation", "test"):
         if (split, "images") in found:
             held_out[split], shape = _pair(found, split)

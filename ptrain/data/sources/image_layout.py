@@ -72,7 +72,7 @@ def left_out(tree: Tree, depth: int | None = None) -> list[str]:
     """Return a line for what is no sample: system's files, other files, and folders of classes without images."""
     found = []
     if tree.hidden:
-        found.append(f"{counted(tree.hidden, 'hidden file')} (or folders, or what a system left)")
+        found.append(f"{counted(tree.hidden, 'hidden file')} or {'folders' if tree.hidden > 1 else 'folder'}")
     others = {suffix: count for suffix, count in tree.others.items() if suffix not in UNREAD}
     if others:
         kinds = _listing(f"{count:,} {suffix}" for suffix, count in sorted(others.items(), key=lambda one: -one[1]))

@@ -6,7 +6,7 @@ from typing import Any
 
 from ptrain.config import DataConfig
 from ptrain.data.matching import by_name
-from ptrain.data.missing import filled
+from ptrain.data.missing import filled, filled_with
 from ptrain.data.samples import DataSet, Samples, Source, check_shape
 from ptrain.data.sources.table import Row, parse, resolve
 from ptrain.data.splits import cut
@@ -89,7 +89,7 @@ def _of_form(source: Source, schema: Schema) -> Source:
     Raises DataError where converted data have other features.
     """
     kind = (schema or {}).get("kind")
-    if kind is not None and (source.schema or {}).get("kind") != kind:
+    if kind in ("table", "scene") and (source.schema or {}).get("kind") != kind:
         text = f"{source.name}: its features have no names: they are taken in the order of the {kind} of training"
         return replace(source, warnings=(*source.warnings, text))
     for key in ("columns", "bands", "neighborhood"):
@@ -100,6 +100,9 @@ def _of_form(source: Source, schema: Schema) -> Source:
                 f"{source.name}: its {key}, their order or categories are not those of training; expected {shown}: "
                 "give the file itself instead of its converted form"
             )
+    fill = (schema or {}).get("fill")
+    if fill is not None and (source.schema or {}).get("fill", fill) is None:  # converted with its own gaps
+        return replace(filled_with(source, fill), schema=schema)
     return source
 
 
@@ -134,8 +137,9 @@ def _with_test(source: Source, config: DataConfig, watch: Watch | None) -> Sourc
     is_table = (source.schema or {}).get("kind") == "table"
     if is_table != row.columns and row.name != "converted":
         raise DataError(f"--test-data {spec} with --data {config.data}: expected two tables, or none")
-    known = {"schema": source.schema, "class_names": source.class_names}
-    other = by_name(read(_alone(config, spec, labels), **known, watch=watch), source.class_names)
+    alone = _alone(config, spec, labels)
+    other = read(alone, schema=source.schema, class_names=source.class_names, watch=watch)
+    other = by_name(other, source.class_names)
     if is_table != ((other.schema or {}).get("kind") == "table"):
         raise DataError(f"--test-data {spec} with --data {config.data}: expected two tables, or none")
     check_shape(other.image_shape, source.image_shape, other.name)

@@ -98,12 +98,16 @@ def coding_of(attributes: Mapping[str, Any], dtype: np.dtype[Any], origin: str) 
     bounds = [*numbers.get("valid_range", [])]
     if bounds and len(bounds) != 2:
         raise _wrong(origin, "valid_range", found["valid_range"], "two numbers")
-    low, high = bounds or [_one(numbers, name, origin) for name in ("valid_min", "valid_max")]
-    scale, offset = _one(numbers, "scale_factor", origin), _one(numbers, "add_offset", origin)
-    if scale is not None and (scale == 0 or not np.isfinite(scale)):
-        raise _wrong(origin, "scale_factor", scale, "a number that is not 0")
+    low, high = (_one(numbers, name, origin) for name in ("valid_min", "valid_max"))
+    if bounds:
+        low, high = bounds
+    given = _one(numbers, "scale_factor", origin), _one(numbers, "add_offset", origin)
+    scale, offset = (default if one is None else one for one, default in zip(given, (1.0, 0.0), strict=True))
+    for name, value in (("scale_factor", scale), ("add_offset", offset)):
+        if not np.isfinite(value) or (name == "scale_factor" and value == 0):
+            raise _wrong(origin, name, value, "a finite number, and no scale of 0")
     missing = {*numbers.get("_FillValue", []), *numbers.get("missing_value", [])}
-    packed = scale is not None or offset is not None
+    packed = (scale, offset) != (1.0, 0.0)
     kinds = {np.asarray(found[name]).dtype.kind for name in ("valid_range", "valid_min", "valid_max") if name in found}
     if stored != dtype:  # written with a sign, as the type of the file has none without
         missing = {value % 2 ** (8 * dtype.itemsize) for value in missing}
@@ -114,10 +118,10 @@ def coding_of(attributes: Mapping[str, Any], dtype: np.dtype[Any], origin: str) 
         low=low,
         high=high,
         real_range=packed and kinds == {"f"} and dtype.kind != "f",
-        scale=1.0 if scale is None else scale,
-        offset=0.0 if offset is None else offset,
+        scale=scale,
+        offset=offset,
     )
-    changes = coding.missing or packed or stored != dtype or (low, high) != (None, None)
+    changes = coding.missing or packed or stored != dtype or low is not None or high is not None
     return coding if changes else None
 
 

@@ -238,10 +238,10 @@ def _order(stream: Stream, found: dict[str, int], numbers: dict[str, int]) -> ND
 def _numbers(labels: NDArray[np.generic], seen: dict[str, int], stream: Stream) -> NDArray[np.int64]:
     """Labels as class numbers, or as positions in ``seen`` where the names are found while reading."""
     if labels.dtype.kind not in "US":
-        numbers = whole_labels(labels, stream.name)
-        if numbers.dtype == np.uint64 and numbers.max(initial=0) >= 2**63:
-            raise DataError(f"{stream.name}: label {numbers.max()}: expected one below 2**63: number the classes")
-        return numbers.astype(np.int64)
+        whole = whole_labels(labels, stream.name)
+        if whole.dtype == np.uint64 and whole.max(initial=0) >= 2**63:
+            raise DataError(f"{stream.name}: label {whole.max()}: expected one below 2**63: number the classes")
+        return whole.astype(np.int64)
     if stream.class_names is None:
         return _codes(labels, seen)
     numbers = {name: number for number, name in enumerate(stream.class_names)}

@@ -148,7 +148,7 @@ def test_files_that_are_no_samples_are_counted() -> None:
     tree.others.update({".txt": 2, ".heic": 1, "without an extension": 3})
     found = arrange(tree, for_network=False)
     assert found.notes == (
-        "root: left out: 3 hidden files (or folders, or what a system left); 5 files of other kinds "
+        "root: left out: 3 hidden files or folders; 5 files of other kinds "
         "(3 without an extension, 2 .txt); the folder c, in which there are no images",
     )
     assert found.warnings == (

@@ -15,7 +15,7 @@ from ptrain.cli import main
 from ptrain.config import DataConfig
 from ptrain.data.checks import check
 from ptrain.data.samples import DataSet, Split
-from ptrain.data.sources.load import load
+from ptrain.data.sources.load import load, read_unlabelled
 from ptrain.errors import DataError
 
 X = (np.arange(60) * 7 % 50).astype(np.int16).reshape(20, 3)
@@ -87,7 +87,7 @@ def test_the_splits_of_a_file_are_used(tmp_path: Path, name: str, pattern: str) 
     if "/" in pattern and name == "a.mat":
         return  # variables have no groups
     sizes = {"train": 20, "val": 5, "test": 7}
-    arrays = {
+    arrays: dict[str, Any] = {
         pattern.format(word, split): one[:size]
         for split, size in sizes.items()
         for word, one in (("images", IMAGES), ("labels", Y[:, None] + 1))
@@ -152,7 +152,7 @@ def test_attributes_are_obeyed_and_said(tmp_path: Path, name: str) -> None:
     path = saved(tmp_path, name, attributes, x=X, y=Y)
     gone = (X == 49) | (X > 45)
     assert gone.any()
-    with pytest.raises(DataError, match=r"feature 1 of sample 2 is nan.*--missing drop or --missing mean"):
+    with pytest.raises(DataError, match=r"feature 1 of sample 2 is nan.*train with --missing drop or mean"):
         opened(path)
     dropped = opened(path, missing="drop")
     kept = ~gone.any(axis=1)
@@ -205,9 +205,34 @@ def test_missing_values_and_labels_of_arrays(tmp_path: Path, name: str) -> None:
         opened(saved(tmp_path, name, x=x, y=Y), missing="drop")
 
 
+def test_a_network_fills_other_data_with_the_means_of_its_training(tmp_path: Path) -> None:
+    x = X.astype(np.float64)
+    x[3, 1] = np.nan
+    gaps = np.array([[np.nan, 2, np.nan], [1, np.nan, 3]])
+    for name in FORMATS:
+        dataset = opened(saved(tmp_path, name, x=x, y=Y), missing="mean")
+        assert dataset.schema is not None
+        means = dataset.schema["fill"]
+        np.testing.assert_allclose(means, np.nanmean(x, axis=0), rtol=1e-15)
+        assert any("1 missing values of the training split become the mean" in note for note in dataset.notes)
+        expected = np.where(np.isnan(gaps), means, gaps)
+        other = saved(tmp_path, name, x=gaps, y=Y[:2])
+        config = DataConfig(missing="mean")
+        np.testing.assert_array_equal(read_unlabelled(str(other), config, dataset.schema).features, expected)
+        again = load(DataConfig(data=str(other), test_fraction=0.0), 0, schema=dataset.schema)
+        np.testing.assert_array_equal(values(again.train), expected)
+        saved(tmp_path, name, x=X[:2], y=Y[:2])  # whole numbers have no gaps
+        np.testing.assert_array_equal(read_unlabelled(str(other), config, dataset.schema).features, X[:2])
+    np.savez(tmp_path / "g.npz", x=gaps, y=Y[:2])
+    assert main(["data", "convert", str(tmp_path / "g.npz"), str(tmp_path / "g"), "--missing", "mean"]) == 0
+    again = load(DataConfig(data=str(tmp_path / "g"), test_fraction=0.0), 0, schema=dataset.schema)
+    np.testing.assert_array_equal(values(again.train), expected)
+
+
 def test_a_mask_beside_features(tmp_path: Path) -> None:
-    for names in ({"data": X, "mask": X > 40, "target": Y}, {"x": X, "x_mask": X > 40, "y": Y}):
-        path = tmp_path / "m.npz"
+    path = tmp_path / "m.npz"
+    layouts: list[dict[str, Any]] = [{"data": X, "mask": X > 40, "target": Y}, {"x": X, "x_mask": X > 40, "y": Y}]
+    for names in layouts:
         np.savez(path, **names)
         dropped = opened(path, missing="drop")
         np.testing.assert_array_equal(values(dropped.train), X[~(X > 40).any(axis=1)])

@@ -49,6 +49,7 @@ def read(values: Any, dtype: str, **attributes: Any) -> np.ndarray:
         ([1, 2], "i2", {}, [1, 2], "i2"),
         ([1, NAN], "f4", {"_FillValue": np.float32(NAN)}, [1, NAN], "f4"),
         ([1, 2], "u1", {"_FillValue": -1, "units": "m"}, [1, 2], "u1"),
+        ([1, 2], "i4", {"scale_factor": 1.0, "add_offset": 0.0}, [1, 2], "i4"),
         ([1, 2], "f8", {"_FillValue": base64.b64encode(struct.pack("<d", NAN)).decode()}, [1, 2], "f8"),
     ],
 )
@@ -74,7 +75,7 @@ def test_what_is_done_is_said() -> None:
     ("attributes", "message"),
     [
         ({"scale_factor": "abc"}, "attribute scale_factor is abc; expected a number"),
-        ({"scale_factor": 0}, "attribute scale_factor is 0; expected a number that is not 0"),
+        ({"scale_factor": 0}, "attribute scale_factor is 0; expected a finite number"),
         ({"add_offset": [1, 2]}, "attribute add_offset .* expected one number"),
         ({"valid_range": [1, 2, 3]}, "attribute valid_range .* expected two numbers"),
         ({"_FillValue": {"a": 1}}, "attribute _FillValue"),
