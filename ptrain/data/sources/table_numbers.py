@@ -65,6 +65,7 @@ def spelling_of(texts: Collection[str], decimal: str = ".") -> str | None:
         ways = {
             "per cent": ("%", "‰"), "a currency": tuple(_CURRENCIES), "commas": (",",), "underscores": ("_",),
             "apostrophes": ("'", "\u2019"), "several points": (".",), "blanks": (" ", "\xa0", "\u202f"),
+            "parentheses": ("(",),
         }  # fmt: skip
         found = next((way for way, marks in ways.items() if any(mark in text for text in odd for mark in marks)), None)
         return f"with {found}" if found else "with other characters than the digits 0 to 9"
@@ -79,6 +80,7 @@ def spelling_of(texts: Collection[str], decimal: str = ".") -> str | None:
 def _bare(text: str) -> str | None:
     """The digits of a number with per cent, a currency, separated thousands or other digits; None for anything else."""
     plain = unicodedata.normalize("NFKC", text).replace("\u2212", "-").replace("\u2019", "'").strip()
+    plain = plain[1:-1] if plain[:1] + plain[-1:] == "()" else plain  # what is owed
     plain = plain.strip(_CURRENCIES + "%‰ ")
     sign = plain[:1] if plain[:1] in ("+", "-") else ""
     plain = plain.removeprefix(sign).strip(_CURRENCIES + " ")

@@ -272,7 +272,25 @@ def test_a_column_that_counts_the_rows_is_warned_of(tmp_path: Path) -> None:
     data = opened(write(tmp_path, columns))
     assert [text for text in data.warnings if "column Id counts the rows, 1 to 40" in text and "--drop Id" in text]
     assert opened(write(tmp_path, columns), drop="Id").warnings == ()
-    assert opened(write(tmp_path, {**columns, "Id": [*range(39), 50]})).warnings == ()
+    assert not [t for t in opened(write(tmp_path, {**columns, "Id": [*range(39), 50]})).warnings if "counts" in t]
+
+
+@pytest.mark.parametrize("name", ["plot_id", "ID", "PatientID", "index", "level_0", "row_nr"])
+def test_ids_and_indices_out_of_order_are_warned_of(tmp_path: Path, name: str) -> None:
+    (warning,) = opened(write(tmp_path, {name: [7, 3, 9, 1], "x": [1.5, 2, 3, 5], "y": AB})).warnings
+    assert f"column {name} is taken as a measurement" in warning
+    assert f"--drop {name}" in warning
+    for other in ("width", "humid", "idle", "grid", "rainfall index"):
+        assert opened(write(tmp_path, {other: [7, 3, 9, 1], "y": AB})).warnings == ()
+
+
+def test_names_that_differ_in_case_alone_are_warned_of(tmp_path: Path) -> None:
+    data = opened(write(tmp_path, {"c": ["red", "Red", "blue", "x"], "y": ["oak", "pine", "oak ", "Oak"]}))
+    assert data.class_names == ("Oak", "oak", "pine")
+    assert data.warnings == (
+        "column c: 'Red' and 'red' are different names here; are they the same?",
+        "column y: 'Oak' and 'oak' are different names here; are they the same?",
+    )
 
 
 def test_columns_are_found_by_name_and_others_are_said(tmp_path: Path) -> None:
@@ -305,7 +323,6 @@ def test_none_may_be_an_answer(tmp_path: Path) -> None:
     path = write(tmp_path, {"t": ["None", "Drug", "None", "Drug"], "y": AB})
     mean = opened(path, missing="mean")
     assert mean.feature_names == ("t=Drug",)
-    assert mean.notes == ()
     assert mean.warnings == (
         f"the mean of the column takes the place of missing values: t (2 rows, written None){HINT}",
     )

@@ -114,6 +114,7 @@ def test_codes_are_no_numbers() -> None:
         (["1 234", "12"], "with blanks"),
         (["1'000"], "with apostrophes"),
         (["1_000"], "with underscores"),
+        (["(1000)", "5"], "with parentheses"),
         ([WIDE, "3"], "with other characters than the digits 0 to 9"),
         (["\u22125"], "with other characters than the digits 0 to 9"),
         ([f"{number} kg" for number in range(30)], "with the unit kg"),
