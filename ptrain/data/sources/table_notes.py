@@ -9,6 +9,7 @@ from ptrain.data.samples import Named
 from ptrain.data.sources.table_columns import Choice
 from ptrain.data.sources.table_files import Table, quoted
 from ptrain.data.sources.table_values import leave_out
+from ptrain.errors import DataError
 
 _MANY = 50
 """Categories from which on a column is worth a word."""
@@ -109,10 +110,19 @@ def _listed(names: Sequence[str]) -> str:
 def names_of(table: Table, schema: Mapping[str, Any]) -> Named | None:
     """What the rows of a table are called: a column of ids, or the index that it was written with, where it has one."""
     target = schema["target"]["name"]
-    ids = [name for name in table.columns if _ID.fullmatch(name) and name != target]
-    index = [name for name in table.index if name != target]
-    name = next(iter([*ids, *index]), None)
+    ids = [name for name in table.columns if _ID.fullmatch(name)]
+    found = (name for name in (*ids, *table.index) if name != target and _is_readable(table, name))
+    name = next(found, None)
     return None if name is None else Named(name, _Texts(table, name))
+
+
+def _is_readable(table: Table, name: str) -> bool:
+    """Whether a column is of a type that is read: the index may be one of dates."""
+    try:
+        next(table.read([name], ()), None)
+    except DataError:
+        return False
+    return True
 
 
 class _Texts(Sequence[str]):

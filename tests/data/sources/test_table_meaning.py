@@ -104,6 +104,12 @@ def test_classes_of_every_type_have_their_own_names(tmp_path: Path, column: Any,
     assert [known[int(np.argmax(row))] for row in features(categories)] == [f"z={name}" for name in names]
 
 
+def test_classes_that_look_like_numbers_may_be_names(tmp_path: Path) -> None:
+    path = write(tmp_path, {"x": [1, 2, 3, 5], "y": ["1.10", "1.1", "2", "1.10"]})
+    assert "1.1 is no class; expected names or whole numbers" in refused(path)
+    assert classes(opened(path, categories="y")) == ["1.10", "1.1", "2", "1.10"]
+
+
 @KINDS
 def test_codes_are_categories_and_that_is_said(tmp_path: Path, kind: str) -> None:
     data = opened(write(tmp_path, {"zip": ["01", "1", "10", "01"], "y": AB}, kind))
@@ -365,3 +371,9 @@ def test_rows_to_predict_are_those_of_the_file_and_have_its_ids(tmp_path: Path) 
     named = read_unlabelled(str(tmp_path / "new.csv.gz"), DataConfig(), trained.schema).named
     assert named is not None
     assert (named.heading, list(named.names)) == ("PassengerId", ["007", "b", ""])
+    days = {"day": pa.array([1, 2], pa.timestamp("s")), "__index_level_1__": ["u", "v"], "x": [1.5, 2.5]}
+    meta = {"pandas": json.dumps({"index_columns": ["day", "__index_level_1__"]})}
+    parquet.write_table(pa.table(days).replace_schema_metadata(meta), tmp_path / "new.parquet")
+    named = read_unlabelled(str(tmp_path / "new.parquet"), DataConfig(), trained.schema).named
+    assert named is not None
+    assert (named.heading, list(named.names)) == ("__index_level_1__", ["u", "v"])
