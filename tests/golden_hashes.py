@@ -1,4 +1,4 @@
-"""SHA-256 of the parameters of known jobs, with ptrain's own kernels: the same on every processor and number of ranks."""
+"""SHA-256 of the parameters of known jobs with ptrain's own kernels: the same on any processor and number of ranks."""
 
 DIGITS = "241bea57040e0f5cd9e41f6d729daef915cd6f34bda2815d204db7f7cd45fab7"
 """ptrain train"""

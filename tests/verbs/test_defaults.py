@@ -1,4 +1,4 @@
-"""What somebody gets who only names the data: a good model, whatever numbers are stored as; foreign scales are named."""
+"""What somebody gets who only names the data: a good model, whatever its type; foreign scales are named."""
 
 import json
 from dataclasses import replace
