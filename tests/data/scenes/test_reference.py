@@ -137,6 +137,10 @@ def test_a_class_that_is_not_known_is_refused_by_name(tmp_path: Path, scene: Pat
         DataError, match=r"class 1 \(pine\) in row 0, column 1; expected one of 0 \(water\), 2 \(beech\)"
     ):
         samples(found)
+    with pytest.raises(
+        DataError, match=r"its classes are called Wasser, Eiche, Buche; expected water, oak, beech, those of"
+    ):
+        opened(tmp_path, scene, VALUES, schema, named={0: "Wasser", 1: "Eiche", 2: "Buche"})
     plain = opened(tmp_path, scene, VALUES, unlabelled="none").schema
     with pytest.raises(DataError, match=r"class 3 in row 0, column 2; expected one of 0, 1, 2, those of the training"):
         samples(opened(tmp_path, scene, np.where(VALUES == 2, 3, VALUES).astype(np.uint8), plain))

@@ -179,6 +179,14 @@ def test_a_new_scene_with_another_scale_is_warned_of(tmp_path: Path, labels: Pat
     assert "o.tif: its bands have no scale or offset; those of the training scene have one" in opened.warnings[0]
 
 
+def test_a_band_without_any_value_is_told(tmp_path: Path, labels: Path) -> None:
+    empty = CUBE.copy()
+    empty[:, :, 1] = 0
+    scene = write(tmp_path / "s.tif", empty, nodata=0, **UTM)
+    with pytest.raises(DataError, match=r"none of the 120 labelled pixels has a value in every band \(120 nodata\)"):
+        samples(stream(scene, labels))
+
+
 def test_numbers_of_a_colour_table_are_no_measurements(tmp_path: Path, labels: Path) -> None:
     scene = write(tmp_path / "s.tif", CUBE[:, :, 0], colors={1: (255, 0, 0)}, **UTM)
     assert "its values are numbers of a colour table" in stream(scene, labels).warnings[0]
