@@ -130,6 +130,15 @@ def test_names_decide_which_class_it_is(tmp_path: Path, scene: Path) -> None:
     assert unnamed.notes == ()
 
 
+def test_two_classes_of_one_name_are_told_apart_by_their_numbers(tmp_path: Path, scene: Path) -> None:
+    twice = {0: "water", 1: "forest", 2: "forest"}
+    first = opened(tmp_path, scene, VALUES, named=twice)
+    assert first.class_names == ("water (0)", "forest (1)", "forest (2)")
+    again = opened(tmp_path, scene, VALUES, first.schema, named=twice)
+    assert np.array_equal(samples(again)[1], VALUES.reshape(-1))
+    assert again.notes == ()
+
+
 def test_a_class_that_is_not_known_is_refused_by_name(tmp_path: Path, scene: Path) -> None:
     schema = opened(tmp_path, scene, VALUES, named=NAMED).schema
     found = opened(tmp_path, scene, VALUES, schema, named={0: "water", 1: "pine", 2: "beech"})
