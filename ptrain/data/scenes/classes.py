@@ -70,10 +70,12 @@ class Classes:
         theirs = {value: name for value, name in reference.names.items() if name != str(value)}
         if not named or not theirs:
             return own, []
-        found = {}
-        for value, name in theirs.items():
-            keys = (name.casefold(), _numbered(name, value).casefold())  # of two classes of one name
-            found |= {value: named[key] for key in keys if key in named}
+        found = {
+            value: named[key]
+            for value, name in theirs.items()
+            for key in (name.casefold(), _numbered(name, value).casefold())  # the latter of two classes of one name
+            if key in named
+        }
         taken = {*found.values()}
         for value, label in own.items():
             nameless = value not in theirs or self.names[label] == str(value)
