@@ -27,9 +27,10 @@ FLAGS = {
     "train": [
         "--help", "--config", "--resume", "--force-resume",
         "--data", "--labels", "--test-data", "--test-labels", "--test-fraction", "--validation", "--normalize",
-        "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop", "--missing",
-        "--hidden", "--activation", "--output-activation", "--bias", "--no-bias", "--init", "--init-sigma",
-        "--dropout", "--loss", "--class-weights",
+        "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop",
+        "--categories", "--missing", "--missing-values",
+        "--hidden", "--activation", "--output-activation", "--activation-alpha", "--bias", "--no-bias", "--init",
+        "--init-sigma", "--dropout", "--loss", "--class-weights",
         "--optimizer", "--lr", "--momentum", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--schedule",
         "--step-epochs", "--step-factor", "--warmup-epochs", "--clip-norm",
         "--epochs", "--batch-size", "--shards", "--seed", "--precision", "--reduction", "--early-stopping",
@@ -46,7 +47,8 @@ FLAGS = {
     "data": [
         "--help", "--json", "--height", "--width", "--bands", "--classes", "--noise", "--labels", "--test-data",
         "--test-labels", "--test-fraction", "--validation", "--split", "--group", "--block-size", "--neighborhood",
-        "--target", "--features", "--drop", "--missing", "--seed", "--ranks", "--backend",
+        "--target", "--features", "--drop", "--categories", "--missing",
+        "--missing-values", "--seed", "--ranks", "--backend",
     ],
     "slurm": [
         "--help", "--site", "--nodes", "--ranks-per-node", "--cpus-per-rank", "--time", "--account", "--partition",
@@ -58,9 +60,10 @@ FLAGS = {
         "--help", "--json", "--config", "--ranks", "--steps", "--seconds", "--time-limit", "--repetitions",
         "--parameters", "--out",
         "--data", "--labels", "--test-data", "--test-labels", "--test-fraction", "--validation", "--normalize",
-        "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop", "--missing",
-        "--hidden", "--activation", "--output-activation", "--bias", "--no-bias", "--init", "--init-sigma",
-        "--dropout", "--loss", "--class-weights",
+        "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop",
+        "--categories", "--missing", "--missing-values",
+        "--hidden", "--activation", "--output-activation", "--activation-alpha", "--bias", "--no-bias", "--init",
+        "--init-sigma", "--dropout", "--loss", "--class-weights",
         "--optimizer", "--lr", "--momentum", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--schedule",
         "--step-epochs", "--step-factor", "--warmup-epochs", "--clip-norm",
         "--batch-size", "--shards", "--seed", "--precision", "--reduction", "--kernels", "--step",
@@ -75,7 +78,7 @@ FLAGS = {
 
 def training(line: str) -> tuple[Config, bool]:
     """The configuration, and whether a run is continued."""
-    config, resume, _ = cli.parse(["train", *line.split()]).arguments
+    config, resume, _, _ = cli.parse(["train", *line.split()]).arguments
     return config, resume
 
 
@@ -181,10 +184,10 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
 
 def test_a_combination_of_file_and_flags_is_validated_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "job.toml"
-    path.write_text("[data]\nvalidation = 0.1\n")
-    assert trained(f"--config {path} --early-stopping 3").train.early_stopping == 3
-    with pytest.raises(ConfigError, match="without a validation split"):
-        trained("--early-stopping 3")
+    path.write_text("[train]\nshards = 16\n")
+    assert trained(f"--config {path} --ranks 16").run.ranks == 16
+    with pytest.raises(ConfigError, match="at most one rank a gradient shard"):
+        trained("--ranks 16")
 
 
 def test_ranks_are_taken_out_of_the_command_line_of_the_ranks() -> None:
@@ -300,7 +303,7 @@ def test_the_version_and_the_help_are_on_stdout(capsys: pytest.CaptureFixture[st
 
 def test_what_train_is_called_with() -> None:
     call = cli.parse(["train", "--ranks", "3"])
-    assert call.arguments == (config.build({"ranks": 3}), False, False)
+    assert call.arguments == (config.build({"ranks": 3}), False, False, ("ranks",))
     assert (call.ranks, call.ranks_to_start) == (3, 3)
 
 

@@ -64,6 +64,8 @@ def values(draw: st.DrawFn) -> dict[str, Any]:
         chosen["test_data"] = "features.npy"
     if chosen.get("features") is not None:
         chosen["drop"] = None
+    if chosen.get("activation_alpha") is not None:
+        chosen["activation"] = "leaky_relu"
     if chosen.get("group") is not None:
         chosen["split"] = "groups"
     return chosen
@@ -106,7 +108,9 @@ def test_the_hash_ignores_run_and_nothing_else() -> None:
         "data": "xor", "labels": "l.npy", "test_data": "t.npz", "test_labels": "t.npy", "test_fraction": 0.3,
         "validation": 0.1, "normalize": "unit", "split": "groups", "group": "scene", "block_size": 64,
         "neighborhood": 3, "target": "species", "features": "a,b", "drop": "c", "missing": "mean",
+        "categories": "d", "missing_values": "-999",
         "hidden": [3], "activation": "tanh", "output_activation": "tanh",
+        "activation_alpha": 0.2,
         "bias": False, "init": "he", "init_sigma": 0.5, "dropout": 0.5, "loss": "mse", "class_weights": "balanced",
         "optimizer": "adam", "lr": 0.5, "momentum": 0.5, "beta1": 0.5, "beta2": 0.5, "epsilon": 0.5,
         "weight_decay": 0.5, "schedule": "step", "step_epochs": 3, "step_factor": 0.5, "warmup_epochs": 1.0,
@@ -115,10 +119,10 @@ def test_the_hash_ignores_run_and_nothing_else() -> None:
     }  # fmt: skip
     assert {*others, *in_run} == set(config.FIELDS)
     needs: dict[str, dict[str, Any]] = {
-        "early_stopping": {"validation": 0.1},
         "test_labels": {"test_data": "t.npy"},
         "group": {"split": "groups"},
         "output_activation": {"loss": "mse"},
+        "activation_alpha": {"activation": "elu"},
     }
     for name, value in others.items():
         more = needs.get(name, {})
@@ -157,6 +161,11 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
     ({"hidden": [128, 0]}, "--hidden 128 0: expected widths of 1 or more"),
     ({"dropout": 1}, "--dropout 1.0: expected a probability from 0 to below 1"),
     ({"init_sigma": 0}, "--init-sigma 0.0: expected above 0"),
+    ({"activation": "elu", "activation_alpha": 0}, "--activation-alpha 0.0: expected a number above 0"),
+    (
+        {"activation_alpha": 0.2},
+        "--activation-alpha 0.2 with --activation relu, which has none: expected --activation leaky_relu or elu",
+    ),
     (
         {"class_weights": [1, 0]},
         "--class-weights 1.0 0.0: expected finite numbers above 0, one a class, or none, or balanced",
@@ -183,7 +192,6 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
     ({"seed": -1}, "--seed -1: expected 0 to 2^63 - 1"),
     ({"seed": 2**63}, "--seed 9223372036854775808: expected 0 to 2^63 - 1"),
     ({"early_stopping": 0}, "--early-stopping 0: expected 1 or more epochs"),
-    ({"early_stopping": 3}, "--early-stopping 3 without a validation split: add --validation 0.1"),
     ({"ranks": 0}, "--ranks 0: expected 1 or more"),
     ({"threads": 0}, "--threads 0: expected 1 or more"),
     ({"checkpoint_every": 0}, "--checkpoint-every 0: expected 1 or more"),

@@ -13,6 +13,8 @@ from ptrain.config.values import OneOf, annotations, require
 from ptrain.errors import ConfigError
 
 Activation = Literal["identity", "sigmoid", "tanh", "relu", "softplus", "leaky_relu", "elu", "gelu"]
+WITH_ALPHA = ("leaky_relu", "elu")
+"""Activations with a parameter, --activation-alpha."""
 
 
 def _is_positive(number: float) -> bool:
@@ -34,7 +36,7 @@ class DataConfig:
     data: str = "digits"
     """Source of the data (see ptrain.data.sources.table, from which the help is made)."""
     labels: str | None = None
-    """File of labels for a FEATURES.npy, or the reference of a scene."""
+    """Labels of FEATURES.npy, as FILE.npy or FILE:NAME of arrays that are named so, or the reference of a scene."""
     test_data: str | None = None
     """Test samples of the same format as --data, where the source has no test split of its own."""
     test_labels: str | None = None
@@ -59,11 +61,17 @@ class DataConfig:
     """Columns of a table to learn from, separated by commas; by default all but the target and the group."""
     drop: str | None = None
     """Columns of a table to leave out, separated by commas."""
+    categories: str | None = None
+    """Columns of a table whose values are names even where they look like numbers, separated by commas."""
     missing: Literal["error", "mean", "drop"] = "error"
-    """Missing values of a table: an error, the mean of the column over the training split, or drop the row."""
+    """Missing values of a table or of arrays: an error, the mean of the feature over the training split, or drop the
+    sample."""
+    missing_values: str | None = None
+    """What stands for a missing value of a table, such as -999,NA, instead of NA, NaN, null, None and ?; empty: only
+    what is empty does."""
     normalize: Literal["auto", "none", "unit", "standard"] = "auto"
-    """How features are scaled: unit maps the type's or the source's range to 0..1, standard gives each feature mean 0
-    and deviation 1 over the training split, auto is standard for tables, unit for integers and none for floats."""
+    """How features are scaled: unit maps one range, that of the training split or of the type, to 0..1; standard gives
+    each feature mean 0 and deviation 1 over the training split; auto is unit for pixels and else standard."""
 
     def __post_init__(self) -> None:
         require(self, ("test_fraction", "validation"), _is_share, "a number from 0 to below 1")
@@ -87,6 +95,9 @@ class ModelConfig:
     """Activation of the hidden layers."""
     output_activation: Activation = "identity"
     """Activation of the output layer; cross_entropy wants identity, since it contains the softmax."""
+    activation_alpha: float | None = None
+    """Alpha of leaky_relu and elu: alpha z, and alpha (exp(z) - 1), below 0; by default 0.01 for leaky_relu, 1 for elu.
+    """
     bias: bool = True
     """Whether the layers have a bias."""
     init: Literal["auto", "normal", "glorot", "he"] = "auto"
@@ -105,6 +116,12 @@ class ModelConfig:
         require(self, ("hidden",), lambda widths: all(map(_is_counted, widths)), "widths of 1 or more")
         require(self, ("dropout",), _is_share, "a probability from 0 to below 1")
         require(self, ("init_sigma",), _is_positive, "above 0")
+        require(self, ("activation_alpha",), _is_positive, "a number above 0")
+        if self.activation_alpha is not None and not {self.activation, self.output_activation} & set(WITH_ALPHA):
+            raise ConfigError(
+                f"--activation-alpha {self.activation_alpha} with --activation {self.activation}, which has none: "
+                f"expected --activation {' or '.join(WITH_ALPHA)}"
+            )
         if not isinstance(self.class_weights, str):
             expected = "finite numbers above 0, one a class, or none, or balanced"
             require(self, ("class_weights",), lambda one: len(one) > 0 and all(map(_is_positive, one)), expected)
@@ -249,10 +266,6 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        if self.train.early_stopping is not None and self.data.validation == 0.0:
-            raise ConfigError(
-                f"--early-stopping {self.train.early_stopping} without a validation split: add --validation 0.1"
-            )
         ranks = self.run.ranks
         if ranks is not None and ranks > self.train.shards:
             raise ConfigError(

@@ -49,11 +49,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 
     Raises ConfigError where the file is missing or not TOML, and for an unknown section or key.
     """
-    try:
-        with os_error_as(ConfigError, f"--config {path}: cannot be read", "expected a TOML file"):
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {path}: not a TOML file ({error})") from None
+    document = _document(path)
     values: dict[str, Any] = {}
     for section, content in document.items():
         if section in FIELDS and not isinstance(content, dict):
@@ -70,6 +66,14 @@ def read_toml(path: Path) -> dict[str, Any]:
                 raise ConfigError(f"{path}: unknown key {key} in [{section}]: {hint}")
             values[key] = value
     return values
+
+
+def _document(path: Path) -> dict[str, Any]:
+    try:
+        with os_error_as(ConfigError, f"--config {path}: cannot be read", "expected a TOML file"):
+            return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path}: not a TOML file ({error})") from None
 
 
 def write_toml(config: Config, path: Path) -> None:
@@ -100,7 +104,20 @@ def differences(old: Config, new: Config) -> list[str]:
 
 def sha256(config: Config) -> str:
     """The hash of everything in the configuration that can change the result (all but [run])."""
+    return content_sha256(to_dict(config))
+
+
+def file_sha256(path: Path) -> str:
+    """The same of a file that ``write_toml`` wrote, as it stands there: a later version's new fields do not count.
+
+    Raises ConfigError where it cannot be read.
+    """
+    return content_sha256(_document(path))
+
+
+def content_sha256(content: dict[str, Any]) -> str:
+    """The same of sections and values as they were written."""
     import hashlib  # here, since ptrain --help should not wait for it
 
-    content = {name: section for name, section in to_dict(config).items() if name != "run"}
+    content = {name: section for name, section in content.items() if name != "run"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -26,6 +26,23 @@ def _copy(z: torch.Tensor, out: torch.Tensor) -> None:
         out.copy_(z)
 
 
+def leaky_relu(alpha: float = 0.01) -> Function:
+    """Make z above 0, alpha z below (Maas et al., ICML workshop 2013)."""
+    return Function(
+        forward_=lambda z, out: aten.leaky_relu.out(z, alpha, out=out),
+        backward_=lambda grad, z, h: aten.leaky_relu_backward.grad_input(grad, h, alpha, True, grad_input=grad),
+    )
+
+
+def elu(alpha: float = 1.0) -> Function:
+    """Make z above 0, alpha (exp(z) - 1) below (Clevert et al., ICLR 2016)."""
+    return Function(
+        forward_=lambda z, out: aten.elu.out(z, alpha, 1.0, 1.0, out=out),
+        backward_=lambda grad, z, h: aten.elu_backward.grad_input(grad, alpha, 1.0, 1.0, True, h, grad_input=grad),
+    )
+
+
+WITH_ALPHA: dict[str, Callable[[float], Function]] = {"leaky_relu": leaky_relu, "elu": elu}
 ACTIVATIONS: dict[str, Function] = {
     "identity": Function(forward_=_copy, backward_=lambda grad, z, h: None, is_identity=True),
     # 1 / (1 + exp(-z))
@@ -48,16 +65,8 @@ ACTIVATIONS: dict[str, Function] = {
         backward_=lambda grad, z, h: aten.softplus_backward.grad_input(grad, z, 1.0, 20.0, grad_input=grad),
         needs_input=True,
     ),
-    # z above 0, 0.01 z below
-    "leaky_relu": Function(
-        forward_=lambda z, out: aten.leaky_relu.out(z, 0.01, out=out),
-        backward_=lambda grad, z, h: aten.leaky_relu_backward.grad_input(grad, h, 0.01, True, grad_input=grad),
-    ),
-    # z above 0, exp(z) - 1 below
-    "elu": Function(
-        forward_=lambda z, out: aten.elu.out(z, 1.0, 1.0, 1.0, out=out),
-        backward_=lambda grad, z, h: aten.elu_backward.grad_input(grad, 1.0, 1.0, 1.0, True, h, grad_input=grad),
-    ),
+    "leaky_relu": leaky_relu(),
+    "elu": elu(),
     # z times the standard normal distribution function at z (Hendrycks and Gimpel, arXiv:1606.08415)
     "gelu": Function(
         forward_=lambda z, out: aten.gelu.out(z, approximate="none", out=out),
@@ -65,3 +74,8 @@ ACTIVATIONS: dict[str, Function] = {
         needs_input=True,
     ),
 }
+
+
+def activation(name: str, alpha: float | None) -> Function:
+    """The activation of this name, with ``alpha`` in place of its own where it has one and a number is given."""
+    return ACTIVATIONS[name] if alpha is None or name not in WITH_ALPHA else WITH_ALPHA[name](alpha)

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 
 from ptrain.config import ModelConfig
-from ptrain.models.activations import ACTIVATIONS
+from ptrain.models.activations import activation
 from ptrain.models.base import Kernels, Layout, Memory, Operation, Parameters, Training
 from ptrain.models.buffers import ShardBuffer
 from ptrain.models.dropout import Dropout
@@ -84,7 +84,7 @@ class Block:
         for index, out in enumerate(outputs):
             last = index + 1 == len(outputs)
             name = model.config.output_activation if last else model.config.activation
-            function = ACTIVATIONS[name]
+            function = activation(name, model.config.activation_alpha)
             buffers = LayerBuffers(
                 weight=products[f"layers.{index}.weight"],
                 bias=values.get(f"layers.{index}.bias"),

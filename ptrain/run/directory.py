@@ -1,5 +1,6 @@
 """The run directory: who may use it, and the files that describe the run."""
 
+import hashlib
 import json
 import os
 import platform
@@ -21,10 +22,13 @@ from ptrain.errors import RunDirectoryError, os_error_as
 from ptrain.files import replacing, write_file
 from ptrain.launch.child import run_limited
 from ptrain.models.base import Layout
+from ptrain.run import listing
 from ptrain.run.session import Session
 
 CONFIG, ENVIRONMENT, METRICS, MODEL = "config.toml", "environment.json", "metrics.jsonl", "model.safetensors"
 CHECKPOINTS, TRACE = "checkpoints", "trace.jsonl"
+TRAINED = (CONFIG, ENVIRONMENT, METRICS, MODEL, TRACE, f"{CHECKPOINTS}/*/manifest.json")
+"""What a finished training leaves, as patterns; a checkpoint's manifest has the SHA-256 of its other files."""
 
 
 def claim(config: Config, *, resume: bool) -> Path:
@@ -52,6 +56,20 @@ def claim(config: Config, *, resume: bool) -> Path:
             with replacing(path / CONFIG) as temporary:
                 configuration.write_toml(replace(config, run=stored), temporary)
     return path
+
+
+def begin(folder: Path, config: Config, environment: dict[str, Any]) -> None:
+    """Write what is about to be trained, and on what: from here on the run is an unfinished one. Called on rank 0.
+
+    A training that is continued with other settings than config.toml holds becomes that of those settings; [run] stays.
+    """
+    path = folder / CONFIG
+    with _writing(path):
+        listing.remove(folder)
+        if configuration.file_sha256(path) != configuration.sha256(config):
+            stored = configuration.build(configuration.read_toml(path))
+            configuration.write_toml(replace(config, run=stored.run), path)
+    write_json(folder / ENVIRONMENT, environment)
 
 
 def environment(session: Session) -> dict[str, Any]:
@@ -91,20 +109,27 @@ def read_json(path: Path) -> Any:
         raise RunDirectoryError(f"{path}: is damaged (not JSON)") from None
 
 
-def keep_records(path: Path, key: str, last: int) -> None:
-    """Drop the records whose ``key`` is above ``last``, which a continued run will write again."""
-    if path.exists():
-        lines = [line for line in path.read_text().splitlines() if _number(line, key) <= last]
-        with _writing(path):
-            write_file(path, "".join(line + "\n" for line in lines))
+def keep_records(path: Path, key: str, last: int) -> list[int]:
+    """Drop the records whose ``key`` is above ``last``, which a continued run will write again, and damaged lines.
+
+    Returns the numbers of the damaged lines, from 1, but for the last one: that is what a crash may leave incomplete.
+    """
+    if not path.exists():
+        return []
+    lines = path.read_bytes().splitlines()
+    numbers = [_number(line, key) for line in lines]
+    with _writing(path):
+        kept = [line for line, number in zip(lines, numbers, strict=True) if number is not None and number <= last]
+        write_file(path, b"".join(line + b"\n" for line in kept))
+    return [index + 1 for index, number in enumerate(numbers[:-1]) if number is None]
 
 
-def _number(line: str, key: str) -> float:
-    """The number under ``key``; infinity for a line that a crash left incomplete."""
+def _number(line: bytes, key: str) -> float | None:
+    """The number under ``key``; None for a line that is damaged."""
     try:
         return float(json.loads(line)[key])
     except (ValueError, KeyError, TypeError):
-        return float("inf")
+        return None
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
@@ -122,8 +147,9 @@ def _writing(path: Path) -> AbstractContextManager[None]:
 def write_model(path: Path, layout: Layout, parameters: torch.Tensor, description: dict[str, Any]) -> None:
     """Write the parameters with everything that is needed to use them: widths, class names, normalization."""
     tensors = {name: view.cpu().clone() for name, view in layout.views(parameters).items()}
+    text = json.dumps(description)
     with _writing(path):
-        write_file(path, save(tensors, metadata={"ptrain": json.dumps(description)}))
+        write_file(path, save(tensors, metadata={"ptrain": text, "sha256": _sha256(text)}))
 
 
 def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -135,10 +161,18 @@ def read_model(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     with os_error_as(RunDirectoryError, f"{path}: cannot be read", fix):
         content = path.read_bytes()
     try:
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        return load(content), json.loads(header["__metadata__"]["ptrain"])
+        metadata = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
+        text = metadata["ptrain"]
+        # Class names and normalization count as much as parameters do, which have a hash of their own in the text.
+        if _sha256(text) != metadata.get("sha256", _sha256(text)):
+            raise ValueError
+        return load(content), json.loads(text)
     except Exception as error:  # safetensors raises its own type for a damaged file
         raise RunDirectoryError(f"{path}: is not a model of ptrain, or is damaged ({type(error).__name__})") from None
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _git_commit() -> str | None:

@@ -1,5 +1,6 @@
 """A training job before its first step: data, plan, run directory, network, checkpoints."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ import torch
 
 from ptrain import config as configuration
 from ptrain.config import Config
+from ptrain.config.advice import Circumstances, warnings
 from ptrain.data.checks import class_counts
 from ptrain.data.loader import Normalization, ShardLoader, fit_normalization
 from ptrain.data.plan import BatchPlan, owned_shards
 from ptrain.data.samples import DataSet
+from ptrain.data.scale_warnings import far_from_unit
 from ptrain.errors import ConfigError
 from ptrain.models.base import Model
 from ptrain.models.table import make_model
@@ -47,6 +50,8 @@ class Job:
             "class_names": self.dataset.class_names,
             "normalization": self.normalization.to_dict(),
             "schema": self.dataset.schema,
+            "image_shape": self.dataset.image_shape,
+            "feature_names": self.dataset.feature_names,
         }
 
     @property
@@ -66,8 +71,10 @@ class Job:
         return self.owners[self.session.comm.info.rank]
 
 
-def prepare(session: Session, config: Config, *, resume: bool) -> Job:
-    """Load the data, claim the run directory, print the configuration and return the job.
+def prepare(session: Session, config: Config, *, resume: bool, given: Collection[str] = ()) -> Job:
+    """Load the data, claim the run directory, print the configuration with what is odd about it, and return the job.
+
+    ``given``: fields that were given on the command line.
 
     Raises InputError where the configuration, the data or the run directory is at fault; on every rank alike.
     """
@@ -75,7 +82,18 @@ def prepare(session: Session, config: Config, *, resume: bool) -> Job:
     folder: Path = session.from_root(lambda: files.claim(job.config, resume=resume))
     job = replace(job, folder=folder, config=replace(job.config, run=replace(job.config.run, run_dir=str(folder))))
     _print_header(job)
-    session.from_root(lambda: files.write_json(folder / files.ENVIRONMENT, job.environment | job.hashes))
+    _warn_of_scale(job)
+    test = job.dataset.test
+    circumstances = Circumstances(
+        config=job.config,
+        given=given,
+        num_samples=job.dataset.train.size,
+        ranks=session.comm.info.size,
+        has_own_test=test is not None and test.samples is not job.dataset.train.samples,
+        is_scene=(job.dataset.schema or {}).get("kind") == "scene",
+    )
+    for text in warnings(circumstances):
+        session.console.warn(text)
     return job
 
 
@@ -92,6 +110,7 @@ def _print_header(job: Job) -> None:
         f"backend {environment['backend']}, device {environment['device']}, "
         f"{environment['threads']} thread{'s' if environment['threads'] > 1 else ''} a rank",
         "samples": f"{dataset.name}: {splits}; {dataset.num_features} features, {dataset.num_classes} classes",
+        "normalize": job.normalization.rule,
         "network": f"{job.model.title}, {job.model.layout.num_parameters:,} parameters",
         "steps": f"{plan.steps_per_epoch:,} an epoch, global batch {plan.batch_size:,} in {plan.shards} shards of "
         f"{plan.rows} rows",
@@ -103,6 +122,17 @@ def _print_header(job: Job) -> None:
     for name, section in configuration.to_dict(config).items():
         shown = ", ".join(f"{key}={_short(value)}" for key, value in section.items())
         console.say(f"{f'[{name}]':<12} {shown}")
+
+
+def _warn_of_scale(job: Job) -> None:
+    """Warn of inputs far from unit size, and of test samples of their own on another scale."""
+    session, dataset, fitted = job.session, job.dataset, job.normalization
+    text = far_from_unit(fitted, dataset.feature_names)
+    if text is not None:
+        session.console.warn(text)
+    if dataset.test is not None and dataset.test.samples is not dataset.train.samples:
+        test = dataset.test
+        session.warn_if_foreign(test.samples.origin, session.look_at(test), fitted.seen, dataset.feature_names)
 
 
 def _short(value: Any) -> str:
@@ -123,6 +153,7 @@ def load_job(session: Session, config: Config) -> Job:
         )
     dataset, data_sha256 = load_data(session, config.data, config.train.seed)
     session.agreed(lambda: check_class_weights(config, dataset))
+    session.agreed(lambda: check_validation(config, dataset))
     train = config.train
     kernels = session.agreed(lambda: resolve(train.kernels, train.precision, session.device))
     optimizer = replace(config.optimizer, lr=config.optimizer.learning_rate)
@@ -188,6 +219,14 @@ def check_class_weights(config: Config, dataset: DataSet) -> None:
         )
 
 
+def check_validation(config: Config, dataset: DataSet) -> None:
+    """Raise ConfigError where training is to stop by a validation split that there is none of."""
+    if config.train.early_stopping is not None and dataset.validation is None:
+        raise ConfigError(
+            f"--early-stopping {config.train.early_stopping} without a validation split: add --validation 0.1"
+        )
+
+
 def class_weights(session: Session, config: Config, dataset: DataSet) -> torch.Tensor | None:
     """The weight of each class in the loss: (classes,), counted over all ranks where balanced, or None."""
     choice = config.model.class_weights
@@ -197,6 +236,7 @@ def class_weights(session: Session, config: Config, dataset: DataSet) -> torch.T
         info, num_classes = session.comm.info, dataset.num_classes
         counts = torch.from_numpy(class_counts(dataset.train, num_classes, info.rank, info.size)).to(session.device)
         session.comm.all_reduce_(counts)
-        # A class without training samples has no rows that a weight could matter for.
-        return (dataset.train.size / (num_classes * counts.clamp_min(1).double())).float()
+        # A class without training samples has no rows that a weight could matter for, and is none of those that share.
+        present = int((counts > 0).sum())
+        return (dataset.train.size / (present * counts.clamp_min(1).double())).float()
     return torch.tensor(choice, dtype=torch.float32, device=session.device)

@@ -2,22 +2,25 @@
 
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from ptrain.comm.base import Communicator
 from ptrain.comm.select import create
 from ptrain.config import DataConfig, RunConfig
 from ptrain.console import Console
-from ptrain.data.checks import check
+from ptrain.data.checks import check, class_counts
 from ptrain.data.fingerprint import combine_fingerprints, fingerprint_blocks
 from ptrain.data.plan import owned_shards
-from ptrain.data.samples import DataSet
+from ptrain.data.samples import DataSet, Split
+from ptrain.data.scale_warnings import foreign
 from ptrain.data.scenes.notes import warnings
+from ptrain.data.seen import Seen, look_at_part, merged
 from ptrain.data.sources.load import load
 from ptrain.data.store import cache
 from ptrain.data.store.stream import Stream
@@ -77,6 +80,22 @@ class Session:
             return
         with console.progress(stream.num_samples, "converting", "samples") as progress:
             yield progress.update
+
+    def warn_if_foreign(self, origin: str, mine: list[Seen], known: Seen | None, names: Sequence[str] | None) -> None:
+        """Warn where samples are on another scale than the training data, of which ``known`` was seen.
+
+        mine: what this rank saw of the samples; every rank calls it.
+        """
+        if known is None:
+            return
+        parts = [one for rank in self.comm.all_gather_object(mine) for one in rank]
+        text = foreign(known, merged(parts, len(parts[0].low)), names) if parts else None
+        if text is not None:
+            self.console.warn(f"{origin}: {text}")
+
+    def look_at(self, split: Split) -> list[Seen]:
+        """What this rank's share of a split holds."""
+        return look_at_part(split, self.comm.info.rank, self.comm.info.size)
 
     def from_root(self, task: Callable[[], T]) -> T:
         """Run ``task`` on rank 0 and return its result on every rank; fail alike on all ranks."""
@@ -152,11 +171,17 @@ def load_data(
     """
     part, parts = session.comm.info.rank, session.comm.info.size
     dataset = session.agreed(lambda: load(config, seed, schema=schema, class_names=class_names, watch=session.watch))
+    session.console.tell(dataset.notes, dataset.warnings)
     if class_names is not None:
         dataset = replace(dataset, class_names=class_names, num_classes=len(class_names))
     session.agreed(lambda: check(dataset, part, parts, training=class_names is None))
     if class_names is None:
         for text in warnings(dataset, config):
             session.console.warn(text)
+        counts = sum(session.comm.all_gather_object(class_counts(dataset.train, dataset.num_classes, part, parts)))
+        absent = [dataset.class_names[number] for number in np.flatnonzero(counts == 0)]
+        if absent:
+            named = ", ".join(absent[:10]) + ", ..." * (len(absent) > 10)
+            session.console.warn(f"no training sample is of class {named}: it cannot be learned")
     blocks = session.comm.all_gather_object(fingerprint_blocks(dataset, part, parts))
     return dataset, combine_fingerprints(blocks)

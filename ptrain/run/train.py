@@ -1,11 +1,13 @@
 """A training from start to end: train, checkpoint, evaluate, write the run directory."""
 
 import sys
+from collections.abc import Collection
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ptrain import config as configuration
 from ptrain.config import Config
 from ptrain.console import Console
 from ptrain.errors import EXIT_DONE
@@ -14,11 +16,12 @@ from ptrain.launch.child import run_limited
 from ptrain.models.base import parameters_sha256
 from ptrain.models.inference import Inference
 from ptrain.run import directory as files
+from ptrain.run import listing
 from ptrain.run.job import Job, prepare, start_state, training_step
 from ptrain.run.live import live_log
 from ptrain.run.loop import Loop
 from ptrain.run.saving import Checkpoints
-from ptrain.run.scoring import evaluate_split
+from ptrain.run.scoring import EVALUATION_FILES, evaluate_split
 from ptrain.run.session import open_session
 from ptrain.run.signals import stop_on_signals
 from ptrain.steps.state import State
@@ -27,8 +30,10 @@ REPORT_SECONDS = 120.0
 """Time that the report at the end may take."""
 
 
-def train(config: Config, resume: bool = False, force_resume: bool = False) -> int:
+def train(config: Config, resume: bool = False, force_resume: bool = False, given: Collection[str] = ()) -> int:
     """Train as configured, evaluate on the test split and return the exit code.
+
+    ``given``: fields that were given on the command line, for warnings.
 
     Raises:
         InputError: the configuration, the data or the run directory is at fault.
@@ -38,11 +43,13 @@ def train(config: Config, resume: bool = False, force_resume: bool = False) -> i
     with stop_on_signals() as stop_requested, open_session(config.run) as session:
         if session.comm.info.size > 1:  # a file's number of ranks is for a machine without a launcher
             config = replace(config, run=replace(config.run, ranks=None))
-        job = prepare(session, config, resume=resume)
+        job = prepare(session, config, resume=resume, given=given)
         state = start_state(job)
         checkpoints = Checkpoints(job)
         if resume:
-            checkpoints.restore(state, force=force_resume)
+            job = checkpoints.restore(state, force=force_resume)
+        # Not before: a run that may not be continued like this stays as it is.
+        session.from_root(lambda: files.begin(job.folder, job.config, job.environment | job.hashes))
         choice = training_step(job, state)
         session.console.say(f"{'step':<12} {choice}")
         own = Inference(config=job.config, model=job.model, parameters=state.parameters, threads=session.threads)
@@ -69,7 +76,8 @@ def finish(job: Job, state: State, inference: Inference) -> dict[str, Any] | Non
     hashes = {"parameters_sha256": parameters_sha256(job.model.layout, state.parameters)} | job.hashes
 
     def write() -> None:
-        files.write_model(job.folder / files.MODEL, job.model.layout, state.parameters, job.description | hashes)
+        about = job.description | hashes | {"config": configuration.to_dict(job.config)}
+        files.write_model(job.folder / files.MODEL, job.model.layout, state.parameters, about)
         files.write_json(job.folder / files.ENVIRONMENT, job.environment | hashes)
 
     session.from_root(write)
@@ -82,6 +90,7 @@ def finish(job: Job, state: State, inference: Inference) -> dict[str, Any] | Non
         session.from_root(lambda: found.write(job.folder))
         if session.is_root:
             show(session.console, found.summary)
+    session.from_root(lambda: listing.write(job.folder, [*files.TRAINED, *EVALUATION_FILES]))
     session.console.say(f"parameters sha256 {hashes['parameters_sha256']}")
     session.console.say(f"run directory {job.folder}")
     return evaluation

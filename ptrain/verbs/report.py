@@ -1,6 +1,8 @@
 """``ptrain report``: the page of one run, or the comparison of several, from the files of the run directories."""
 
+import glob
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -36,6 +38,7 @@ def run(options: ReportOptions) -> int:
     from ptrain.console import Console
     from ptrain.launch import env
     from ptrain.report.records import read_run
+    from ptrain.run import listing
 
     if env.detect(os.environ).rank != 0:  # one process of a job is enough
         return EXIT_DONE
@@ -46,7 +49,12 @@ def run(options: ReportOptions) -> int:
         if several:
             function("report.comparison:write_comparison")(records, path)
         else:
-            function("report.page:write_report")(records[0], path)
+            run_dir = Path(options.runs[0])
+            is_own = path.parent.resolve() == run_dir.resolve()
+            with (
+                listing.renewing(run_dir, run_dir, (glob.escape(path.name), "plots/*.png")) if is_own else nullcontext()
+            ):
+                function("report.page:write_report")(records[0], path)
     except OSError as error:
         raise RunDirectoryError(
             f"{error.filename or path}: cannot be written ({error.strerror}); expected a folder you can write to"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from ptrain.config import Config, RunConfig, default_run_dir
+from ptrain.config import SECTIONS, Config, RunConfig, default_run_dir
 from ptrain.config.flags import Given
 from ptrain.config.training import GROUPS, TrainOptions, configure
 from ptrain.verbs import base
@@ -14,9 +14,10 @@ from ptrain.verbs.base import Command, Verb
 def check(given: Given) -> Command:
     """Every rank trains. A file's number of ranks is for a machine without a launcher."""
     config, resume = configure(given)
+    named = tuple(name for kind in SECTIONS.values() for name in given.values.get(kind, {}))
     return Command(
         work="run.train:train",
-        arguments=(config, resume, given.of(TrainOptions).force_resume),
+        arguments=(config, resume, given.of(TrainOptions).force_resume, named),
         ranks=given.values.get(RunConfig, {}).get("ranks"),
         ranks_to_start=config.run.ranks,
         start=partial(_start_supervised, config) if config.run.restarts else base.start,

@@ -55,8 +55,8 @@ def test_parameters_are_aligned_and_do_not_overlap(widths: tuple[int, ...], bias
         ("normal", "relu", 0.3),
         ("he", "sigmoid", (2 / 400) ** 0.5),
         ("glorot", "relu", (2 / (400 + 300)) ** 0.5),
-        ("auto", "relu", (2 / 400) ** 0.5),
-        ("auto", "tanh", (2 / (400 + 300)) ** 0.5),
+        *(("auto", name, (2 / 400) ** 0.5) for name in ("relu", "leaky_relu", "elu", "gelu", "softplus")),
+        *(("auto", name, (2 / (400 + 300)) ** 0.5) for name in ("identity", "sigmoid", "tanh")),
     ],
 )
 def test_initial_weights_have_the_deviation_of_their_formula(init: str, activation: str, deviation: float) -> None:
@@ -66,6 +66,10 @@ def test_initial_weights_have_the_deviation_of_their_formula(init: str, activati
     assert views["layers.0.weight"].std().item() == pytest.approx(deviation, rel=0.01)
     assert abs(views["layers.0.weight"].mean().item()) < deviation / 50
     assert not views["layers.0.bias"].any()
+    largest = views["layers.0.weight"].abs().max().item()
+    # A uniform distribution ends at sqrt(3) deviations, a normal one that is not truncated goes well beyond 4.
+    glorot = init == "glorot" or (init == "auto" and deviation < (2 / 400) ** 0.5)
+    assert largest == pytest.approx(3**0.5 * deviation, rel=1e-3) if glorot else largest > 4 * deviation
 
 
 def test_initial_weights_depend_on_the_seed_and_on_nothing_else() -> None:

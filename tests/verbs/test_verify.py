@@ -2,15 +2,18 @@
 
 import json
 import random
-import subprocess
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import save_file
 
-from ptrain.config import build
+from ptrain.config import build, file_sha256
 from ptrain.errors import ConfigError
+from ptrain.run import listing
+from ptrain.run.directory import read_model
 from ptrain.verbs.verify import VerifyOptions
 from ptrain.verbs.verify.compare import choose_cases, first_difference
 from ptrain.verbs.verify.interrupt import Case
@@ -40,13 +43,21 @@ def test_a_run_repeats_on_other_ranks_with_kills(run_dir: Path) -> None:
 
 
 def test_other_bits_are_reported_with_exit_code_1(run_dir: Path, tmp_path: Path) -> None:
+    """A run whose files all agree, but whose bits are those of another seed."""
     other = tmp_path / "run"
-    subprocess.run(["cp", "-r", str(run_dir), str(other)], check=True)
-    content = json.loads((other / "environment.json").read_text())
-    content["parameters_sha256"] = "0" * 64
-    (other / "environment.json").write_text(json.dumps(content))
+    shutil.copytree(run_dir, other)
+    text = (other / "config.toml").read_text()
+    (other / "config.toml").write_text(text.replace("seed = 0", "seed = 1"))
+    sha256 = {"config_sha256": file_sha256(other / "config.toml")}
+    for name in ("environment.json", "evaluation.json"):
+        (other / name).write_text(json.dumps(json.loads((other / name).read_text()) | sha256))
+    tensors, about = read_model(other / "model.safetensors")
+    about["config"]["train"]["seed"] = 1
+    save_file(tensors, other / "model.safetensors", {"ptrain": json.dumps(about | sha256)})
+    listing.remove(other)
     done = run_group([*PTRAIN, "verify", str(other), "--ranks", "1", "--threads", "1"], timeout=120)
     assert done.returncode == 1, done.stderr
+    assert "has no files.json" in done.stdout
     assert "DIFFERENT" in done.stdout
     assert "NOT the same bits" in done.stdout
 

@@ -4,17 +4,19 @@ import itertools
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from ptrain.config import DataConfig, RunConfig
 from ptrain.console import Console
-from ptrain.data.samples import DataSet, Split
+from ptrain.data.samples import DataSet, Split, check_shape
 from ptrain.errors import EXIT_DONE, DataError, RunDirectoryError
 from ptrain.evaluation.area import add_areas
 from ptrain.evaluation.files import read_areas
 from ptrain.evaluation.table import EVALUATION, show
-from ptrain.run.scoring import Evaluation, evaluate_split
+from ptrain.run import listing
+from ptrain.run.scoring import EVALUATION_FILES, Evaluation, evaluate_split
 from ptrain.run.session import Session, load_data, open_session
 from ptrain.run.trained import Trained, load_trained
 from ptrain.verbs.evaluate import EvaluateOptions
@@ -39,6 +41,9 @@ def run(options: EvaluateOptions, settings: RunConfig) -> int:
             config = DataConfig(data=data, labels=options.labels, test_fraction=0.0, neighborhood=config.neighborhood)
         dataset, data_sha256 = load_data(session, config, trained.config.train.seed, trained.class_names, schema)
         chosen = session.agreed(lambda: _choose(dataset, trained, split, data, data_sha256))
+        if data is not None:
+            known, names = trained.normalization.seen, trained.feature_names
+            session.warn_if_foreign(chosen.samples.origin, session.look_at(chosen), known, names)
         with trained.inference(session) as inference:
             found = evaluate_split(
                 session, inference, dataset, chosen, trained.normalization, trained.class_names, absent=options.absent
@@ -47,7 +52,7 @@ def run(options: EvaluateOptions, settings: RunConfig) -> int:
         if mapped is not None:
             session.agreed(lambda: add_areas(found.summary, mapped))
         if session.is_root:
-            _write(session, found, _folder_of(options, folder, found.summary), options.json)
+            _write(session, found, folder, _folder_of(options, folder, found.summary), options.json)
     return EXIT_DONE
 
 
@@ -92,6 +97,7 @@ def _choose(dataset: DataSet, trained: Trained, split: str, data: str | None, da
             f"{dataset.name}: {dataset.num_features} features a sample; expected {trained.model.num_features}, "
             "those of the training data"
         )
+    check_shape(dataset.image_shape, trained.image_shape, dataset.name)
     if data is not None and dataset.test is None:
         return dataset.train
     found = dataset.splits.get(split)
@@ -101,14 +107,16 @@ def _choose(dataset: DataSet, trained: Trained, split: str, data: str | None, da
     return found
 
 
-def _write(session: Session, found: Evaluation, folder: Path, as_json: bool) -> None:
+def _write(session: Session, found: Evaluation, run_dir: Path, folder: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found.summary, indent=1))
     else:
         show(session.console, found.summary)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        found.write(folder)
+        is_of_run = run_dir.resolve() in (folder.resolve(), *folder.resolve().parents)
+        with listing.renewing(run_dir, folder, EVALUATION_FILES) if is_of_run else nullcontext():
+            found.write(folder)
         Console(stream=sys.stderr if as_json else None).say(f"written to {folder}")
     except (OSError, RunDirectoryError) as error:
         session.console.warn(f"{folder} cannot be written ({error}): the evaluation is shown here only")

@@ -16,13 +16,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptrain.data.normalization import normalize_
+from ptrain.data.normalization import Scaling
 from ptrain.data.scenes.classes import Classes
 from ptrain.data.scenes.open import open_grid
 from ptrain.data.scenes.raster import Raster
 from ptrain.data.scenes.scene import WINDOW_BYTES, check_schema, read_padded
 from ptrain.data.scenes.windows import neighborhoods, spread, windows, without_value
 from ptrain.data.scenes.writing import TILE, Grid, TiffWriter, write_beside, write_category_names
+from ptrain.data.seen import Seen, merged
 from ptrain.errors import DataError
 from ptrain.models.base import Operation
 from ptrain.models.inference import CHUNK_ROWS, ChunkResult, Inference
@@ -51,12 +52,14 @@ def predict_map(session: Session, trained: Trained, spec: str, out: Path) -> Non
         classes, side = Classes.from_schema(trained.schema), int(trained.schema["neighborhood"])
         session.agreed(lambda: _check_fit(scene, out, side))
         values = np.array(classes.values, np.uint8 if max(classes.values) < 256 else np.uint16)
+        seen: list[Seen] = []
         classify = partial(
             _classify,
+            seen=seen,
             scene=scene,
             side=side,
             values=values,
-            scaling=trained.normalization.on(session.device),
+            scaling=trained.normalization.on(session.device, scene.dtype),
             inference=stack.enter_context(trained.inference(session)),
         )
         drawing = session.agreed(lambda: _Drawing(scene, out, classes, values.dtype) if session.is_root else None)
@@ -74,6 +77,9 @@ def predict_map(session: Session, trained: Trained, spec: str, out: Path) -> Non
         session.agreed(lambda: drawing.finish() if drawing else None)
         if drawing is not None:
             _tell(session, drawing, scene)
+        known = trained.normalization.seen
+        known = None if known is None else known.of_bands(scene.bands)
+        session.warn_if_foreign(scene.origin, seen, known, scene.band_names)
 
 
 def _check_fit(scene: Raster, out: Path, side: int) -> None:
@@ -94,13 +100,14 @@ def _classify(
     scene: Raster,
     side: int,
     values: NDArray[Any],
-    scaling: tuple[torch.Tensor | None, torch.Tensor | None],
+    scaling: Scaling,
     inference: Inference,
+    seen: list[Seen],
 ) -> NDArray[Any]:
     """Class values of some rows, NODATA for pixels without a value or near one. (rows, width).
 
-    side: of the neighbourhood of a pixel, in pixels. values: of the classes, in the type of the map. scaling: offset
-    and scale of the features, on the device. Chunks in which no pixel has a value are not computed.
+    side: of the neighbourhood of a pixel, in pixels. values: of the classes, in the type of the map. scaling: of
+    the features, on the device. Chunks in which no pixel has a value are not computed. seen: gets what the pixels hold.
     """
     result = np.full((len(rows), scene.width), NODATA, values.dtype)
     # whole chunks wide, so that windows do not change which pixels are in a chunk
@@ -111,6 +118,10 @@ def _classify(
         columns = range(across.start * CHUNK_ROWS, min(across.stop * CHUNK_ROWS, scene.width))
         pixels = read_padded(scene, window, columns, side // 2)
         missing = spread(without_value(pixels, scene.nodata), side)
+        radius = side // 2
+        valid = pixels[radius : radius + len(window), radius : radius + len(columns)][~missing]
+        if len(valid):
+            seen[:] = [merged([*seen, Seen.of(valid)], scene.bands)]
         starts = np.arange(0, missing.shape[1], CHUNK_ROWS)
         chunks = np.argwhere(~np.logical_and.reduceat(missing, starts, axis=1))
         parts = [(row, slice(chunk * CHUNK_ROWS, (chunk + 1) * CHUNK_ROWS)) for row, chunk in chunks.tolist()]
@@ -134,7 +145,7 @@ class _RowLoader:
     missing: NDArray[np.bool_]
     parts: Sequence[tuple[int, slice]]
     """Row and columns of every chunk."""
-    scaling: tuple[torch.Tensor | None, torch.Tensor | None]
+    scaling: Scaling
     part: tuple[int, slice] = (0, slice(0))
 
     def select(self, epoch: int, index: int) -> None:
@@ -150,10 +161,10 @@ class _RowLoader:
         count = len(missing)
         # torch lacks some of the types that a file may have, and its byte orders
         with np.errstate(over="ignore", invalid="ignore"):  # of pixels without a value
-            values = np.array(self.around[self.part].reshape(count, -1), dtype=np.float32)
+            working = np.float32 if self.scaling.working == torch.float32 else np.float64
+            values = np.array(self.around[self.part].reshape(count, -1), dtype=working)
         values[missing] = 0
-        features[:count].copy_(torch.from_numpy(values))
-        normalize_(features[:count], *self.scaling)
+        features[:count].copy_(self.scaling.apply_(torch.from_numpy(values).to(features.device)))
         features[count:] = 0
         labels.zero_()
         weights[:count] = 1

@@ -37,7 +37,7 @@ def check(given: Given) -> Command:
 
 
 VERB = Verb(
-    summary="train a run again on other ranks, backends and threads, and compare every bit",
+    summary="look at a run's files, train it again on other ranks, backends and threads, and compare every bit",
     usage="RUN",
     examples="""\
   ptrain verify runs/first

@@ -20,21 +20,24 @@ from ptrain.launch.env import detect
 from ptrain.run.directory import read_json
 from ptrain.verbs.verify import VerifyOptions
 from ptrain.verbs.verify.interrupt import Case, read_trace, train, train_with_kills
+from ptrain.verbs.verify.own_files import check_files
+from ptrain.verbs.verify.replayed import changed_files, other_conditions
 
 COLUMNS = ["ranks", "backend", "threads", "kills", "steps", "sha256", "seconds", "verdict"]
 
 
 def run(options: VerifyOptions) -> int:
-    """Repeat the run in every case, print a table and return 0 where all bits are the same, else 1.
+    """Look at the run's files, repeat it in every case, print a table and return 0 where all bits are the same, else 1.
 
     Raises:
-        InputError: the run or the flags are at fault.
+        InputError: the run or the flags are at fault, or a file of the run was changed.
         PtrainError: a repeated run failed.
     """
     console = Console()
     if detect(os.environ).size > 1:
         raise LaunchError("ptrain verify starts its ranks itself: expected one process, without mpirun or srun")
     folder = Path(options.run)
+    check_files(folder, console)
     settings = configuration.build(configuration.read_toml(folder / "config.toml"))
     expected = None if options.steps is not None else expected_hash(folder)
     cases = choose_cases(settings, options)
@@ -47,9 +50,30 @@ def run(options: VerifyOptions) -> int:
         if difference:
             console.say(f"for comparison, --reduction allreduce on {difference}")
         same = {result["sha256"] for result in results} == {expected or results[0]["sha256"]}
-    same = same and all(result["agree"] for result in results)
+        same = same and all(result["agree"] for result in results)
+        same = _compare_files(console, folder, results, expected) and same
     console.say("all the same" if same else "NOT the same bits")
     return EXIT_DONE if same else EXIT_DEFECT
+
+
+def _compare_files(console: Console, folder: Path, results: Sequence[Mapping[str, Any]], expected: str | None) -> bool:
+    """Compare the run's history and evaluation with those of a repeated run; False where they are not of these bits.
+
+    Raises RunDirectoryError where a repeated run has the bits of the run, and a file still says something else.
+    """
+    alike = [result["run_dir"] for result in results if result["sha256"] == expected]
+    changed = changed_files(folder, (alike or [results[0]["run_dir"]])[0]) if alike or expected is None else []
+    for text in changed:
+        console.say(text)
+    if changed and alike:
+        raise RunDirectoryError(
+            f"{folder}: the parameters are the same, but files of the run were changed since it wrote them "
+            f"({len(changed)}, named above); bring them back from a copy, or train again"
+        )
+    if changed or (expected is not None and not alike):
+        for text in other_conditions(folder, results[0]["run_dir"]):
+            console.say(f"changed since the run: {text}")
+    return not changed
 
 
 def expected_hash(folder: Path) -> str:
