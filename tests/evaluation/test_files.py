@@ -302,6 +302,25 @@ def test_classes_beyond_64_bits(tmp_path: Path) -> None:
     assert judged(tmp_path, f"{2**70}\n3\n", f"{2**70}\n{2**70}\n")[2] == ("3", str(2**70))
 
 
+def test_class_numbers_beside_probabilities_that_are_not_their_positions(tmp_path: Path) -> None:
+    values = np.array([3, 7, 9])
+    rows = np.zeros(10, dtype=[("class", "<i8"), ("probabilities", "<f4", (3,))])  # as ptrain predict writes them
+    rows["class"], rows["probabilities"] = values[P], SHARES
+    found = read(tmp_path, rows, lines(values[Y]))
+    assert (found.predictions.tolist(), found.labels.tolist(), found.class_names) == (P, Y, ("3", "7", "9"))
+    assert found.probabilities is not None
+    rows["class"] = np.array([0, 2, 5])[P]
+    assert read(tmp_path, rows, lines(np.array([0, 2, 5])[Y])).predictions.tolist() == P
+    found = read(tmp_path, rows[:2], "0\n2\n")  # of three classes two occur
+    assert found.probabilities is None
+    assert "left out" in found.said[0]
+
+
+def test_classes_below_0(tmp_path: Path) -> None:
+    assert judged(tmp_path, "-1\n1\n", "1\n1\n") == ([1, 1], [0, 1], ("-1", "1"))
+    assert judged(tmp_path, "-5\n3\n0\n", "-5\n-5\n0\n")[2] == ("-5", "0", "3")
+
+
 def test_a_class_that_is_not_the_most_probable_is_told(tmp_path: Path) -> None:
     found = read(tmp_path, "class,p(a),p(b)\na,0.4,0.6\nb,0.3,0.7\n", "a\nb\n")
     assert found.predictions.tolist() == [0, 1]

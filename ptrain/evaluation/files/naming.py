@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ def common_names(found: ClassColumn, reference: ClassColumn) -> Named:
 
     Raises DataError where classes of the one cannot be those of the other.
     """
+    _check_negative(found, reference)
     if found.width is not None:
         return _names_of_columns(found, reference)
     _check_spellings(found, reference)
@@ -97,6 +99,32 @@ def _fits(predictions: Text, labels: Text, names: Sequence[str]) -> bool:
     counts = confusion_matrix(of_labels, of_predictions, len(names))
     right = counts.diagonal()
     return bool((right[:, None] + right >= counts + counts.T)[~np.eye(len(names), dtype=bool)].all())
+
+
+def with_known_columns(found: ClassColumn, reference: ClassColumn) -> tuple[ClassColumn, list[str]]:
+    """Name the columns of probabilities beside class numbers that are not their positions, such as labels 3, 7, 9."""
+    shares = found.probabilities
+    if shares is None or found.names is not None or not found.numeric:
+        return found, []
+    names = _sorted(np.r_[found.classes, reference.classes], numeric=True) if reference.numeric else ()
+    positions = shares.argmax(axis=1).astype(np.str_)
+    if np.array_equal(positions, found.classes) or names == tuple(map(str, range(shares.shape[1]))):
+        return found, []
+    if len(names) != found.width:
+        what = f"{found.width} columns of probabilities for other class numbers than their positions"
+        return replace(found, width=None, probabilities=None), [f"{found.path}: {what}: left out"]
+    return replace(found, names=names), [f"columns of {found.path} are {_mapping(range(len(names)), names)}"]
+
+
+def _check_negative(found: ClassColumn, reference: ClassColumn) -> None:
+    """Refuse numbers below 0 that only one file has: they mark samples without a class. -1 and 1 are classes."""
+    theirs, ours = (set(column.classes.tolist()) for column in (found, reference))
+    if theirs | ours <= {"-1", "1"}:
+        return
+    for column, others in ((found, ours), (reference, theirs)):
+        rows = [row for row, name in enumerate(column.classes.tolist()) if name[0] == "-" and name not in others]
+        if column.numeric and rows:
+            raise DataError(f"{column.origin}: class {column.classes[rows[0]]} of sample {rows[0]}: expected 0 or more")
 
 
 def _check_spellings(found: ClassColumn, reference: ClassColumn) -> None:
