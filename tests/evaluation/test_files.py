@@ -201,6 +201,7 @@ SAME: dict[str, tuple[object, object, str]] = {
     "number and name": (lines((f"{k},{N[k]}" for k in P), "class_id,class_name"), names(Y), ""),
     "shares": (SHARES, np.array(Y), ""),
     "shares by names": (shares("cat,dog,emu"), names(Y), "the first line is a heading (cat, dog, emu)"),
+    "shares by names, both with a heading": (shares("cat,dog,emu"), names(Y, "species"), "heading (species)"),
     "shares by names, numbers": (shares("cat,dog,emu"), lines(Y), "labels in {l} are 0 = cat, 1 = dog, 2 = emu"),
     "shares by prefix": (shares("prob_cat,prob_dog,prob_emu"), names(Y), ""),
     "shares with ids": (

@@ -34,8 +34,8 @@ def settle(found: Table, reference: Table) -> tuple[Table, Table, list[str]]:
 
 def _ways(table: Table, other: Table) -> tuple[bool, ...]:
     """Whether the first line of a file may be a heading, the more probable first."""
-    if table.heading == "none":
-        return (False,)
+    if table.heading in ("none", "certain"):
+        return (table.heading == "certain",)
     cells = set(table.rows[0]) - {""}
     if any(not cells.isdisjoint(row) for row in other.rows[1:]):
         return (False, True)
