@@ -102,18 +102,28 @@ def _fits(predictions: Text, labels: Text, names: Sequence[str]) -> bool:
 
 
 def with_known_columns(found: ClassColumn, reference: ClassColumn) -> tuple[ClassColumn, list[str]]:
-    """Name the columns of probabilities beside class numbers that are not their positions, such as labels 3, 7, 9."""
-    shares = found.probabilities
-    if shares is None or found.names is not None or not found.numeric:
+    """Name the columns of numbers for each class beside classes that are not their positions, such as labels 3, 7, 9.
+
+    Where it is not known which column is which class, they are left out.
+    """
+    if found.width is None or found.names is not None or found.heading is None:
         return found, []
-    names = _sorted(np.r_[found.classes, reference.classes], numeric=True) if reference.numeric else ()
-    positions = shares.argmax(axis=1).astype(np.str_)
-    if np.array_equal(positions, found.classes) or names == tuple(map(str, range(shares.shape[1]))):
+    shares, positions = found.probabilities, tuple(map(str, range(found.width)))
+    same_kind = found.numeric == reference.numeric
+    names = _sorted(np.r_[found.classes, reference.classes], found.numeric) if same_kind else ()
+    largest = None if shares is None else shares.argmax(axis=1)
+    if largest is None:
+        by_position = set(found.classes.tolist()) <= set(positions)
+    else:
+        by_position = np.array_equal(largest.astype(np.str_), found.classes)
+    if by_position or names == positions:
         return found, []
-    if len(names) != found.width:
-        what = f"{found.width} columns of probabilities for other class numbers than their positions"
-        return replace(found, width=None, probabilities=None), [f"{found.path}: {what}: left out"]
-    return replace(found, names=names), [f"columns of {found.path} are {_mapping(range(len(names)), names)}"]
+    if len(names) == found.width and largest is not None:
+        agreeing = np.count_nonzero(np.array(names, dtype=np.str_)[largest] == found.classes)
+        if 2 * agreeing >= len(largest):
+            return replace(found, names=names), [f"columns of {found.path} are {_mapping(positions, names)}"]
+    said = f"{found.path}: {found.width} numbers for each sample are left out: which is of which class is not known"
+    return replace(found, width=None, probabilities=None), [said]
 
 
 def _check_negative(found: ClassColumn, reference: ClassColumn) -> None:
