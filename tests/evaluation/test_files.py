@@ -310,6 +310,13 @@ def test_class_numbers_beside_probabilities_that_are_not_their_positions(tmp_pat
     found = read(tmp_path, rows, lines(values[Y]))
     assert (found.predictions.tolist(), found.labels.tolist(), found.class_names) == (P, Y, ("3", "7", "9"))
     assert found.probabilities is not None
+    text = np.zeros(10, dtype=[("class", "<U3"), ("probabilities", "<f4", (3,))])
+    text["class"], text["probabilities"] = [N[k] for k in P], SHARES
+    found = read(tmp_path, text, names(Y))
+    assert (found.predictions.tolist(), found.class_names, found.probabilities is None) == (P, tuple(N), False)
+    text["probabilities"] *= 2  # not known to be of which class, nor probabilities
+    found = read(tmp_path, text, names(Y))
+    assert (found.predictions.tolist(), found.probabilities) == (P, None)
     rows["class"] = np.array([0, 2, 5])[P]
     assert read(tmp_path, rows, lines(np.array([0, 2, 5])[Y])).predictions.tolist() == P
     found = read(tmp_path, rows[:2], "0\n2\n")  # of three classes two occur
