@@ -39,7 +39,7 @@ def arrange(tree: Tree, class_names: Sequence[str] | None = None) -> Layout:
     """The splits and classes of the images below a folder.
 
     class_names: of a trained network that is to classify them; then there need not be a training split. Raises
-    DataError where it is not clear what is what, and for a class without training images.
+    DataError where it is not clear what is what, and for a class without training images or that is none of these.
     """
     tops = _grouped(tree.images, 0)
     if not any(tops):
@@ -57,6 +57,12 @@ def arrange(tree: Tree, class_names: Sequence[str] | None = None) -> Layout:
         warnings += unused
     named = {role: _by_class(tree, part) for role, part in parts.items()}
     classes = tuple(sorted(named["train"]))
+    unknown = [] if class_names is None else [name for name in classes if name not in class_names]
+    if unknown:
+        raise DataError(
+            f"{tree.folder}: class {unknown[0]!r} is none of the classes of the training samples; expected "
+            f"{_listing(class_names or ())}: rename the folder, leave it out, or train with it"
+        )
     splits = {role: _labelled(f"{tree.folder / roles.get(role, '')}", part, classes) for role, part in named.items()}
     warnings += [] if roles else _doubts(tree, tops)
     used = _listing(f"{name} ({role})" for role, name in roles.items() if role in splits)

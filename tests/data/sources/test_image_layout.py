@@ -129,6 +129,11 @@ def test_a_network_needs_no_training_split() -> None:
     assert list(arranged(*both("train", "test"), network=("ants", "bees")).splits) == ["train", "test"]
     assert arranged("test/0.png", "train/1/0.png", network=("bus", "test", "train")).classes == ("test", "train")
     assert arranged("valid/0.png", network=("invalid", "valid")).classes == ("valid",)
+    assert "root: class 'cat' is none of the classes of the training samples; expected ants, bees: rename" in refused(
+        "ants/0.png", "cat/0.png", network=("ants", "bees")
+    )
+    # names of folders have no numbers
+    assert "class 'one' is none" in refused("one/0.png", "zero/0.png", network=("0", "1"))
     assert "no folders of classes in test" in refused("test/0.png", network=("ants", "bees"))
 
 
