@@ -200,7 +200,7 @@ class TrainConfig:
     """Who computes: native is ptrain's own compiled kernels (CPU, fp32), with the same bits on every processor; torch
     is torch's. Part of the arithmetic. auto takes native where it can."""
     early_stopping: int | None = None
-    """Stop after this many epochs without a lower validation loss; needs --validation, or a source with such a split."""
+    """Stop after this many epochs without a lower validation loss; needs --validation or a source with such a split."""
 
     def __post_init__(self) -> None:
         require(self, ("epochs", "shards"), _is_counted, "1 or more")
