@@ -100,6 +100,18 @@ def test_the_splits_of_a_file_are_used(tmp_path: Path, name: str, pattern: str) 
         assert classes(dataset, split) == [str(label + 1) for label in Y[:size]]
 
 
+@pytest.mark.parametrize("name", ["a.npz", "a.h5", "2.zarr", "a.mat"])
+def test_a_split_that_is_not_used_is_said(tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path, name, x_train=X, y_train=Y, x_test=X[:5], y_test=Y[:5])
+    inner = f"{path}:x_train" if name in ("a.npz", "a.mat") else f"{path}:/x_train"
+    (warning,) = opened(inner).warnings
+    assert warning.endswith("x_train: x_test, y_test not used beside it")
+    assert not opened(inner.replace("x_train", "x_test")).warnings
+    if name in ("a.h5", "2.zarr"):
+        path = saved(tmp_path, name, **{"train/x": X, "train/y": Y, "test/x": X, "test/y": Y})
+        assert opened(f"{path}:/train").warnings[0].endswith("/train: test not used beside it")
+
+
 LABELS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "from 1": (Y + 1, ("1", "2", "3", "4")),
     "gaps": (np.array([0, 2, 5, 7])[Y], ("0", "2", "5", "7")),
