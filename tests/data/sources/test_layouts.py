@@ -243,6 +243,30 @@ def test_a_network_fills_other_data_with_the_means_of_its_training(tmp_path: Pat
     np.testing.assert_array_equal(values(again.train), expected)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_splits_of_different_types_keep_their_values(tmp_path: Path, name: str) -> None:
+    test = IMAGES[:5] / 255
+    path = saved(tmp_path, name, x_train=IMAGES, y_train=Y, x_test=test, y_test=Y[:5])
+    dataset = opened(path)
+    np.testing.assert_array_equal(values(dataset.train), IMAGES.reshape(20, 12))
+    np.testing.assert_array_equal(values(dataset.test), test.reshape(5, 12))
+    assert "float64" in dataset.notes[0]
+    assert "uint8: values are taken as they are" in dataset.notes[0]
+    assert main(["data", "convert", str(path), str(tmp_path / "converted")]) == 0
+    np.testing.assert_array_equal(values(opened(tmp_path / "converted").test), test.reshape(5, 12))
+
+
+def test_samples_that_are_left_out_of_other_splits_are_counted_too(tmp_path: Path) -> None:
+    x = X.astype(np.float64)
+    x[3, 1] = np.nan
+    path = saved(tmp_path, "a.h5", x_train=x, y_train=Y, x_val=x[:5], y_val=Y[:5], x_test=x[:2], y_test=Y[:2])
+    dataset = opened(path, missing="drop")
+    assert {split: one.size for split, one in dataset.splits.items()} == {"train": 19, "validation": 4, "test": 2}
+    assert [note.partition(": ")[2].split(" are")[0] for note in dataset.notes] == [
+        "1 of 20 samples", "1 of 5 samples for validation"
+    ]  # fmt: skip
+
+
 def test_a_mask_beside_features(tmp_path: Path) -> None:
     path = tmp_path / "m.npz"
     layouts: list[dict[str, Any]] = [{"data": X, "mask": X > 40, "target": Y}, {"x": X, "x_mask": X > 40, "y": Y}]
