@@ -53,6 +53,9 @@ class DataConfig:
     block_size: int | None = None
     """Pixels on a side of the squares of --split blocks; by default a twentieth of the scene's longer side, at least 16
     and at least 4 neighborhoods."""
+    unlabelled: Literal["auto", "none"] | tuple[int, ...] = "auto"
+    """Values of a scene's reference that mean no class, besides its nodata value and mask: none, or numbers; auto is 0
+    unless the file says otherwise (see docs/scenes.md)."""
     neighborhood: int = 1
     """Pixels on a side of the square around a pixel of a scene whose values are its features; odd."""
     target: str | None = None

@@ -2,6 +2,7 @@
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,6 +56,9 @@ def _names_of_columns(found: ClassColumn, reference: ClassColumn) -> Named:
     assert found.width is not None
     names = found.names or tuple(map(str, range(found.width)))
     labels = reference.classes
+    if _are_labels(found, names):
+        known = _sorted(np.r_[found.classes, labels], found.numeric and reference.numeric)
+        return known, found.classes, labels, [f"columns of {found.path} are {_mapping(names, known)}"]
     if set(labels.tolist()) <= set(names):
         return names, found.classes, labels, []
     if reference.numeric and not (found.names and found.numeric):
@@ -78,6 +82,26 @@ def _names_of_columns(found: ClassColumn, reference: ClassColumn) -> Named:
     raise DataError(
         f"{reference.origin}: class {unknown} has no probability in the predictions; expected one of {listing(names)}"
     )
+
+
+def without_nameless(found: ClassColumn, reference: ClassColumn) -> tuple[ClassColumn, list[str]]:
+    """The predictions without numbers for classes of which it is not known which is which, and what is said of it."""
+    if found.width is None or not _are_labels(found, tuple(map(str, range(found.width)))):
+        return found, []
+    if len({*found.classes.tolist(), *reference.classes.tolist()}) == found.width:
+        return found, []
+    said = f"{found.path}: {found.width} numbers for each sample, of which it is not known which class each is of"
+    return replace(found, width=None, probabilities=None), [f"{said}: they are not used"]
+
+
+def _are_labels(found: ClassColumn, numbers: Sequence[str]) -> bool:
+    """Whether classes beside numbers for each class are labels, such as 1 to 3, and not positions of these numbers."""
+    if found.names is not None or not set(found.classes.tolist()) <= set(numbers):
+        return found.names is None
+    if found.probabilities is None:
+        return False
+    largest = np.array(numbers, dtype=np.str_)[found.probabilities.argmax(axis=1)]
+    return not (largest == found.classes).any()
 
 
 def _start(numbers: Text, num_names: int, *, complete: bool) -> int | None:

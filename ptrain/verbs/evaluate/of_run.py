@@ -42,6 +42,7 @@ def run(options: EvaluateOptions, settings: RunConfig) -> int:
         dataset, data_sha256 = load_data(session, config, trained.config.train.seed, trained.class_names, schema)
         chosen = session.agreed(lambda: _choose(dataset, trained, split, data, data_sha256))
         if data is not None:
+            session.console.tell(_unused(dataset, chosen), ())
             known, names = trained.normalization.seen, trained.feature_names
             session.warn_if_foreign(chosen.samples.origin, session.look_at(chosen), known, names)
         with trained.inference(session) as inference:
@@ -105,6 +106,13 @@ def _choose(dataset: DataSet, trained: Trained, split: str, data: str | None, da
         have = ", ".join(dataset.splits)
         raise DataError(f"--split {split}: {dataset.name} has no such split here; expected one of {have}")
     return found
+
+
+def _unused(dataset: DataSet, chosen: Split) -> list[str]:
+    """A line for splits of other data that are not the one which is evaluated."""
+    others = [name for name, split in dataset.splits.items() if split is not chosen]
+    [used] = [name for name, split in dataset.splits.items() if split is chosen]
+    return [f"{dataset.name}: its {used} split is evaluated, {' and '.join(others)} not: see --split"] if others else []
 
 
 def _write(session: Session, found: Evaluation, run_dir: Path, folder: Path, as_json: bool) -> None:
