@@ -139,6 +139,10 @@ def test_numbers_are_a_heading_where_they_are_known_names(tmp_path: Path) -> Non
     assert table(tmp_path, text, known=("490", "443")).columns == ("443", "490")
 
 
+def test_a_known_name_is_a_single_column_whatever_is_in_it(tmp_path: Path) -> None:
+    assert table(tmp_path, "full name\nJane Roe\nJohn Doe\n", known=("full name",)).columns == ("full name",)
+
+
 REFUSED: dict[str, tuple[str | bytes, str]] = {
     "no heading": (
         "5.1,3.5,setosa\n4.9,3,setosa\n",
