@@ -22,10 +22,10 @@ WORKDIR /opt/ptrain/source
 COPY requirements.lock requirements-tools.lock ./
 COPY scripts/lib.sh scripts/setup scripts/build-horovod scripts/
 # An empty project for scripts/setup; the real one comes last, so that a change of it does not build Horovod again.
-RUN printf '[project]\nname = "ptrain"\nversion = "0"\n' >pyproject.toml && touch requirements-dev.lock
+RUN printf '[project]\nname = "ptrain"\nversion = "0"\n' >pyproject.toml && touch requirements-dev.lock requirements-formats.lock
 # The index that torch is taken from; see scripts/setup --help.
 ARG PTRAIN_TORCH_INDEX=
-RUN PTRAIN_TORCH_INDEX="${PTRAIN_TORCH_INDEX}" scripts/setup
+RUN PTRAIN_TORCH_INDEX="${PTRAIN_TORCH_INDEX}" scripts/setup --minimal
 
 # Horovod, for that torch and that MPI.
 FROM environment AS horovod
@@ -49,14 +49,14 @@ RUN /opt/ptrain/venv/bin/pip wheel -q --no-deps --no-build-isolation --wheel-dir
 
 # What a run needs of it all: headers, build tools and the tests of other packages are left behind.
 FROM horovod AS install
-COPY requirements-dev.lock ./
+COPY requirements-dev.lock requirements-formats.lock ./
 COPY --from=wheel /opt/ptrain/wheel /opt/ptrain/wheel
 ARG GPU_OPERATIONS=none
 # More formats of data and loggers, such as data,scenes: the optional dependencies of pyproject.toml.
 ARG EXTRAS=
 RUN venv=/opt/ptrain/venv wheel=$(echo /opt/ptrain/wheel/*.whl) \
     && "$venv/bin/pip" install -q --no-deps --force-reinstall "$wheel" \
-    && if [ -n "$EXTRAS" ]; then "$venv/bin/pip" install -q -c requirements.lock -c requirements-dev.lock "$wheel[$EXTRAS]"; fi \
+    && if [ -n "$EXTRAS" ]; then "$venv/bin/pip" install -q -c requirements.lock -c requirements-formats.lock -c requirements-dev.lock "$wheel[$EXTRAS]"; fi \
     && "$venv/bin/python" -c "import sys, torch; \
 cuda = torch.version.cuda; \
 sys.exit(f'torch is a CUDA {cuda} build in an image for CPUs: build with --build-arg PTRAIN_TORCH_INDEX=URL of the CPU builds' \

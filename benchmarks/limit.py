@@ -82,20 +82,21 @@ def _work(wanted: Sequence[Product], num_parameters: int, barrier: Any, queue: A
 
 def _tasks(torch: Any, kind: str, m: int, k: int, n: int) -> dict[str, Callable[[], object]]:
     """Return the product (m, k) x (k, n) in every library, on dense operands as it likes them best."""
-    from ptrain import native
+    from ptrain.native import calls
+    from ptrain.native.choice import instruction_set
 
     a, b, out = torch.randn(m, k), torch.randn(k, n), torch.empty(m, n)
     tasks: dict[str, Callable[[], object]] = {"torch mm": lambda: torch.mm(a, b, out=out)}
     # Its second operand is (n, k).
     weight = b.t().contiguous()
     tasks["oneDNN"] = lambda: torch.ops.mkldnn._linear_pointwise(a, weight, None, "none", [], "")
-    if native.instruction_set() is not None:
+    if instruction_set() is not None:
         if kind == "weight gradient":
-            call = native.weight_gradient(a.t().contiguous()[None], b[None], [0], torch.zeros(1, m, n))
+            call = calls.weight_gradient(a.t().contiguous()[None], b[None], [0], torch.zeros(1, m, n))
         elif kind == "data gradient":
-            call = native.linear(a[None], weight, torch.zeros(1, m, n), transposed=True)
+            call = calls.linear(a[None], weight, torch.zeros(1, m, n), transposed=True)
         else:
-            call = native.linear(a[None], b, torch.zeros(1, m, n))
+            call = calls.linear(a[None], b, torch.zeros(1, m, n))
         tasks["ptrain native"] = call
     return tasks
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 from ptrain import __version__, failures, verbs
-from ptrain.config.flags import Parser, closest, without_ranks
+from ptrain.config.flags import Parser, closest, without
 from ptrain.errors import ConfigError, LaunchError
 
 EXAMPLES = """\
@@ -51,7 +51,7 @@ def _run(argv: list[str]) -> int:
         )
     ranks = call.ranks if info.size > 1 else call.ranks_to_start
     if ranks is not None and local.must_start(ranks, info):
-        return call.start(without_ranks(argv), ranks)
+        return call.start(without(argv, "--ranks"), ranks)
     return call.run()
 
 

@@ -53,6 +53,13 @@ class Console:
         """Print a line of warning on stderr."""
         self._write(f"warning: {text}\n", sys.stderr)
 
+    def tell(self, notes: Sequence[str], warnings: Sequence[str]) -> None:
+        """Say what a source of data has to say of its samples: what was left out, converted or matched."""
+        for text in notes:
+            self.say(f"{'note':<12} {_printable(text)}")
+        for text in warnings:
+            self.warn(_printable(text))
+
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
         """Print a table; columns of numbers are aligned to the right."""
         if self.rank != 0:
@@ -188,6 +195,11 @@ class ProgressLine:
             return (description + figures)[:room]
         bar = ProgressBar(total=max(self.total, 1), completed=completed, width=length)
         return f"{description} {self.console._rendered(bar, end='')}{figures}"
+
+
+def _printable(text: str) -> str:
+    """A text with names of files in it on one line, without what a terminal would obey."""
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def shown(value: Any) -> str:

@@ -35,9 +35,16 @@ def _what_a_test_sets_ends_with_it() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests marked gpu where there is none; files of whole runs come first."""
+    """Deselect the tests marked gpu where there is none; files of whole runs come first.
+
+    Those marked alone are two groups, each for one worker: the Slurm cluster, whose jobs wait most of the time, and the
+    others, so that no two of these run at once.
+    """
     # Side by side, nobody then waits at the end for the last of the long files.
     items.sort(key=lambda item: item.path.parent.name not in ("verbs", "steps", "comm", "scripts"))
+    for item in items:
+        if item.get_closest_marker("alone"):
+            item.add_marker(pytest.mark.xdist_group("cluster" if item.path.name == "test_cluster.py" else "alone"))
     on_gpu = [item for item in items if item.get_closest_marker("gpu")]
     if not on_gpu:
         return

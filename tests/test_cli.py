@@ -14,7 +14,7 @@ import pytest
 
 from ptrain import cli, config, failures, verbs
 from ptrain.config import Config
-from ptrain.config.flags import without_ranks
+from ptrain.config.flags import without
 from ptrain.errors import ConfigError, DataError, DivergedError, PtrainError, StopRequested
 from ptrain.verbs.bench import BenchOptions
 from ptrain.verbs.evaluate import EvaluateOptions
@@ -27,7 +27,8 @@ FLAGS = {
     "train": [
         "--help", "--config", "--resume", "--force-resume",
         "--data", "--labels", "--test-data", "--test-labels", "--test-fraction", "--validation", "--normalize",
-        "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop", "--missing",
+        "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop",
+        "--categories", "--missing", "--missing-values",
         "--hidden", "--activation", "--output-activation", "--activation-alpha", "--bias", "--no-bias", "--init",
         "--init-sigma", "--dropout", "--loss", "--class-weights",
         "--optimizer", "--lr", "--momentum", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--schedule",
@@ -46,7 +47,8 @@ FLAGS = {
     "data": [
         "--help", "--json", "--height", "--width", "--bands", "--classes", "--noise", "--labels", "--test-data",
         "--test-labels", "--test-fraction", "--validation", "--split", "--group", "--block-size", "--neighborhood",
-        "--target", "--features", "--drop", "--missing", "--seed", "--ranks", "--backend",
+        "--target", "--features", "--drop", "--categories", "--missing",
+        "--missing-values", "--seed", "--ranks", "--backend",
     ],
     "slurm": [
         "--help", "--site", "--nodes", "--ranks-per-node", "--cpus-per-rank", "--time", "--account", "--partition",
@@ -58,7 +60,8 @@ FLAGS = {
         "--help", "--json", "--config", "--ranks", "--steps", "--seconds", "--time-limit", "--repetitions",
         "--parameters", "--out",
         "--data", "--labels", "--test-data", "--test-labels", "--test-fraction", "--validation", "--normalize",
-        "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop", "--missing",
+        "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop",
+        "--categories", "--missing", "--missing-values",
         "--hidden", "--activation", "--output-activation", "--activation-alpha", "--bias", "--no-bias", "--init",
         "--init-sigma", "--dropout", "--loss", "--class-weights",
         "--optimizer", "--lr", "--momentum", "--beta1", "--beta2", "--epsilon", "--weight-decay", "--schedule",
@@ -181,15 +184,15 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
 
 def test_a_combination_of_file_and_flags_is_validated_as_a_whole(tmp_path: Path) -> None:
     path = tmp_path / "job.toml"
-    path.write_text("[data]\nvalidation = 0.1\n")
-    assert trained(f"--config {path} --early-stopping 3").train.early_stopping == 3
-    with pytest.raises(ConfigError, match="without a validation split"):
-        trained("--early-stopping 3")
+    path.write_text("[train]\nshards = 16\n")
+    assert trained(f"--config {path} --ranks 16").run.ranks == 16
+    with pytest.raises(ConfigError, match="at most one rank a gradient shard"):
+        trained("--ranks 16")
 
 
 def test_ranks_are_taken_out_of_the_command_line_of_the_ranks() -> None:
     line = "train --lr 0.1 --ranks 2 --hidden 3 4 --ranks=3 --data ranks"
-    assert without_ranks(line.split()) == ["train", "--lr", "0.1", "--hidden", "3", "4", "--data", "ranks"]
+    assert without(line.split(), "--ranks") == ["train", "--lr", "0.1", "--hidden", "3", "4", "--data", "ranks"]
 
 
 # Errors of one line

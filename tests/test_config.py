@@ -108,6 +108,7 @@ def test_the_hash_ignores_run_and_nothing_else() -> None:
         "data": "xor", "labels": "l.npy", "test_data": "t.npz", "test_labels": "t.npy", "test_fraction": 0.3,
         "validation": 0.1, "normalize": "unit", "split": "groups", "group": "scene", "block_size": 64,
         "neighborhood": 3, "target": "species", "features": "a,b", "drop": "c", "missing": "mean",
+        "categories": "d", "missing_values": "-999",
         "hidden": [3], "activation": "tanh", "output_activation": "tanh",
         "activation_alpha": 0.2,
         "bias": False, "init": "he", "init_sigma": 0.5, "dropout": 0.5, "loss": "mse", "class_weights": "balanced",
@@ -118,7 +119,6 @@ def test_the_hash_ignores_run_and_nothing_else() -> None:
     }  # fmt: skip
     assert {*others, *in_run} == set(config.FIELDS)
     needs: dict[str, dict[str, Any]] = {
-        "early_stopping": {"validation": 0.1},
         "test_labels": {"test_data": "t.npy"},
         "group": {"split": "groups"},
         "output_activation": {"loss": "mse"},
@@ -192,7 +192,6 @@ MESSAGES: list[tuple[dict[str, Any], str]] = [
     ({"seed": -1}, "--seed -1: expected 0 to 2^63 - 1"),
     ({"seed": 2**63}, "--seed 9223372036854775808: expected 0 to 2^63 - 1"),
     ({"early_stopping": 0}, "--early-stopping 0: expected 1 or more epochs"),
-    ({"early_stopping": 3}, "--early-stopping 3 without a validation split: add --validation 0.1"),
     ({"ranks": 0}, "--ranks 0: expected 1 or more"),
     ({"threads": 0}, "--threads 0: expected 1 or more"),
     ({"checkpoint_every": 0}, "--checkpoint-every 0: expected 1 or more"),

@@ -9,9 +9,7 @@ from typing import Any, Literal, NoReturn
 import torch
 
 from ptrain.errors import LaunchError
-from ptrain.launch.env import RankInfo
-
-__all__ = ["Communicator", "Op", "RankInfo", "check_world"]
+from ptrain.launch.env import RankInfo as RankInfo
 
 Op = Literal["sum", "min", "max"]
 

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch.distributed import FileStore, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 from ptrain.comm.base import Communicator, Op, RankInfo, check_world
-from ptrain.errors import LaunchError
+from ptrain.errors import LaunchError, os_error_as
 from ptrain.launch.env import first_host
 
 # Ranks of one job start within seconds of each other; after this one of them is missing.
@@ -127,13 +127,9 @@ def _open(address: Path | tuple[str, int], info: RankInfo, environ: Mapping[str,
         _make_private(address.parent)
         return FileStore(str(address), info.size)
     host, port = address
-    try:
+    fix = "set MASTER_ADDR to a name or address that every node can reach"
+    with os_error_as(LaunchError, f"--backend torch: the host of rank 0, {host}, cannot be resolved", fix):
         socket.getaddrinfo(host, port)
-    except OSError as error:
-        raise LaunchError(
-            f"--backend torch: the host of rank 0, {host}, cannot be resolved ({error.strerror}); set MASTER_ADDR to a "
-            "name or address that every node can reach"
-        ) from None
     # torchrun's agent serves the store at this address already.
     serves = info.rank == 0 and environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     store = TCPStore(host, port, info.size, serves, timeout=RENDEZVOUS)
@@ -142,11 +138,9 @@ def _open(address: Path | tuple[str, int], info: RankInfo, environ: Mapping[str,
 
 def _make_private(folder: Path) -> None:
     """Make a folder that no other user can write to; raises LaunchError where somebody else was there first."""
-    try:
+    with os_error_as(LaunchError, f"--backend torch: {folder} cannot be used", "set TMPDIR"):
         folder.mkdir(mode=0o700, exist_ok=True)
         state = folder.lstat()
-    except OSError as error:
-        raise LaunchError(f"--backend torch: {folder} cannot be used ({error.strerror}); set TMPDIR") from None
     if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid() or state.st_mode & 0o022:
         raise LaunchError(f"--backend torch: {folder} is not a private folder of yours; remove it or set TMPDIR")
 

@@ -24,7 +24,9 @@ def open_window(communicator: Communicator, num_bytes: int) -> tuple[torch.Tenso
     path, problem = communicator.broadcast_object((path, problem))
     window = None
     try:
-        window = _map(path, num_bytes) if path else None
+        if path:
+            with open(path, "r+b", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
+                window = torch.frombuffer(mmap.mmap(file.fileno(), num_bytes), dtype=torch.uint8)
     except OSError as error:
         problem = f"{communicator.info.host} has no {path} of rank 0 ({error.strerror})"
     problems = [text for text in communicator.all_gather_object(problem) if text]
@@ -47,8 +49,3 @@ def _create(num_bytes: int) -> tuple[str, str]:
             os.unlink(path)
         return "", f"no {num_bytes / 2**20:.1f} MiB in {FOLDER} ({error.strerror})"
     return path, ""
-
-
-def _map(path: str, num_bytes: int) -> torch.Tensor:
-    with open(path, "r+b", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW)) as file:
-        return torch.frombuffer(mmap.mmap(file.fileno(), num_bytes), dtype=torch.uint8)

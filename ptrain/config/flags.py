@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeVar
 
 from ptrain.config.sections import RENAMED, SECTIONS
-from ptrain.config.values import annotations, build, choices_of, from_text, kinds, marked
+from ptrain.config.values import annotations, build, choices_of, from_text, kinds, marked, shown
 from ptrain.errors import ConfigError
 
 T = TypeVar("T")
@@ -153,15 +153,16 @@ class Parser(argparse.ArgumentParser):
                 raise ConfigError(f"unknown flag {flag}: {closest(flag, long)} {self.prog} --help lists all of them")
 
 
-def without_ranks(argv: Sequence[str]) -> list[str]:
-    """A valid command line without its ``--ranks N``, for the ranks that it starts."""
+def without(argv: Sequence[str], flag: str) -> list[str]:
+    """A valid command line without a flag that takes one value."""
     kept: list[str] = []
     tokens = iter(argv)
     for token in tokens:
-        if token == "--ranks":  # noqa: S105 (a flag, not a secret)
-            next(tokens, None)
-        elif not token.startswith("--ranks="):
+        name, equals, _ = token.partition("=")
+        if name.replace("_", "-") != flag:
             kept.append(token)
+        elif not equals:
+            next(tokens, None)
     return kept
 
 
@@ -206,13 +207,7 @@ def _help(section: type[Any], one: "dataclasses.Field[Any]", flag: Flag) -> str:
     """The docstring under a field, with its default unless it tells of it itself."""
     text = _docstrings(section.__module__)[section.__name__, one.name]
     silent = flag.is_switch or one.default in (None, dataclasses.MISSING, ()) or "(default: " in text
-    return text if silent else f"{text} (default: {_shown(one.default)})"
-
-
-def _shown(default: Any) -> str:
-    if isinstance(default, bool):
-        return "yes" if default else "no"
-    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+    return text if silent else f"{text} (default: {shown(one.default)})"
 
 
 def _metavar(annotation: Any) -> str:

@@ -36,7 +36,7 @@ class DataConfig:
     data: str = "digits"
     """Source of the data (see ptrain.data.sources.table, from which the help is made)."""
     labels: str | None = None
-    """File of labels for a FEATURES.npy, or the reference of a scene."""
+    """Labels of FEATURES.npy, as FILE.npy or FILE:NAME of arrays that are named so, or the reference of a scene."""
     test_data: str | None = None
     """Test samples of the same format as --data, where the source has no test split of its own."""
     test_labels: str | None = None
@@ -61,8 +61,14 @@ class DataConfig:
     """Columns of a table to learn from, separated by commas; by default all but the target and the group."""
     drop: str | None = None
     """Columns of a table to leave out, separated by commas."""
+    categories: str | None = None
+    """Columns of a table whose values are names even where they look like numbers, separated by commas."""
     missing: Literal["error", "mean", "drop"] = "error"
-    """Missing values of a table: an error, the mean of the column over the training split, or drop the row."""
+    """Missing values of a table or of arrays: an error, the mean of the feature over the training split, or drop the
+    sample."""
+    missing_values: str | None = None
+    """What stands for a missing value of a table, such as -999,NA, instead of NA, NaN, null, None and ?; empty: only
+    what is empty does."""
     normalize: Literal["auto", "none", "unit", "standard"] = "auto"
     """How features are scaled: unit maps the type's or the source's range to 0..1, standard gives each feature mean 0
     and deviation 1 over the training split, auto is standard for tables, unit for integers and none for floats."""
@@ -260,10 +266,6 @@ class Config:
     run: RunConfig = field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
-        if self.train.early_stopping is not None and self.data.validation == 0.0:
-            raise ConfigError(
-                f"--early-stopping {self.train.early_stopping} without a validation split: add --validation 0.1"
-            )
         ranks = self.run.ranks
         if ranks is not None and ranks > self.train.shards:
             raise ConfigError(

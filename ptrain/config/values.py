@@ -38,6 +38,13 @@ def given(name: str, value: object) -> str:
     return f"--{name.replace('_', '-')} {shown or repr(shown)}"
 
 
+def shown(value: object) -> str:
+    """A value of the configuration as people read it: lists as on the command line, yes and no."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(map(str, value)) or "none" if isinstance(value, (list, tuple)) else str(value)
+
+
 def nearest(name: str, valid: Sequence[str]) -> str:
     """A hint such as ``did you mean lr?`` or the list of valid names, for an error message."""
     import difflib  # here, since ptrain --help should not wait for it

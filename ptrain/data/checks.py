@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.data.plan import owned_shards
-from ptrain.data.samples import DataSet, Samples, Split, check_features, check_shapes, row_ranges
+from ptrain.data.samples import DataSet, Samples, Split, check_counts, check_features, row_ranges
 from ptrain.errors import DataError
 
 _CHUNK_BYTES = 4 * 2**20
@@ -17,10 +17,12 @@ def check(dataset: DataSet, part: int = 0, parts: int = 1, *, training: bool = T
     """
     for samples in dataset.all_samples:
         check_features(samples.features.shape, samples.features.dtype, samples.origin)
-        check_shapes(samples)
+        origin, labels_origin = samples.origin, samples.labels_origin or samples.origin
+        rows, width = samples.features.shape
+        check_counts(rows, width, len(samples.labels), origin, labels_origin)
         _check_classes(samples, dataset.num_classes)
     if training:
-        _check_several_classes(dataset.train)
+        _check_several_classes(dataset.train, dataset.class_names)
     for samples in dataset.all_samples:
         check_finite(samples, owned_shards(len(samples), parts, part))
 
@@ -34,20 +36,20 @@ def class_counts(split: Split, num_classes: int, part: int = 0, parts: int = 1) 
 
 
 def _check_classes(samples: Samples, num_classes: int) -> None:
-    highest = int(samples.labels.argmax())
-    if samples.labels[highest] >= num_classes:
-        raise DataError(
-            f"{samples.labels_origin or samples.origin}: label {samples.labels[highest]} of sample {highest}: "
-            f"expected 0 to {num_classes - 1}, the {num_classes} classes of the training samples"
-        )
+    for sample in (int(samples.labels.argmin()), int(samples.labels.argmax())):
+        if not 0 <= samples.labels[sample] < num_classes:
+            raise DataError(
+                f"{samples.labels_origin or samples.origin}: label {samples.labels[sample]} of sample {sample}: "
+                f"expected 0 to {num_classes - 1}, the {num_classes} classes of the training samples"
+            )
 
 
-def _check_several_classes(train: Split) -> None:
+def _check_several_classes(train: Split, names: tuple[str, ...]) -> None:
     first = int(train.samples.labels[train.indices(np.zeros(1, dtype=np.int64))[0]])
     if all((labels == first).all() for labels in train.labels(range(train.size))):
         raise DataError(
             f"{train.samples.labels_origin or train.samples.origin}: all {train.size} training samples have class "
-            f"{first}: expected at least two classes"
+            f"{names[first]}: expected at least two classes"
         )
 
 
@@ -64,7 +66,8 @@ def check_finite(samples: Samples, rows: range) -> None:
             row, column = (int(found[0]) for found in np.nonzero(~finite))
             value = features[part.start + row, column]
             problem = "does not fit into float32" if np.isfinite(value) else "is not finite"
+            fix = "leave out or replace such samples" + ", or train with --missing drop or mean" * bool(np.isnan(value))
             raise DataError(
                 f"{samples.origin}: feature {column} of sample {part.start + row} is {value}, which {problem}: "
-                "expected finite numbers; leave out or replace such samples (both numbers count from 0)"
+                f"expected finite numbers; {fix} (both numbers count from 0)"
             )

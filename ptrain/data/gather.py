@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptrain import native
 from ptrain.data.normalization import Normalization, normalize_
 from ptrain.data.samples import Samples
+from ptrain.native import calls
+from ptrain.native.choice import instruction_set
 from ptrain.native.upload import Upload
 
 _UPLOAD_BYTES = 64 * 2**20
@@ -47,14 +48,14 @@ class Gatherer:
         self._numbers = torch.arange(total, device=device).view(groups, rows)
         self._padding = torch.zeros(groups, rows, dtype=torch.bool, device=device)
         self._total, self._on_cpu, self._full = total, device.type == "cpu", False
-        self._calls: list[tuple[range, native.Call]] = []
+        self._calls: list[tuple[range, calls.Call]] = []
         self._indices = np.zeros(0, np.int64)
         if resident is None:
             resident = device.type == "cuda" and _fits(samples, device)
         self._stored: _HostRows | _ResidentRows | None = None
         if resident:
             self._stored = _ResidentRows(samples, total, device)
-        elif not (self._on_cpu and _is_simple(samples) and native.instruction_set() is not None):
+        elif not (self._on_cpu and _is_simple(samples) and instruction_set() is not None):
             self._stored = _HostRows(samples, total, device)
 
     def select(self, indices: NDArray[np.int64], ahead: int = 0, address: int | None = None) -> None:
@@ -70,12 +71,12 @@ class Gatherer:
         if self._stored is not None:
             self._stored.select(indices[:count])
             return
-        first = native.address(indices) if address is None else address
+        first = calls.address(indices) if address is None else address
         for rows, call in self._calls:
             taken = min(max(count - rows.start, 0), len(rows))
             # What lies behind a part's own indices is another part's, but for the last part.
             more = ahead if rows.stop == self._total else 0
-            native.set_indices(call, indices, taken, more, first + indices.itemsize * rows.start)
+            calls.set_indices(call, indices, taken, more, first + indices.itemsize * rows.start)
 
     def bind(self, groups: range, features: Tensor, labels: Tensor, weights: Tensor) -> Callable[[], object]:
         """Make the operation that fills these tensors with some of the groups of what was selected: a call if possible.
@@ -86,7 +87,7 @@ class Gatherer:
         rows = range(groups.start * self._per_group, groups.stop * self._per_group)
         if self._stored is None:
             tensors = (self._offset, self._scale, features, labels, weights)
-            call = native.gather(self._samples.features, self._samples.labels, *tensors)
+            call = calls.gather(self._samples.features, self._samples.labels, *tensors)
             self._calls.append((rows, call))
             return call
         part, taken, stored = slice(groups.start, groups.stop), slice(rows.start, rows.stop), self._stored

@@ -13,7 +13,7 @@ from ptrain.data.permutation import KeyedPermutation
 from ptrain.data.plan import BatchPlan
 from ptrain.data.samples import Split
 from ptrain.keys import derive_key
-from ptrain.native import address
+from ptrain.native.structs import address
 
 POSITIONS_AHEAD = 4096
 """Positions of the order that are evaluated at once: 32 KiB of them, which cost little more than a few."""

@@ -1,4 +1,4 @@
-"""Missing values of tables: the mean of the feature over the training split takes their place."""
+"""Missing values of tables and arrays: the mean of the feature over the training split takes their place."""
 
 from dataclasses import replace
 from fractions import Fraction
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy_format
 
-from ptrain.data.samples import DataSet, Samples, Split, row_ranges
+from ptrain.data.samples import DataSet, Samples, Source, Split, row_ranges
 from ptrain.data.store import cache
 from ptrain.errors import DataError
 from ptrain.files import replacing
@@ -16,13 +16,13 @@ from ptrain.sums.exact import exact_sum
 
 _BLOCK_BYTES = 8 * 2**20
 _CHUNK_ROWS = 2**14
-_VERSION = 1
+_VERSION = 2
 
 
 def filled(dataset: DataSet) -> DataSet:
     """The data set with every missing value (NaN) replaced by the mean of its feature over the training split.
 
-    Only for tables with --missing mean. Means come from exact sums, so they do not depend on ranks. They go into the
+    Only with --missing mean. Means come from exact sums, so they do not depend on ranks. They go into the
     schema; filled features go into the cache, memory-mapped.
     """
     schema = dataset.schema
@@ -31,17 +31,32 @@ def filled(dataset: DataSet) -> DataSet:
     train = dataset.train
     key = cache.key_of([_VERSION, cache.array_sha256(train.samples.features), dataset.split_sha256])
     names = dataset.feature_names or ()
-    fill = cache.remembered("means", key, lambda: _means(train, dataset.name, names))
+    fill, lost = cache.remembered("means", key, lambda: _means(train, dataset.name, names))
     new = {id(samples): _fill(samples, fill) for samples in dataset.all_samples}
     splits: dict[str, Any] = {
         name: replace(split, samples=new[id(split.samples)]) for name, split in dataset.splits.items()
     }
-    return replace(dataset, schema={**schema, "fill": fill}, **splits)
+    note = (
+        f"{dataset.name}: {lost:,} missing values of the training split become the mean of their feature, as others do"
+    )
+    notes = (*dataset.notes, note) if lost else dataset.notes
+    return replace(dataset, schema={**schema, "fill": fill}, notes=notes, **splits)
 
 
-def _means(train: Split, name: str, names: tuple[str, ...]) -> list[float]:
-    """The mean of each feature over the training split without its missing values, rounded once."""
-    means = []
+def filled_with(source: Source, fill: list[float]) -> Source:
+    """The source with these means, of the training split of a network, in the place of missing values."""
+    parts = {"train": source.train, **source.held_out}
+    full: dict[str, Any] = {name: _fill(samples, fill) for name, samples in parts.items()}
+    return replace(source, **full)
+
+
+def _means(train: Split, name: str, names: tuple[str, ...]) -> tuple[list[float], int]:
+    """The mean of each feature over the training split without its missing values, and how many of these there are.
+
+    Means are rounded once to the type of the features.
+    """
+    means, lost = [], 0
+    dtype = train.samples.features.dtype
     width = train.samples.features.shape[1]
     step = max(1, _BLOCK_BYTES // (4 * _CHUNK_ROWS))
     for first in range(0, width, step):
@@ -55,29 +70,33 @@ def _means(train: Split, name: str, names: tuple[str, ...]) -> list[float]:
                 counts[number] += len(kept)
                 sums[number] += exact_sum(kept)
         for number, (count, total) in enumerate(zip(counts, sums, strict=True)):
+            lost += train.size - count
             if count == 0:
-                column = names[first + number]
+                column = names[first + number] if names else None
+                what = f"feature {first + number}" if column is None else f"column {column}"
                 raise DataError(
-                    f"{name}, column {column}: no value in the training split, so it has no mean; expected at least "
-                    f"one: leave it out with --drop {column}"
+                    f"{name}, {what}: no value in the training split, so it has no mean; expected at least one: leave "
+                    f"it out{'' if column is None else f' with --drop {column}'}"
                 )
-            means.append(float(np.float32(float(total) / count)))
-    return means
+            mean = float(total) / count
+            means.append(mean if dtype == np.float64 else float(np.float32(mean)))
+    return means, lost
 
 
 def _fill(samples: Samples, fill: list[float]) -> Samples:
     """Samples without NaN; the features come from the cache."""
     features = samples.features
     key = cache.key_of([_VERSION, "fill", cache.array_sha256(features), fill])
-    means = np.array(fill, dtype=np.float32)
+    dtype = np.dtype("<f8" if features.dtype.itemsize == 8 else "<f4")
+    means = np.array(fill, dtype=dtype)
 
     def make(path: Path, _: bool) -> None:
-        header = {"descr": "<f4", "fortran_order": False, "shape": features.shape}
+        header = {"descr": dtype.str, "fortran_order": False, "shape": features.shape}
         with replacing(path) as temporary, temporary.open("wb") as file:
             npy_format.write_array_header_1_0(file, header)
-            for rows in row_ranges(range(len(features)), 4 * features.shape[1], _BLOCK_BYTES):
-                block = np.asarray(features[rows.start : rows.stop], dtype=np.float32)
-                file.write(np.where(np.isnan(block), means, block).astype("<f4").tobytes())
+            for rows in row_ranges(range(len(features)), dtype.itemsize * features.shape[1], _BLOCK_BYTES):
+                block = np.asarray(features[rows.start : rows.stop], dtype=dtype)
+                file.write(np.where(np.isnan(block), means, block).tobytes())
 
     path = cache.made("filled", f"{key}.npy", make)
     return replace(samples, features=np.load(path, mmap_mode="r", allow_pickle=False))

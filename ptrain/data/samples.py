@@ -1,19 +1,28 @@
 """Samples in memory or in a mapped file, splits of them, and the data set that a run works on."""
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptrain.data.labels import whole_labels
 from ptrain.data.permutation import KeyedPermutation
 from ptrain.errors import DataError
 
 _LABELS_AT_ONCE = 2**18
-LABEL_LIMIT = 1000
-"""A label is too large when it is at least this and at least the number of samples: then it is no class number."""
+
+
+class Named(NamedTuple):
+    """What the samples are called, for the predictions of them."""
+
+    heading: str
+    """What the names are, such as file."""
+    names: Sequence[str]
+    """One a sample."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +39,8 @@ class Samples:
     """File of the labels where it is another one."""
     groups: NDArray[np.integer] | None = None
     """(N,), equal for samples that must be on one side of a split."""
+    named: "Named | None" = None
+    """What each sample is called, where it has a name."""
 
     def __len__(self) -> int:
         return len(self.features)
@@ -92,6 +103,10 @@ class About:
     feature_names: tuple[str, ...] | None = None
     schema: Mapping[str, Any] | None = None
     """What is needed to read other files the same way, as JSON has it: stored with the model."""
+    notes: tuple[str, ...] = ()
+    """What people are told of what was left out, converted or matched as they will expect it, a line each."""
+    warnings: tuple[str, ...] = ()
+    """The same, of what they may not expect."""
 
     @property
     def about(self) -> dict[str, Any]:
@@ -104,8 +119,21 @@ class Source(About):
     """What a source of data hands over, before it is cut into splits."""
 
     train: Samples
+    validation: Samples | None = None
+    """The source's own validation split."""
     test: Samples | None = None
     """The source's own test split."""
+
+    @property
+    def held_out(self) -> dict[str, Samples]:
+        """The source's own splits besides training, by name."""
+        both = {"validation": self.validation, "test": self.test}
+        return {name: samples for name, samples in both.items() if samples is not None}
+
+    @property
+    def for_test(self) -> str:
+        """The name of the split to test on where only these samples are asked for: test, validation or train."""
+        return next((name for name in ("test", "validation") if name in self.held_out), "train")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -129,7 +157,7 @@ class DataSet(About):
 
     @property
     def all_samples(self) -> list[Samples]:
-        """The distinct samples behind the splits: one, or two where the source has its own test split."""
+        """The distinct samples behind the splits: one, and one for each split of the source's own."""
         return list({id(split.samples): split.samples for split in self.splits.values()}.values())
 
 
@@ -152,7 +180,7 @@ def make_samples(
         image_shape = features.shape[1:]
         features = features.reshape(len(features), math.prod(image_shape))
     samples = Samples(features, whole_labels(labels, labels_origin or origin), origin, labels_origin)
-    check_shapes(samples)
+    check_counts(features.shape[0], features.shape[1], len(samples.labels), origin, labels_origin or origin)
     return samples, image_shape
 
 
@@ -171,15 +199,6 @@ def check_features(shape: tuple[int, ...], dtype: np.dtype[Any], origin: str) ->
         )
 
 
-def check_labels(shape: tuple[int, ...], origin: str) -> None:
-    """Raise DataError unless this is the shape of one label a sample, (N,) or (N, 1)."""
-    if len(shape) not in (1, 2) or shape[1:] not in ((), (1,)):
-        raise DataError(
-            f"{origin}: labels of shape {shape}: expected one class number a sample; "
-            "turn one-hot rows into numbers with argmax"
-        )
-
-
 def check_counts(rows: int, width: int, labels: int, origin: str, labels_origin: str) -> None:
     """Raise DataError where there are no samples or features, or not as many labels as samples."""
     if rows == 0 or width == 0:
@@ -191,50 +210,24 @@ def check_counts(rows: int, width: int, labels: int, origin: str, labels_origin:
         )
 
 
-def whole_labels(labels: NDArray[np.generic], origin: str) -> NDArray[np.integer]:
-    """Labels as a vector of integers; whole floats are converted. Raises DataError where they are no numbers."""
-    check_labels(labels.shape, origin)
-    labels = labels[:, 0] if labels.ndim == 2 else labels
-    match labels.dtype.kind:
-        case "b":
-            return labels.view(np.uint8)
-        case "i" | "u":
-            return labels  # type: ignore[return-value]
-        case "f":
-            return whole_numbers(labels, origin)
-    raise DataError(f"{origin}: labels are {labels.dtype}: expected whole numbers 0, 1, 2, ...; number the classes")
+def check_shape(found: tuple[int, ...] | None, expected: tuple[int, ...] | None, origin: str) -> None:
+    """Raise DataError where samples of one shape, flattened, would be taken for others of the same size.
 
-
-def whole_numbers(labels: NDArray[np.generic], origin: str, first: int = 0) -> NDArray[np.int64]:
-    """Return floats as integers; raises DataError for one that is not whole. ``first`` is the first sample's number."""
-    with np.errstate(invalid="ignore"):
-        whole = labels.astype(np.int64)
-    wrong = np.flatnonzero(whole != labels)
-    if wrong.size:
-        raise DataError(
-            f"{origin}: label {labels[wrong[0]]} of sample {first + wrong[0]} is not whole: expected class numbers "
-            "0, 1, 2, ..."
-        )
-    return whole
-
-
-def check_shapes(samples: Samples) -> None:
-    """Raise DataError where there are no samples or features, where rows differ, or where labels are out of range."""
-    rows, width = samples.features.shape
-    labels_origin = samples.labels_origin or samples.origin
-    check_counts(rows, width, len(samples.labels), samples.origin, labels_origin)
-    lowest, highest = int(samples.labels.argmin()), int(samples.labels.argmax())
-    if samples.labels[lowest] < 0:
-        raise DataError(
-            f"{labels_origin}: label {samples.labels[lowest]} of sample {lowest} is negative: expected class numbers "
-            "0, 1, 2, ...; leave out samples without a class"
-        )
-    limit = max(LABEL_LIMIT, rows)
-    if samples.labels[highest] >= limit:
-        raise DataError(
-            f"{labels_origin}: label {samples.labels[highest]} of sample {highest} is too large for {rows} samples: "
-            f"expected class numbers below {limit}; number the classes 0, 1, 2, ..."
-        )
+    Sides of length 1 do not matter, and samples that are flat already (None) fit all.
+    """
+    if found is None or expected is None:
+        return
+    here, there = ([side for side in shape if side > 1] for shape in (found, expected))
+    if here == there or len(here) < 2 or len(there) < 2:
+        return
+    orders = itertools.permutations(range(len(found))) if len(found) < 6 else ()
+    order = next((one for one in orders if tuple(found[axis] for axis in one) == tuple(expected)), None)
+    axes = "" if order is None else ", ".join(str(axis + 1) for axis in order)
+    fix = f"transpose them, with numpy.transpose(x, (0, {axes}))" if axes else "bring them into this shape"
+    raise DataError(
+        f"{origin}: samples of shape {' x '.join(map(str, found))}; expected {' x '.join(map(str, expected))}, as in "
+        f"training: {fix}"
+    )
 
 
 def row_ranges(rows: range, row_bytes: int, limit: int) -> Iterator[range]:

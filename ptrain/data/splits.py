@@ -3,8 +3,10 @@
 import hashlib
 import json
 import math
+from dataclasses import replace
 
 from ptrain.data.held_out import listed
+from ptrain.data.matching import by_name
 from ptrain.data.permutation import KeyedPermutation
 from ptrain.data.samples import DataSet, Source, Split
 from ptrain.errors import DataError
@@ -14,12 +16,15 @@ from ptrain.keys import derive_key
 def cut(source: Source, *, test_fraction: float, validation: float, seed: int, split: str = "random") -> DataSet:
     """The data set of a source with its splits, as ranges of one order of the samples.
 
-    The order is a keyed permutation for ``random``, else a list (see ptrain.data.held_out). Where the source has its
-    own test split that is used whole, in its natural order. Raises DataError where a split would be left without
-    samples, and where training and test do not fit together.
+    The order is a keyed permutation for ``random``, else a list (see ptrain.data.held_out). Splits that the source
+    has of its own are used whole, in their natural order; its validation split is the test where it has no other.
+    Labels without names become classes (see ptrain.data.matching).
+    Raises DataError where a split would be left without samples, and where the splits do not fit together.
     """
+    source, own = _own_splits(by_name(source), validation)
     total = len(source.train)
-    test_fraction = 0.0 if source.test is not None else test_fraction
+    test_fraction = 0.0 if "test" in own else test_fraction
+    validation = 0.0 if "validation" in own else validation
     permutation = index = None
     content = ""
     if split == "random" or (test_fraction == 0 and validation == 0):
@@ -40,19 +45,13 @@ def cut(source: Source, *, test_fraction: float, validation: float, seed: int, s
     middle = num_train + num_validation
     held_out = Split(source.train, num_train, middle, permutation, index) if num_validation else None
     test = Split(source.train, middle, total, permutation, index) if num_test else None
-    if source.test is not None:
-        if source.test.features.shape[1] != source.train.features.shape[1]:
-            raise DataError(
-                f"{source.test.origin}: {source.test.features.shape[1]} features a sample in the test split but "
-                f"{source.train.features.shape[1]} in {source.train.origin}: expected the same number"
-            )
-        test = Split(source.test, 0, len(source.test))
-    names = source.class_names or tuple(str(number) for number in range(int(source.train.labels.max()) + 1))
-    sizes = [num_train, num_validation, num_test, None if source.test is None else len(source.test)]
+    held_out, test = own.get("validation", held_out), own.get("test", test)
+    names = source.class_names or ()
+    sizes = [num_train, num_validation, num_test, None if "test" not in own else own["test"].size]
+    sizes += [own["validation"].size] if "validation" in own else []
     order = content or (None if permutation is None else seed)
-    about = source.about | {"class_names": names}
     return DataSet(
-        **about,
+        **source.about | {"class_names": names},
         train=train,
         validation=held_out,
         test=test,
@@ -60,6 +59,30 @@ def cut(source: Source, *, test_fraction: float, validation: float, seed: int, s
         num_classes=len(names),
         split_sha256=hashlib.sha256(json.dumps([sizes, order]).encode()).hexdigest(),
     )
+
+
+def _own_splits(source: Source, validation: float) -> tuple[Source, dict[str, Split]]:
+    """The source with what is to be said of its own splits, and these by name."""
+    own = source.held_out
+    notes, warnings = source.notes, source.warnings
+    if list(own) == ["validation"]:
+        own = {"test": own["validation"]}
+        notes += (
+            f"{source.name} has a validation split and no test split: it is the test split here, and takes no part in "
+            "training",
+        )
+    elif "validation" in own and validation > 0:
+        warnings += (f"--validation {validation:g} is not used: {source.name} has a validation split of its own",)
+    splits = {name: Split(samples, 0, len(samples)) for name, samples in own.items()}
+    width = source.train.features.shape[1]
+    for name, split in splits.items():
+        found = split.samples.features.shape[1]
+        if found != width:
+            raise DataError(
+                f"{split.samples.origin}: {found} features a sample in the {name} split but {width} in "
+                f"{source.train.origin}: expected the same number"
+            )
+    return replace(source, notes=notes, warnings=warnings), splits
 
 
 def share(fraction: float, total: int) -> int:

@@ -40,6 +40,12 @@ class Launcher:
     """Those that are set, joined, make the job's id."""
 
 
+def _prefixed(name: str, prefix: str, *job_id: str) -> Launcher:
+    """One whose variables are PREFIX_RANK, PREFIX_SIZE, PREFIX_LOCAL_RANK and PREFIX_LOCAL_SIZE."""
+    numbers = {one: (f"{prefix}_{one.upper()}",) for one in ("rank", "size", "local_rank", "local_size")}
+    return Launcher(name=name, marks=numbers["rank"], **numbers, job_id=job_id)
+
+
 TORCHRUN = Launcher(
     name="torchrun",
     marks=("TORCHELASTIC_RUN_ID",),
@@ -49,32 +55,12 @@ TORCHRUN = Launcher(
     local_size=("LOCAL_WORLD_SIZE",),
     job_id=("TORCHELASTIC_RUN_ID", "MASTER_ADDR", "MASTER_PORT"),
 )
-HOROVOD = Launcher(
-    name="horovod",
-    marks=("HOROVOD_RANK",),
-    rank=("HOROVOD_RANK",),
-    size=("HOROVOD_SIZE",),
-    local_rank=("HOROVOD_LOCAL_RANK",),
-    local_size=("HOROVOD_LOCAL_SIZE",),
-    job_id=("HOROVOD_GLOO_RENDEZVOUS_ADDR", "HOROVOD_GLOO_RENDEZVOUS_PORT"),
-)
-OPENMPI = Launcher(
-    name="openmpi",
-    marks=("OMPI_COMM_WORLD_RANK",),
-    rank=("OMPI_COMM_WORLD_RANK",),
-    size=("OMPI_COMM_WORLD_SIZE",),
-    local_rank=("OMPI_COMM_WORLD_LOCAL_RANK",),
-    local_size=("OMPI_COMM_WORLD_LOCAL_SIZE",),
-    job_id=("PTRAIN_JOB_ID", "PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid"),
-)
-PMI = Launcher(
-    name="pmi",
-    marks=("PMI_RANK",),
-    rank=("PMI_RANK",),
-    size=("PMI_SIZE",),
+HOROVOD = _prefixed("horovod", "HOROVOD", "HOROVOD_GLOO_RENDEZVOUS_ADDR", "HOROVOD_GLOO_RENDEZVOUS_PORT")
+OPENMPI = _prefixed("openmpi", "OMPI_COMM_WORLD", "PTRAIN_JOB_ID", "PMIX_NAMESPACE", "OMPI_MCA_ess_base_jobid")
+PMI = replace(
+    _prefixed("pmi", "PMI", "PTRAIN_JOB_ID", "PMI_JOBID", "PBS_JOBID", "SLURM_JOB_ID"),
     local_rank=("MPI_LOCALRANKID", "PMI_LOCAL_RANK"),
     local_size=("MPI_LOCALNRANKS", "PMI_LOCAL_SIZE"),
-    job_id=("PTRAIN_JOB_ID", "PMI_JOBID", "PBS_JOBID", "SLURM_JOB_ID"),
 )
 SLURM = Launcher(
     name="slurm",

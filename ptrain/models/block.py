@@ -8,7 +8,6 @@ from typing import Protocol
 
 import torch
 
-from ptrain import native
 from ptrain.config import ModelConfig
 from ptrain.models.activations import activation
 from ptrain.models.base import Kernels, Layout, Memory, Operation, Parameters, Training
@@ -16,6 +15,7 @@ from ptrain.models.buffers import ShardBuffer
 from ptrain.models.dropout import Dropout
 from ptrain.models.layers import Layer, LayerBuffers, NativeLayer, TorchLayer
 from ptrain.models.losses import LOSSES
+from ptrain.native import calls
 
 
 class Perceptron(Protocol):
@@ -63,7 +63,7 @@ class Block:
             self._dropout = Dropout(config.dropout, training.seed, shards, self._inputs[1:])
         self.draws: Sequence[Operation] = [] if self._dropout is None else [self._dropout.draw]
         self.computes: Sequence[Operation] = self._inference() if training is None else self._training(model, training)
-        self._operations = native.fuse([*self.draws, *self.computes])
+        self._operations = calls.fuse([*self.draws, *self.computes])
 
     def begin(self, step: int) -> None:
         """Say which step the next pass is of, for the dropout masks."""
@@ -136,7 +136,7 @@ class Block:
         grad = self._layers[-1].buffers.grad
         if self._native and self._loss == "cross_entropy":
             inputs = (self.outputs, self.labels, self.weights, class_weights)
-            return native.cross_entropy(*inputs, self.row_losses, grad.view, (epoch_losses, epoch_hits))
+            return calls.cross_entropy(*inputs, self.row_losses, grad.view, (epoch_losses, epoch_hits))
         loss = LOSSES[self._loss]
 
         def compute() -> None:
@@ -151,6 +151,6 @@ class Block:
         """Make the operations that fill the column behind the gradients with the shards' losses."""
         column = gradients[:, self._length : self._length + 1]
         if merges is not None:
-            return [native.column_sums(self.row_losses.unsqueeze(-1), merges, column)]
+            return [calls.column_sums(self.row_losses.unsqueeze(-1), merges, column)]
         behind = gradients[:, self._length + 1 :]
         return [lambda: torch.sum(self.row_losses, dim=1, out=column[:, 0]), behind.zero_]

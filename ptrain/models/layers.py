@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import torch
 
-from ptrain import native
 from ptrain.models.activations import Function
 from ptrain.models.base import Operation
 from ptrain.models.buffers import Product, ShardBuffer
+from ptrain.native import calls
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,7 @@ class NativeLayer:
     def forward(self, source: ShardBuffer) -> list[Operation]:
         """Fill ``out`` from the layer's input."""
         b, function = self.buffers, self._function
-        call = native.linear(source.view, b.weight, b.total.view, bias=b.bias, relu=self.fuses)
+        call = calls.linear(source.view, b.weight, b.total.view, bias=b.bias, relu=self.fuses)
         plain = self.fuses or function.is_identity
         return [call] if plain else [call, lambda: function.forward_(b.total.flat, b.out.flat)]
 
@@ -51,14 +51,14 @@ class NativeLayer:
         """Fill the gradients of weight and bias, added up over subtrees."""
         assert merges is not None
         grad = self.buffers.grad.view
-        operations: list[Operation] = [native.weight_gradient(source.view, grad, merges, of_weight)]
-        return operations if of_bias is None else [*operations, native.column_sums(grad, merges, of_bias)]
+        operations: list[Operation] = [calls.weight_gradient(source.view, grad, merges, of_weight)]
+        return operations if of_bias is None else [*operations, calls.column_sums(grad, merges, of_bias)]
 
     def below(self, lower: "Layer") -> Operation:
         """Fill the ``grad`` of the layer below."""
         gate = lower.buffers.out.view if lower.fuses else None
         b = self.buffers
-        return native.linear(b.grad.view, b.weight, lower.buffers.grad.view, transposed=True, gate=gate)
+        return calls.linear(b.grad.view, b.weight, lower.buffers.grad.view, transposed=True, gate=gate)
 
 
 class TorchLayer:

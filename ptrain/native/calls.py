@@ -12,7 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptrain.native.structs import STRUCTS, Call, address, kernels
+from ptrain.native.structs import Call as Call
+from ptrain.native.structs import address as address
+from ptrain.native.structs import call_of, kernels
 
 BARRIER_WORDS = 32
 """uint32 words of a barrier: its two counters on cache lines of their own."""
@@ -83,7 +85,7 @@ def linear(
     size = {"shards": shards, "rows": rows, "depth": depth, "n": n}
     flags = {"transposed": transposed, "relu": relu}
     strides = {"a_stride": _stride(a), "out_stride": _stride(out)}
-    return STRUCTS["linear"](a=a, b=b, bias=bias, gate=gate, out=out, **size, **flags, **strides)
+    return call_of("linear", a=a, b=b, bias=bias, gate=gate, out=out, **size, **flags, **strides)
 
 
 def weight_gradient(
@@ -110,7 +112,7 @@ def weight_gradient(
     strides = {"input_stride": _stride(source), "grad_stride": _stride(grad), "node_stride": out.stride(0)}
     division = {"divisor": 0.0 if finite is None else 1.0, "by_inverse": 1, "finite": finite}
     columns, order = source[:, :, inputs.start :], np.array(merges, dtype=np.int64)
-    return STRUCTS["gradient"](input=columns, grad=grad, merges=order, out=out, **size, **strides, **division)
+    return call_of("gradient", input=columns, grad=grad, merges=order, out=out, **size, **strides, **division)
 
 
 def column_sums(values: torch.Tensor, merges: Sequence[int], out: torch.Tensor) -> Call:
@@ -121,7 +123,7 @@ def column_sums(values: torch.Tensor, merges: Sequence[int], out: torch.Tensor) 
     shards, rows, n = values.shape
     assert tuple(out.shape) == (shards - sum(merges), n)
     order, strides = np.array(merges, dtype=np.int64), {"stride": _stride(values), "node_stride": out.stride(0)}
-    return STRUCTS["column_sums"](values=values, shards=shards, rows=rows, n=n, merges=order, out=out, **strides)
+    return call_of("column_sums", values=values, shards=shards, rows=rows, n=n, merges=order, out=out, **strides)
 
 
 def cross_entropy(
@@ -147,7 +149,7 @@ def cross_entropy(
     inputs = {"outputs": outputs, "labels": labels, "weights": weights, "class_weights": class_weights}
     results = {"row_losses": row_losses, "grad": grad, "epoch_losses": epoch[0], "epoch_hits": epoch[1]}
     strides = {"outputs_stride": _stride(outputs), "grad_stride": _stride(grad)}
-    return STRUCTS["cross_entropy"](shards=shards, rows=rows, n=n, **inputs, **results, **strides)
+    return call_of("cross_entropy", shards=shards, rows=rows, n=n, **inputs, **results, **strides)
 
 
 def reduce(
@@ -166,7 +168,7 @@ def reduce(
     order = np.array(additions, dtype=np.int64).reshape(-1, 2)
     size = {"num_pieces": len(pieces), "num_additions": len(order), "start": part.start, "stop": part.stop}
     division = {"divisor": 1.0, "by_inverse": 1, "finite": finite}
-    call = STRUCTS["reduce"](pieces=table, additions=order, out=out, **size, **division)
+    call = call_of("reduce", pieces=table, additions=order, out=out, **size, **division)
     call.kept += pieces
     return call
 
@@ -189,8 +191,8 @@ def update(
 ) -> Call:
     """Make the call that changes ``parameters`` by one update of ``optimizer``; all tensors are float32 vectors.
 
-    moments: the optimizer's own vectors, at most two. numbers: momentum, beta1, beta2 and epsilon. ``set_update`` comes
-    before the call. Nothing is done where one of the ``flags`` is 0.
+    moments: the optimizer's own vectors, at most two. numbers: momentum, beta1, beta2 and epsilon. What multiplies the
+    gradient, both rates and adam's second correction are set before each call. Nothing is done where a flag is 0.
     """
     first, second = [*moments, None, None][:2]
     # 1 - beta in double, rounded to float once in the kernel
@@ -199,12 +201,7 @@ def update(
     vectors = {"parameters": parameters, "gradient": gradient, "decay": decay, "first": first, "second": second}
     size = {"count": parameters.numel(), "num_flags": 0 if flags is None else flags.size}
     kind = kernels.OPTIMIZERS.index(optimizer)
-    return STRUCTS["update"](kind=kind, flags=flags, **size, **vectors, **numbers, **rest, **each_step)
-
-
-def set_update(call: Call, factor: float, rate: float, decay_rate: float, second_scale: float) -> None:
-    """Let a call of ``update`` multiply the gradient by ``factor`` and use these rates and adam's second correction."""
-    call.factor, call.rate, call.decay_rate, call.second_scale = factor, rate, decay_rate, second_scale
+    return call_of("update", kind=kind, flags=flags, **size, **vectors, **numbers, **rest, **each_step)
 
 
 def gather(
@@ -232,7 +229,7 @@ def gather(
     each_step = {"indices": None, "count": 0, "ahead": 0}
     stored = {"features": features, "labels": labels, "offset": offset, "scale": scale}
     results = {"out": out, "out_stride": _stride(out), "labels_out": labels_out, "weights_out": weights_out}
-    return STRUCTS["gather"](**size, **stored, **each_step, **results)
+    return call_of("gather", **size, **stored, **each_step, **results)
 
 
 def set_indices(call: Call, indices: NDArray[np.int64], count: int, ahead: int = 0, start: int | None = None) -> None:
@@ -252,4 +249,4 @@ def barrier(words: torch.Tensor, size: int, spins: int, given_up: NDArray[np.int
     words: BARRIER_WORDS of 4 bytes, zeros at first. ``spins``: how many looks before it sleeps. The call raises
     GivenUpError once ``given_up``, one int32, is not 0.
     """
-    return STRUCTS["barrier"](words=words, size=size, spins=spins, given_up=given_up)
+    return call_of("barrier", words=words, size=size, spins=spins, given_up=given_up)

@@ -1,7 +1,6 @@
 """Which kernels compute: ptrain's own compiled ones, for which instruction set, or torch's."""
 
 import os
-from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 
 from ptrain.errors import ConfigError
 from ptrain.native.calls import linear, weight_gradient
-from ptrain.native.structs import check, kernels
+from ptrain.native.structs import kernels
 
 VARIABLE = "PTRAIN_INSTRUCTION_SET"
 """Environment variable that names the instruction set to use: avx512, avx2, neon or plain."""
@@ -20,8 +19,7 @@ _chosen: str | None = None
 def resolve(choice: str, precision: str, device: torch.device) -> Literal["native", "torch"]:
     """Decide for native or torch by the value of ``--kernels``.
 
-    Raises:
-        ConfigError: native was asked for and cannot be had, or PTRAIN_INSTRUCTION_SET is not of this processor.
+    Raises ConfigError where native was asked for and cannot be had, or PTRAIN_INSTRUCTION_SET is of another processor.
     """
     if choice == "torch":
         return "torch"
@@ -45,7 +43,7 @@ def resolve(choice: str, precision: str, device: torch.device) -> Literal["nativ
     return "torch"
 
 
-def instruction_set(environ: Mapping[str, str] = os.environ) -> str | None:
+def instruction_set() -> str | None:
     """Name the instruction set that the kernels use, None where they were not compiled. The first call checks them.
 
     Raises:
@@ -54,9 +52,8 @@ def instruction_set(environ: Mapping[str, str] = os.environ) -> str | None:
     """
     global _chosen
     if kernels is not None and _chosen is None:
-        check(getattr(kernels, "STRUCTS", {}))
         here = kernels.instruction_sets()
-        wanted = environ.get(VARIABLE) or here[0]
+        wanted = os.environ.get(VARIABLE) or here[0]
         if wanted not in here:
             raise ValueError(f"{VARIABLE}={wanted}: expected one of this processor's: {', '.join(here)}")
         _check_bits(wanted)

@@ -278,63 +278,37 @@ static int execute(enum operation operation, const void *task)
     return -1;
 }
 
-/* A list of pairs (operation, address of its struct). */
-static int carry_out(const int64_t *list, long count)
-{
-    int result = 0;
-    for (long i = 0; i < count && result == 0; i++) result = execute(list[2 * i], (const void *)list[2 * i + 1]);
-    return result;
-}
-
 static PyObject *given_up_error; /* what a barrier raises that somebody will not come to */
 
-static PyObject *outcome(int result)
-{
-    if (result == NO_MEMORY) return PyErr_NoMemory();
-    if (result == GIVEN_UP) {
-        PyErr_SetString(given_up_error, "another thread gave up");
-        return NULL;
-    }
-    Py_RETURN_NONE;
-}
-
-/* Runs the operations of a list, all of them without the interpreter. */
+/* Runs a list of pairs (operation, address of its struct), all of them without the interpreter. With the address of a word
+ * as third argument again and again, until the word is not 0 after the first operation, which is a barrier. */
 static PyObject *run(PyObject *module, PyObject *const *arguments, Py_ssize_t number)
 {
     (void)module;
-    if (number != 2) return PyErr_Format(PyExc_TypeError, "run takes 2 arguments, not %zd", number);
+    if (number != 2 && number != 3) return PyErr_Format(PyExc_TypeError, "expected 2 or 3 arguments, not %zd", number);
     const int64_t *list = PyLong_AsVoidPtr(arguments[0]);
     const long count = PyLong_AsLong(arguments[1]);
+    const volatile int32_t *word = number == 3 ? PyLong_AsVoidPtr(arguments[2]) : NULL;
     if (PyErr_Occurred()) return NULL;
-    int result;
+    int result = 0, stop = 0;
     Py_BEGIN_ALLOW_THREADS
-    result = carry_out(list, count);
+    do
+        for (long i = 0; i < count && !result && !stop; i++) {
+            result = execute(list[2 * i], (const void *)list[2 * i + 1]);
+            stop = i == 0 && word && *word;
+        }
+    while (word && !result && !stop);
     Py_END_ALLOW_THREADS
-    return outcome(result);
-}
-
-/* Runs a list again and again, until a word is not 0 after the first of its operations, which is a barrier. */
-static PyObject *serve(PyObject *module, PyObject *const *arguments, Py_ssize_t number)
-{
-    (void)module;
-    if (number != 3) return PyErr_Format(PyExc_TypeError, "serve takes 3 arguments, not %zd", number);
-    const int64_t *list = PyLong_AsVoidPtr(arguments[0]);
-    const long count = PyLong_AsLong(arguments[1]);
-    const int32_t *stop = PyLong_AsVoidPtr(arguments[2]);
-    if (PyErr_Occurred()) return NULL;
-    int result;
-    Py_BEGIN_ALLOW_THREADS
-    while ((result = carry_out(list, 1)) == 0 && !*(volatile const int32_t *)stop)
-        if ((result = carry_out(list + 2, count - 1)) < 0) break;
-    Py_END_ALLOW_THREADS
-    return outcome(result);
+    if (result == NO_MEMORY) return PyErr_NoMemory();
+    if (result == GIVEN_UP) return PyErr_Format(given_up_error, "another thread gave up");
+    Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
     {"instruction_sets", instruction_sets, METH_NOARGS, "Names of the instruction sets that this processor has, best first."},
     {"choose", choose, METH_O, "Use the kernels of this instruction set from now on."},
     {"run", (PyCFunction)(void (*)(void))run, METH_FASTCALL, "Run the (address, number) of a list of operations."},
-    {"serve", (PyCFunction)(void (*)(void))serve, METH_FASTCALL, "Run a list again and again until a word is not 0."},
+    {"serve", (PyCFunction)(void (*)(void))run, METH_FASTCALL, "Run a list again and again until a word is not 0."},
     {NULL, NULL, 0, NULL},
 };
 

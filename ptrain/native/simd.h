@@ -10,6 +10,8 @@
  * Every output element is one chain of fused multiply-adds in ascending order of its index, starting from 0, whatever
  * the vectors, tiles and panels are. So the bits are the same for every instruction set, and a row's result does not
  * depend on the rows that are computed with it.
+ *
+ * Macros that this file defines in the same words each time stay.
  */
 
 #define PANEL (PANEL_VECTORS * LANES)
@@ -70,9 +72,6 @@ struct NAME(ending) {
 MICRO(micro_rows, const float *const *row, ROW_AT)
 #define PACKED_AT(i, k) packed[(k) * TILE_ROWS + (i)]
 MICRO(micro_packed, const float *restrict packed, PACKED_AT)
-#undef ROW_AT
-#undef PACKED_AT
-#undef MICRO
 
 /* panel (depth, PANEL) = columns first .. first + count of a (depth, n) matrix, zeros behind them. */
 static void NAME(pack)(const float *from, long n, long depth, long first, long count, float *restrict panel)
@@ -445,10 +444,6 @@ static const struct kernels NAME(kernels) = {
     NAME(linear), NAME(gradient), NAME(column_sums), NAME(cross_entropy), NAME(reduce), NAME(update), NAME(gather),
 };
 
-#undef PANEL
-#undef LOAD
-#undef STORE
-#undef ZERO
 #undef NAME
 #undef LANES
 #undef VECTOR

@@ -1,5 +1,5 @@
-/* The arguments of the kernels. ptrain/native/structs.py has the same fields: what the compiler made of these, names, kinds,
- * offsets and sizes, is compared with it when the kernels are loaded.
+/* The arguments of the kernels. ptrain/native/structs.py makes its structs from what the compiler made of these: names, kinds,
+ * offsets and sizes.
  *
  * A list of fields is a macro over FIELD(type, name), so that the struct and its description come from one text. Every field
  * is an address, a whole number (long) or a double.
@@ -78,36 +78,27 @@ struct kernels { KERNELS(POINTER) };
 
 /* The letter that Python's ctypes has for the type. */
 #define KIND(type) (_Generic((type)0, double: 'd', long: 'l', default: 'P'))
-#define ENTRY(type, name) {#name, KIND(type), offsetof(S, name), sizeof(type)},
+#define ENTRY(type, name) || add_field(fields, #name, KIND(type), offsetof(S, name), sizeof(type))
 #define DESCRIPTION(name, NAME)                                                                                        \
     {                                                                                                                  \
         typedef struct name S;                                                                                         \
-        const struct field fields[] = {NAME##_FIELDS(ENTRY)};                                                          \
-        if (add_struct(structs, #name, fields, sizeof fields / sizeof *fields)) return -1;                             \
+        PyObject *fields = failed ? NULL : PyList_New(0);                                                              \
+        failed = !fields NAME##_FIELDS(ENTRY) || PyDict_SetItemString(structs, #name, fields);                         \
+        Py_XDECREF(fields);                                                                                            \
     }
 
-struct field {
-    const char *name;
-    int kind;
-    size_t offset, size;
-};
-
-static int add_struct(PyObject *structs, const char *name, const struct field *fields, size_t count)
+static int add_field(PyObject *fields, const char *name, int kind, size_t offset, size_t size)
 {
-    PyObject *list = PyList_New(0);
-    for (size_t i = 0; list && i < count; i++) {
-        PyObject *field = Py_BuildValue("(sCnn)", fields[i].name, fields[i].kind, fields[i].offset, fields[i].size);
-        if (!field || PyList_Append(list, field)) Py_CLEAR(list);
-        Py_XDECREF(field);
-    }
-    const int failed = !list || PyDict_SetItemString(structs, name, list);
-    Py_XDECREF(list);
-    return failed ? -1 : 0;
+    PyObject *field = Py_BuildValue("(sCnn)", name, kind, offset, size);
+    const int failed = !field || PyList_Append(fields, field);
+    Py_XDECREF(field);
+    return failed;
 }
 
 /* Fills structs with {name: [(field, kind, offset, size)]} of all operations, in the order of their numbers. */
 static int describe(PyObject *structs)
 {
+    int failed = 0;
     OPERATIONS(DESCRIPTION)
-    return 0;
+    return failed;
 }

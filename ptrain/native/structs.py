@@ -1,4 +1,4 @@
-"""Calls of kernels: structs with named fields that C reads, the same as in structs.h."""
+"""Calls of kernels: structs with named fields that C reads, made from what structs.h says of them."""
 
 import ctypes
 from collections.abc import Mapping, Sequence
@@ -15,22 +15,7 @@ except ImportError:  # there was no C compiler
 kernels: Any = _compiled
 """The compiled module, None where there is none."""
 
-FIELDS = {
-    "linear": "*a a_stride shards rows depth *b transposed n *bias relu *gate *out out_stride",
-    "gradient": "*input input_stride width *grad grad_stride shards rows inputs outputs *merges *out node_stride "
-    ".divisor by_inverse *finite",
-    "column_sums": "*values stride shards rows n *merges *out node_stride",
-    "cross_entropy": "*outputs outputs_stride *labels *weights *class_weights shards rows n *row_losses *grad "
-    "grad_stride *epoch_losses *epoch_hits",
-    "reduce": "*pieces num_pieces *additions num_additions start stop .divisor by_inverse *out *finite",
-    "update": "*flags num_flags kind count *parameters *gradient *decay *first *second .factor .rate .decay_rate "
-    ".momentum .beta1 .one_minus_beta1 .beta2 .one_minus_beta2 .second_scale .epsilon",
-    "gather": "*features item width *labels label_item *indices count ahead shards rows *offset *scale *out "
-    "out_stride *labels_out *weights_out",
-    "barrier": "*words size spins *given_up",
-}
-"""Arguments of every kernel, in the order of their numbers. ``*``: an address; ``.``: a double; else a whole number."""
-KINDS = {"*": ctypes.c_void_p, ".": ctypes.c_double}
+KINDS: dict[str, Any] = {kind._type_: kind for kind in (ctypes.c_void_p, ctypes.c_long, ctypes.c_double)}
 
 
 class Call(ctypes.Structure):
@@ -45,7 +30,6 @@ class Call(ctypes.Structure):
     fields: ClassVar[dict[str, Any]]
 
     def __init__(self, **arguments: Any):
-        assert arguments.keys() == self.fields.keys()
         arrays = {name: value for name, value in arguments.items() if isinstance(value, torch.Tensor | np.ndarray)}
         self.kept: list[Any] = list(arrays.values())
         super().__init__(**arguments | {name: address(array) for name, array in arrays.items()})
@@ -57,30 +41,27 @@ class Call(ctypes.Structure):
         kernels.run(self._pair_address, 1)
 
 
-def _struct(operation: int, name: str) -> type[Call]:
-    fields = {field.lstrip("*."): KINDS.get(field[0], ctypes.c_long) for field in FIELDS[name].split()}
-    content = {"__slots__": (), "_fields_": list(fields.items()), "fields": fields, "operation": operation}
-    return type(name, (Call,), content)
+def structs_of(compiled: Mapping[str, Sequence[tuple[str, str, int, int]]]) -> dict[str, type[Call]]:
+    """Classes for the compiled structs, {name: [(field, kind, offset, size)]}, in the order of their numbers."""
+    structs: dict[str, type[Call]] = {}
+    for operation, (name, described) in enumerate(compiled.items()):
+        fields = {field: KINDS[kind] for field, kind, _, _ in described}
+        content = {"__slots__": (), "_fields_": list(fields.items()), "fields": fields, "operation": operation}
+        structs[name] = type(name, (Call,), content)
+        lie = [(getattr(structs[name], field).offset, getattr(structs[name], field).size) for field in fields]
+        assert lie == [(offset, size) for _, _, offset, size in described], f"{name} lies otherwise in C"
+    return structs
 
 
-STRUCTS = {name: _struct(operation, name) for operation, name in enumerate(FIELDS)}
+STRUCTS = structs_of(getattr(kernels, "STRUCTS", {}))
 
 
-def check(compiled: Mapping[str, Sequence[tuple[str, str, int, int]]]) -> None:
-    """Compare these structs with the compiled ones, {name: [(field, kind, offset, size)]}.
-
-    Raises RuntimeError where they differ in anything: the kernels would read other numbers than were written.
-    """
-    here = {
-        name: [
-            (field, kind._type_, getattr(struct, field).offset, getattr(struct, field).size)
-            for field, kind in struct.fields.items()
-        ]
-        for name, struct in STRUCTS.items()
-    }
-    if list(compiled.items()) != list(here.items()):  # as lists, since the order is that of the kernels' numbers
-        found = next((name for name in here if compiled.get(name) != here[name]), "their order")
-        raise RuntimeError(f"ptrain.native was compiled from other sources than these ({found}): install ptrain again")
+def call_of(name: str, **arguments: Any) -> Call:
+    """Make a call of a kernel. Raises RuntimeError where the compiled ones have none that takes these arguments."""
+    struct = STRUCTS.get(name)
+    if struct is None or struct.fields.keys() != arguments.keys():
+        raise RuntimeError(f"ptrain.native was compiled from other sources than these ({name}): install ptrain again")
+    return struct(**arguments)
 
 
 def address(array: torch.Tensor | NDArray[Any]) -> int:

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptrain import native
+from ptrain.native import calls
+from ptrain.native.choice import instruction_set
 
 SPINS = 20_000
 """Looks at a barrier before a thread sleeps: some hundred microseconds, longer than a wake-up by the kernel takes."""
@@ -26,7 +27,9 @@ class Workers:
         self.count = count
         self._task: Callable[[int], None] | None = None
         self._errors: list[BaseException] = []
-        self._barrier = _barrier(count)
+        self._barrier: Callable[[], object] = (
+            threading.Barrier(count).wait if instruction_set() is None else thread_barrier(count)
+        )
         self._threads = [threading.Thread(target=self._work, args=(index,), daemon=True) for index in range(1, count)]
         for thread in self._threads:
             thread.start()
@@ -65,7 +68,7 @@ class Workers:
         """Wait until all are done with the task begun; raise what they raise, a cause before its consequences."""
         self._barrier()
         if self._errors:
-            errors, self._errors = sorted(self._errors, key=lambda e: isinstance(e, native.GivenUpError)), []
+            errors, self._errors = sorted(self._errors, key=lambda e: isinstance(e, calls.GivenUpError)), []
             raise errors[0]
 
     def part(self, items: range, index: int, multiple: int = 1) -> range:
@@ -89,11 +92,7 @@ def spins(sharing: int, cores: int) -> int:
     return SPINS if sharing <= cores else SPINS // 200
 
 
-def _barrier(count: int) -> Callable[[], object]:
-    return threading.Barrier(count).wait if native.instruction_set() is None else thread_barrier(count)
-
-
-def thread_barrier(count: int, given_up: NDArray[np.int32] | None = None) -> native.Call:
-    """Make the compiled barrier of ``count`` threads; see ``native.barrier``."""
-    words = torch.zeros(native.BARRIER_WORDS, dtype=torch.int32)
-    return native.barrier(words, count, spins(count, len(os.sched_getaffinity(0))), given_up)
+def thread_barrier(count: int, given_up: NDArray[np.int32] | None = None) -> calls.Call:
+    """Make the compiled barrier of ``count`` threads; see ``calls.barrier``."""
+    words = torch.zeros(calls.BARRIER_WORDS, dtype=torch.int32)
+    return calls.barrier(words, count, spins(count, len(os.sched_getaffinity(0))), given_up)

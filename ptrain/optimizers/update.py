@@ -5,43 +5,37 @@ Their bits differ for adam and adamw: torch's square root is not always the near
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptrain import native
 from ptrain.config import OptimizerConfig
+from ptrain.native import calls
 from ptrain.optimizers.base import Vectors
 from ptrain.optimizers.rules import corrected, update_
 
 
 class CompiledUpdate:
-    """An update whose ``operations``, a slice each, are calls of the kernel.
-
-    They do nothing where one of the ``flags`` is 0.
-    """
+    """An update whose ``operations``, a slice each, are calls of the kernel; they do nothing where a flag is 0."""
 
     def __init__(
-        self,
-        config: OptimizerConfig,
-        vectors: Vectors,
-        slices: Sequence[slice],
-        flags: NDArray[np.int32] | None = None,
+        self, config: OptimizerConfig, vectors: Vectors, slices: Sequence[slice], flags: NDArray[np.int32] | None = None
     ):
         self._config = config
         numbers = {name: getattr(config, name) for name in ("momentum", "beta1", "beta2", "epsilon")}
-        self.operations: list[native.Call] = []
+        self.operations: list[calls.Call] = []
         for own in map(vectors.cut, slices):
             tensors = (own.parameters, own.gradient, own.decay, list(own.state.values()))
-            self.operations.append(native.update(config.optimizer, *tensors, numbers, flags))
+            self.operations.append(calls.update(config.optimizer, *tensors, numbers, flags))
 
     def select(self, factor: float | torch.Tensor, rate: float, step: int) -> None:
         """Let the operations be those of this step, with ``factor`` times the gradient."""
         scaled, second_scale = corrected(self._config, rate, step)
         number = float(factor)
         for call in self.operations:
-            native.set_update(call, number, scaled, rate, second_scale)
+            call.factor, call.rate, call.decay_rate, call.second_scale = number, scaled, rate, second_scale
 
 
 class TorchUpdate:
@@ -54,26 +48,20 @@ class TorchUpdate:
         own, scratch = (torch.zeros_like(vectors.parameters) for _ in ("gradient", "scratch"))
         copied = dataclasses.replace(vectors, gradient=own, scratch=scratch)
         self.operations: list[Callable[[], None]] = [
-            self._bind(vectors.gradient[part], copied.cut(part)) for part in slices
+            partial(self._update, vectors.gradient[part], copied.cut(part)) for part in slices
         ]
 
     def select(self, factor: float | torch.Tensor, rate: float, step: int) -> None:
         """Let the operations be those of this step, with ``factor`` times the gradient."""
         self._factor, self._rate, self._step = factor, rate, step
 
-    def _bind(self, gradient: torch.Tensor, part: Vectors) -> Callable[[], None]:
-        def update() -> None:
-            torch.mul(gradient, self._factor, out=part.gradient)
-            update_(self._config, self._rate, self._step, part)
-
-        return update
+    def _update(self, gradient: torch.Tensor, part: Vectors) -> None:
+        torch.mul(gradient, self._factor, out=part.gradient)
+        update_(self._config, self._rate, self._step, part)
 
 
 def clip_factor(gradient: torch.Tensor, clip_norm: float | None) -> float | torch.Tensor:
-    """What a gradient (length,) longer than ``clip_norm`` is to be multiplied with, else 1: a float32 scalar.
-
-    1.0 where there is no limit.
-    """
+    """The factor, a float32 scalar, that cuts a gradient (length,) down to ``clip_norm``; 1.0 without a limit."""
     if clip_norm is None:
         return 1.0
     # The quotient is taken in double precision and rounded once.

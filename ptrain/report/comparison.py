@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ptrain.config.values import shown
 from ptrain.evaluation.mcnemar import holm, mcnemar
 from ptrain.evaluation.table import SCORES, find, score
 from ptrain.files import write_file
-from ptrain.report.page import drawn, render
+from ptrain.report.page import render
 from ptrain.report.plots import Plot, curves_of, curves_plot
 from ptrain.report.records import RunRecord, read_array
-from ptrain.report.words import number, shown
+from ptrain.report.words import number
 
 SIGNIFICANT = 0.05
 
@@ -27,12 +28,7 @@ class Measure(NamedTuple):
 
 
 def write_comparison(runs: Sequence[RunRecord], path: Path) -> None:
-    """Write the page that compares runs.
-
-    Raises:
-        OSError: the file cannot be written.
-        RunDirectoryError: predictions of a run are damaged.
-    """
+    """Write the page that compares runs. Raises OSError, and RunDirectoryError where predictions are damaged."""
     names, same = run_names(runs), same_data(runs)
     content = render(
         "comparison.html.j2",
@@ -40,7 +36,7 @@ def write_comparison(runs: Sequence[RunRecord], path: Path) -> None:
         same_data=same,
         rows=score_rows(runs, mark=same),
         differences=differences(runs),
-        curves=drawn(_plots(runs, names)),
+        curves=_plots(runs, names),
         tests=mcnemar_tests(runs, names),
         significant=SIGNIFICANT,
     )

@@ -4,7 +4,7 @@ import base64
 import io
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,13 @@ from matplotlib.image import imsave
 
 from ptrain import __version__
 from ptrain import config as configuration
+from ptrain.config.values import shown
 from ptrain.evaluation.table import evaluation_tables, score, total_scores
 from ptrain.files import write_file
 from ptrain.report.heatmap import MAX_SVG_CLASSES, heat_maps
 from ptrain.report.plots import Plot, confusion_plots, heat_colour, reliability_plot, run_plots, to_png, to_svg
 from ptrain.report.records import RunRecord
-from ptrain.report.words import duration, number, percent, shown
+from ptrain.report.words import duration, number, percent
 
 MAX_CONFUSIONS = 8
 """Confusions in the list of the most frequent ones."""
@@ -36,6 +37,7 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"number": number, "score": score, "percent": percent}
+    environment.filters["svg"] = lambda plot: Markup(to_svg(plot))  # noqa: S704, matplotlib has escaped its texts
     environment.globals["heat_colour"] = heat_colour
     folder = resources.files("ptrain.report") / "templates"
     # The files of this package, not the values of a run: they go into the page as they are.
@@ -43,25 +45,8 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(style=style, script=script, **values, version=__version__)
 
 
-def drawn(plots: Iterable[Plot]) -> list[dict[str, Any]]:
-    """What the templates need to show plots."""
-    return [
-        {
-            "name": plot.name,
-            "title": plot.title,
-            "description": plot.description,
-            "svg": Markup(to_svg(plot)),  # noqa: S704, matplotlib has escaped its texts
-        }
-        for plot in plots
-    ]
-
-
 def write_report(run: RunRecord, path: Path) -> None:
-    """Write the page of a run to ``path`` and its PNG files into plots/ beside it.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
+    """Write the page of a run to ``path`` and its PNG files into plots/ beside it. Raises OSError."""
     plots = all_plots(run)
     content = page_of(run, plots)  # first: where it cannot be made no folder is left
     folder = path.parent / "plots"
@@ -96,8 +81,8 @@ def page_of(run: RunRecord, plots: Sequence[Plot]) -> str:
         settings=settings_of(run),
         environment=_environment(run.environment),
         hashes={name: value for name, value in hashes.items() if value},
-        curves=drawn(plot for plot in plots if plot not in matrices + reliability),
-        reliability=drawn(reliability),
+        curves=[plot for plot in plots if plot not in matrices + reliability],
+        reliability=reliability,
         evaluation=evaluation,
         totals=[] if evaluation is None else total_scores(evaluation),
         areas=evaluation_tables(evaluation)[2:] if evaluation is not None else [],
@@ -131,13 +116,9 @@ def settings_of(run: RunRecord) -> list[tuple[str, list[tuple[str, str, bool]]]]
     sections = []
     for section, content in run.config.items():
         usual = defaults.get(section, {})
-        rows = [(key, shown(value), _plain(value) != _plain(usual.get(key))) for key, value in content.items()]
+        rows = [(key, shown(value), shown(value) != shown(usual.get(key))) for key, value in content.items()]
         sections.append((section, rows))
     return sections
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, (list, tuple)) else value
 
 
 def _environment(environment: Mapping[str, Any]) -> list[tuple[str, str]]:

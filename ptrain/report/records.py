@@ -48,11 +48,7 @@ class RunRecord:
 
 
 def read_run(path: Path) -> RunRecord:
-    """Read a run directory.
-
-    Raises:
-        RunDirectoryError: it is no run directory, or a file of it is damaged.
-    """
+    """Read a run directory; raises RunDirectoryError where it is none, or a file of it is damaged."""
     try:
         config = tomllib.loads((path / "config.toml").read_text(encoding="utf-8"))
     except OSError as error:
@@ -66,7 +62,7 @@ def read_run(path: Path) -> RunRecord:
         path=path,
         config=config,
         environment=_json(path / "environment.json") or {},
-        metrics=_metrics(path / "metrics.jsonl"),
+        metrics=read_metrics(path / "metrics.jsonl"),
         evaluation=_json(path / "evaluation.json"),
         misclassified=misclassified.get("groups", []),
         pixels=read_array(path / "misclassified.npy"),
@@ -99,8 +95,8 @@ def read_array(path: Path) -> Any:
         raise RunDirectoryError(f"{path}: is damaged (no .npy file); ptrain evaluate writes it anew") from None
 
 
-def _metrics(path: Path) -> list[dict[str, Any]]:
-    """The records; a line that a killed run left unfinished is left out."""
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of metrics.jsonl, by epoch; a line that is being written, or was when its run died, is left out."""
     records: dict[int, dict[str, Any]] = {}
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
     for line in lines:

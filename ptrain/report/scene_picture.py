@@ -34,10 +34,7 @@ def stride_of(height: int, width: int) -> int:
 def paint(
     values: NDArray[np.integer[Any]], classes: Sequence[int], colors: Sequence[tuple[int, int, int]]
 ) -> NDArray[np.uint8]:
-    """Class values as colours, light grey where there is no class.
-
-    values: (h, w), at most max(classes). Result: (h, w, 3).
-    """
+    """Class values (h, w), at most max(classes), as colours (h, w, 3), light grey where there is no class."""
     table = np.full((max(classes) + 1, 3), UNCLASSIFIED, np.uint8)
     table[list(classes)] = colors
     painted: NDArray[np.uint8] = table[values]

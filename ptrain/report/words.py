@@ -26,10 +26,3 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
-
-
-def shown(value: Any) -> str:
-    """A value of the configuration as on the command line."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return " ".join(map(str, value)) or "none" if isinstance(value, (list, tuple)) else str(value)

@@ -48,10 +48,7 @@ def write(folder: Path, step: int, tensors: dict[str, torch.Tensor], record: dic
 
 
 def read(path: Path) -> Checkpoint:
-    """Read and verify one checkpoint.
-
-    Raises RunDirectoryError where a file is missing or does not have the SHA-256 that the manifest names.
-    """
+    """Read one checkpoint. Raises RunDirectoryError where a file is missing or has not the SHA-256 of the manifest."""
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())["sha256"]
         for name in (TENSORS, RECORD):

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -21,6 +20,7 @@ from ptrain import config as configuration
 from ptrain.config import Config
 from ptrain.errors import RunDirectoryError, os_error_as
 from ptrain.files import replacing, write_file
+from ptrain.launch.child import run_limited
 from ptrain.models.base import Layout
 from ptrain.run import listing
 from ptrain.run.session import Session
@@ -101,10 +101,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file of a run directory.
-
-    Raises RunDirectoryError where it is missing or damaged.
-    """
+    """Read a JSON file of a run directory. Raises RunDirectoryError where it is missing or damaged."""
     try:
         with os_error_as(RunDirectoryError, f"{path}: cannot be read", "expected a run of ptrain train"):
             return json.loads(path.read_bytes())
@@ -136,10 +133,7 @@ def _number(line: bytes, key: str) -> float | None:
 
 
 def append_record(path: Path, record: dict[str, Any]) -> None:
-    """Append a record to a file of JSON lines.
-
-    Raises RunDirectoryError where the disk is full or the folder cannot be written to.
-    """
+    """Append a record to a file of JSON lines. Raises RunDirectoryError where it cannot be written."""
     # Appended and not replaced, so that others can follow the file; readers drop a last line that a crash cut off.
     with _writing(path), path.open("a") as file:
         file.write(json.dumps(record, allow_nan=False) + "\n")
@@ -183,15 +177,6 @@ def _sha256(text: str) -> str:
 
 def _git_commit() -> str | None:
     """The commit of ptrain's own source where it runs from a checkout."""
-    try:
-        folder = str(Path(ptrain.__file__).parent)
-        found = subprocess.run(
-            ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return found.stdout.strip() or None
+    git = ["git", "-C", str(Path(ptrain.__file__).parent)]
+    _, out, _ = run_limited([*git, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"], 5.0)
+    return out.strip() or None

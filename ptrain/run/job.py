@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from ptrain import config as configuration
-from ptrain import native
 from ptrain.config import Config
 from ptrain.config.advice import Circumstances, warnings
 from ptrain.data.checks import class_counts
@@ -18,7 +17,7 @@ from ptrain.data.samples import DataSet
 from ptrain.errors import ConfigError
 from ptrain.models.base import Model
 from ptrain.models.table import make_model
-from ptrain.native.choice import resolve
+from ptrain.native.choice import instruction_set, resolve
 from ptrain.run import directory as files
 from ptrain.run.session import Session, load_data
 from ptrain.steps.base import Work
@@ -50,6 +49,7 @@ class Job:
             "class_names": self.dataset.class_names,
             "normalization": self.normalization.to_dict(),
             "schema": self.dataset.schema,
+            "image_shape": self.dataset.image_shape,
         }
 
     @property
@@ -138,6 +138,7 @@ def load_job(session: Session, config: Config) -> Job:
         )
     dataset, data_sha256 = load_data(session, config.data, config.train.seed)
     session.agreed(lambda: check_class_weights(config, dataset))
+    session.agreed(lambda: check_validation(config, dataset))
     train = config.train
     kernels = session.agreed(lambda: resolve(train.kernels, train.precision, session.device))
     optimizer = replace(config.optimizer, lr=config.optimizer.learning_rate)
@@ -157,7 +158,7 @@ def load_job(session: Session, config: Config) -> Job:
         model=make_model(config.model, dataset.num_features, dataset.num_classes),
         environment=files.environment(session)
         | {"split_sha256": dataset.split_sha256}
-        | {"instruction_set": native.instruction_set() if kernels == "native" else None},
+        | {"instruction_set": instruction_set() if kernels == "native" else None},
     )
 
 
@@ -203,6 +204,14 @@ def check_class_weights(config: Config, dataset: DataSet) -> None:
         )
 
 
+def check_validation(config: Config, dataset: DataSet) -> None:
+    """Raise ConfigError where training is to stop by a validation split that there is none of."""
+    if config.train.early_stopping is not None and dataset.validation is None:
+        raise ConfigError(
+            f"--early-stopping {config.train.early_stopping} without a validation split: add --validation 0.1"
+        )
+
+
 def class_weights(session: Session, config: Config, dataset: DataSet) -> torch.Tensor | None:
     """The weight of each class in the loss: (classes,), counted over all ranks where balanced, or None."""
     choice = config.model.class_weights
@@ -212,6 +221,7 @@ def class_weights(session: Session, config: Config, dataset: DataSet) -> torch.T
         info, num_classes = session.comm.info, dataset.num_classes
         counts = torch.from_numpy(class_counts(dataset.train, num_classes, info.rank, info.size)).to(session.device)
         session.comm.all_reduce_(counts)
-        # A class without training samples has no rows that a weight could matter for.
-        return (dataset.train.size / (num_classes * counts.clamp_min(1).double())).float()
+        # A class without training samples has no rows that a weight could matter for, and is none of those that share.
+        present = int((counts > 0).sum())
+        return (dataset.train.size / (present * counts.clamp_min(1).double())).float()
     return torch.tensor(choice, dtype=torch.float32, device=session.device)

@@ -52,9 +52,8 @@ class Loop:
     def run(self, stop_requested: Callable[[], bool]) -> None:
         """Train to the last epoch or until early stopping.
 
-        Raises:
-            DivergedError: the loss or a gradient is not finite.
-            StopRequested: a rank was asked to stop, or ``--max-steps`` is reached; a checkpoint is written.
+        Raises DivergedError, and StopRequested, with a checkpoint written, where a rank was asked to stop or
+        ``--max-steps`` is reached.
         """
         job, state, session = self.job, self.state, self.job.session
         total = job.config.train.epochs * job.plan.steps_per_epoch

@@ -107,6 +107,9 @@ class Checkpoints:
         changed = configuration.differences(stored, self.job.config)
         if found.record["data_sha256"] != self.job.data_sha256:
             changed.append(f"data: sha256 {found.record['data_sha256'][:12]} -> {self.job.data_sha256[:12]}")
+        names, now = tuple(found.record["model"]["class_names"]), self.job.dataset.class_names
+        if names != now:  # labels may be the same numbers all the same
+            changed.append(f"classes: {', '.join(names[:10])} -> {', '.join(now[:10])}")
         changed += [
             f"{name}: {found.record['libraries'].get(name)} -> {version}"
             for name, version in _libraries().items()

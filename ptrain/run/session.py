@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from ptrain.comm.base import Communicator
 from ptrain.comm.select import create
 from ptrain.config import DataConfig, RunConfig
 from ptrain.console import Console
-from ptrain.data.checks import check
+from ptrain.data.checks import check, class_counts
 from ptrain.data.fingerprint import combine_fingerprints, fingerprint_blocks
 from ptrain.data.plan import owned_shards
 from ptrain.data.samples import DataSet
@@ -152,11 +153,17 @@ def load_data(
     """
     part, parts = session.comm.info.rank, session.comm.info.size
     dataset = session.agreed(lambda: load(config, seed, schema=schema, class_names=class_names, watch=session.watch))
+    session.console.tell(dataset.notes, dataset.warnings)
     if class_names is not None:
         dataset = replace(dataset, class_names=class_names, num_classes=len(class_names))
     session.agreed(lambda: check(dataset, part, parts, training=class_names is None))
     if class_names is None:
         for text in warnings(dataset, config):
             session.console.warn(text)
+        counts = sum(session.comm.all_gather_object(class_counts(dataset.train, dataset.num_classes, part, parts)))
+        absent = [dataset.class_names[number] for number in np.flatnonzero(counts == 0)]
+        if absent:
+            named = ", ".join(absent[:10]) + ", ..." * (len(absent) > 10)
+            session.console.warn(f"no training sample is of class {named}: it cannot be learned")
     blocks = session.comm.all_gather_object(fingerprint_blocks(dataset, part, parts))
     return dataset, combine_fingerprints(blocks)

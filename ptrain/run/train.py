@@ -1,6 +1,5 @@
 """A training from start to end: train, checkpoint, evaluate, write the run directory."""
 
-import subprocess
 import sys
 from collections.abc import Collection
 from contextlib import closing
@@ -13,6 +12,7 @@ from ptrain.config import Config
 from ptrain.console import Console
 from ptrain.errors import EXIT_DONE
 from ptrain.evaluation.table import show
+from ptrain.launch.child import run_limited
 from ptrain.models.base import parameters_sha256
 from ptrain.models.inference import Inference
 from ptrain.run import directory as files
@@ -101,15 +101,10 @@ def report_in_child(folder: Path, console: Console) -> None:
 
     A report that cannot be written is a warning: the run is there, and ``ptrain report`` can be called again.
     """
-    command = [sys.executable, "-m", "ptrain", "report", str(folder)]
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=REPORT_SECONDS, check=False
-        )
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        if done.returncode == 0:
-            console.say(f"report {folder / 'report.html'}")
-            return
-    except (OSError, subprocess.TimeoutExpired) as error:
-        reason = str(error)
+    code, _, err = run_limited([sys.executable, "-m", "ptrain", "report", str(folder)], REPORT_SECONDS)
+    if code == 0:
+        console.say(f"report {folder / 'report.html'}")
+        return
+    how = f"exit code {code}" if code is not None else f"no answer within {REPORT_SECONDS:g} s"
+    reason = err.strip().splitlines()[-1] if code and err.strip() else how
     console.warn(f"no report ({reason}); ptrain report {folder} tries again")

@@ -36,6 +36,8 @@ class Trained:
     class_names: tuple[str, ...]
     schema: dict[str, Any] | None
     """How a table becomes features, where the network was trained on one."""
+    image_shape: tuple[int, ...] | None
+    """Shape of a sample before it was flattened."""
     hashes: dict[str, str]
     """parameters_sha256, data_sha256 and config_sha256, as in evaluation.json."""
 
@@ -90,6 +92,7 @@ def read_trained(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) ->
             normalization=Normalization(**description["normalization"]),
             class_names=tuple(description["class_names"]),
             schema=description.get("schema"),
+            image_shape=tuple(description.get("image_shape") or ()) or None,
             hashes=hashes,
         )
     except (KeyError, RuntimeError, TypeError, ValueError) as error:

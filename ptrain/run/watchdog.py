@@ -32,12 +32,8 @@ class Watchdog:
     of ``folder``, which all ranks share; the ranks without such a file, and those that were computing and not waiting
     for others, are the ones to look at.
 
-    Args:
-        folder: where ranks leave their reports; made when needed.
-        rank: this process.
-        processes: host and pid of every rank, in rank order.
-        limit: seconds without progress, or None for ``default_limit``.
-        leave: ends the process; replaced in tests.
+    ``folder``: made when needed. ``processes``: host and pid of every rank, in rank order. ``limit``: seconds without
+    progress, or None for ``default_limit``. ``leave``: ends the process; replaced in tests.
     """
 
     def __init__(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ptrain.config.values import nearest
-from ptrain.errors import ConfigError, DataError, LaunchError
+from ptrain.errors import ConfigError, DataError, LaunchError, os_error_as
 from ptrain.slurm import queue as slurm_queue
 from ptrain.slurm.request import JobRequest
 from ptrain.slurm.site import Site
@@ -70,9 +70,7 @@ def queue(partition: str | None, account: str | None) -> None:
 
 def run_directory(path: Path) -> None:
     """Make the run directory; raises LaunchError where a job of it is still in the queue, or it cannot be made."""
-    try:
+    with os_error_as(LaunchError, f"--run-dir {path}: cannot be made", "choose one you can write to"):
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LaunchError(f"--run-dir {path}: cannot be made ({error.strerror}); choose one you can write to") from None
     if not os.access(path, os.W_OK):
         raise LaunchError(f"--run-dir {path}: cannot be written to; choose one that you can write to")

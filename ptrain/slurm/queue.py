@@ -2,11 +2,11 @@
 
 import re
 import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ptrain.errors import LaunchError
+from ptrain.launch.child import run_limited
 
 TIME_LIMIT = 60.0  # seconds; a busy slurmctld answers late
 ENDED = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
@@ -25,10 +25,7 @@ class Entry:
 
 
 def call(command: Sequence[str]) -> tuple[int, str, str]:
-    """Run one of Slurm's programs; return exit code, output and errors.
-
-    Raises LaunchError where the program is not there or does not answer.
-    """
+    """Run one of Slurm's programs, as ``run`` does. Raises LaunchError where it is not there or does not answer."""
     if shutil.which(command[0]) is None:
         raise LaunchError(
             f"{command[0]} is not on PATH: run this on a login node of the cluster, or print the script with "
@@ -39,13 +36,10 @@ def call(command: Sequence[str]) -> tuple[int, str, str]:
 
 def run(command: Sequence[str], too_late: str) -> tuple[int, str, str]:
     """Run a program; return exit code, output and errors. Raises LaunchError ``too_late`` where it does not answer."""
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace", timeout=TIME_LIMIT
-        )
-    except subprocess.TimeoutExpired:
-        raise LaunchError(too_late) from None
-    return done.returncode, done.stdout, done.stderr
+    code, out, err = run_limited(command, TIME_LIMIT)
+    if code is None:
+        raise LaunchError(too_late)
+    return code, out, err
 
 
 def submit(script: str) -> str:

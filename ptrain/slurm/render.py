@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
+from ptrain.config.flags import without
 from ptrain.errors import ConfigError
 from ptrain.slurm import site as slurm_site
 from ptrain.slurm.directives import directives, positive
@@ -78,23 +79,11 @@ def _context(site: Site, request: JobRequest, command: Sequence[str]) -> dict[st
         "preflight_options": " --kill-on-bad-exit=1" if with_srun else "",
         "train_options": " --wait=30" if with_srun else "",
         "preflight": preflight if request.preflight else None,
-        "train": grouped(without_run_dir(request.argv)),
+        "train": grouped(without(request.argv, "--run-dir")),  # the job sets it
         "threads": "" if request.threads else ' --threads "$SLURM_CPUS_PER_TASK"',
         "requeue": request.requeue,
         "successor_array": ' --array="$SLURM_ARRAY_TASK_ID"' if combinations else "",
     }
-
-
-def without_run_dir(argv: Sequence[str]) -> list[str]:
-    """Flags of ptrain train without ``--run-dir DIR``, which the job sets."""
-    kept: list[str] = []
-    tokens = iter(argv)
-    for token in tokens:
-        if token in ("--run-dir", "--run_dir"):
-            next(tokens, None)
-        elif not token.startswith(("--run-dir=", "--run_dir=")):
-            kept.append(token)
-    return kept
 
 
 def _activate(venv: str) -> str:

@@ -12,20 +12,14 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.,:/@+=-]*", re.ASCII)
 
 
 def one_line(what: str, text: str) -> str:
-    """``text`` unless it has a control character, which could begin a line of its own in the script.
-
-    Raises ConfigError that names ``what``.
-    """
+    """Give ``text`` back. Raises ConfigError that names ``what`` for a control character: it could begin a line."""
     if _CONTROL.search(text):
         raise ConfigError(f"{what} {text!r}: has a control character; expected text of one line")
     return text
 
 
 def directive_value(what: str, text: str) -> str:
-    """``text`` as the value of an option of sbatch: names, numbers and lists of them, without quotes.
-
-    Raises ConfigError that names ``what``.
-    """
+    """``text`` as the value of an option of sbatch, without quotes. Raises ConfigError that names ``what``."""
     if not _NAME.fullmatch(text):
         raise ConfigError(
             f"{what} {text!r}: expected letters, digits and the characters . , : / @ % + = * & | ( ) [ ] ~ - _ only"
@@ -52,10 +46,7 @@ def words(*parts: str) -> str:
 
 
 def expandable(what: str, text: str) -> str:
-    """A text of a site's file as one word in which only ``$NAME`` is expanded.
-
-    Raises ConfigError for control characters.
-    """
+    """A text of a site's file as one word in which only ``$NAME`` is expanded. Raises ConfigError as ``one_line``."""
     if "$" not in one_line(what, text):
         return words(text)
 

@@ -96,10 +96,10 @@ class Times:
     step: list[float] = field(default_factory=list)
     """The whole step."""
 
-    def add(self, **seconds: float) -> None:
-        """Keep those of one more step."""
-        for part, value in seconds.items():
-            getattr(self, part).append(value)
+    def add(self, *seconds: float) -> None:
+        """Keep those of one more step, in the order of the fields."""
+        for part, value in zip(vars(self).values(), seconds, strict=True):
+            part.append(value)
 
 
 class Step(ABC):
@@ -124,17 +124,14 @@ class Step(ABC):
         The result, the same on every rank: whether any rank passed ``stop``. Where the host does not wait for every
         step, it is False until the next ``synchronise``, and then the answer for all steps since the last.
 
-        Raises:
-            DivergedError: the loss or the gradient is not finite; the state is as before the step where that was so.
+        Raises DivergedError where loss or gradient are not finite; the state is then as before the step that was so.
         """
 
     def synchronise(self) -> bool:
         """Wait for the steps that the host has not waited for yet; whether any rank passed ``stop`` in them.
 
-        Every rank calls it after the same step. Where the host waits for every step there are none left.
-
-        Raises:
-            DivergedError: as ``run``, for one of them.
+        Every rank calls it after the same step. Where the host waits for every step there are none left. Raises
+        DivergedError, as ``run``, for one of them.
         """
         return False
 

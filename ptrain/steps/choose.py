@@ -100,8 +100,7 @@ class ChosenStep:
 def choose(work: Work) -> ChosenStep:
     """Make the step that --step names, or with auto the first that can be had and pays. Every rank calls it.
 
-    Raises:
-        ConfigError: the one that --step names cannot be had.
+    Raises ConfigError where the one that --step names cannot be had.
     """
     wanted = work.config.run.step
     why_not: dict[str, str] = {}

@@ -63,7 +63,7 @@ class DeviceStep(Step):
         self._programs = [task.program for tasks, _ in self._local.groups for task in tasks]
         stages: list[list[Operation]] = []
         for tasks, operations in self._local.groups:
-            stages.append([_compute(task) for task in tasks])
+            stages.append([partial(_compute, task) for task in tasks])
             stages.append([partial(self._local.add_up, operations, slice(None))])
         self._compute = recorded(stages, work.device)
         vectors = work.vectors(self._exchange.gradient)
@@ -101,12 +101,7 @@ class DeviceStep(Step):
         stopping = len(self._pending) == self._every and self.synchronise()
         if self._times is not None:
             self._settle()
-            self._times.add(
-                gather=gathered - start,
-                compute=computed - gathered,
-                exchange=exchanged - computed,
-                step=time.perf_counter() - start,
-            )
+            self._times.add(gathered - start, computed - gathered, exchanged - computed, time.perf_counter() - start)
         return stopping
 
     def _guarded_update(self) -> None:
@@ -138,12 +133,8 @@ class DeviceStep(Step):
         return super().measure()
 
 
-def _compute(task: Task) -> Operation:
-    """The device's part of a task, for any step."""
-
-    def compute() -> None:
-        task.fill()
-        for operation in task.program.computes:
-            operation()
-
-    return compute
+def _compute(task: Task) -> None:
+    """Do the device's part of a task, the same for any step."""
+    task.fill()
+    for operation in task.program.computes:
+        operation()

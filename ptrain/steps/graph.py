@@ -1,6 +1,7 @@
 """Operations on fixed buffers that are done at every step: on a GPU recorded once and started with one call."""
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Sequence
 
 import torch
 
@@ -10,14 +11,15 @@ BRANCHES = 8
 """Tasks that a GPU may do side by side."""
 
 
-def recorded(stages: Sequence[Sequence[Operation]], device: torch.device) -> Callable[[], None]:
+def recorded(stages: Sequence[Sequence[Operation]], device: torch.device) -> Operation:
     """Make what does all tasks, stage by stage; the tasks of a stage do not depend on each other.
 
     On a GPU it is a CUDA graph. There every task is done once now, and must neither wait for the device nor depend on
     anything on the host: it may only read and write tensors that stay where they are.
     """
     if device.type != "cuda":
-        return lambda: _in_turn(stages)
+        tasks = list(itertools.chain(*stages))
+        return lambda: [task() for task in tasks]
     own, *branches = (
         torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
         for _ in range(1 + min(BRANCHES, max(map(len, stages))))
@@ -32,12 +34,6 @@ def recorded(stages: Sequence[Sequence[Operation]], device: torch.device) -> Cal
     with torch.cuda.graph(graph, stream=own, capture_error_mode="thread_local"):
         _side_by_side(stages, branches)
     return graph.replay
-
-
-def _in_turn(stages: Sequence[Sequence[Operation]]) -> None:
-    for stage in stages:
-        for task in stage:
-            task()
 
 
 def _side_by_side(stages: Sequence[Sequence[Operation]], branches: Sequence[torch.cuda.Stream]) -> None:

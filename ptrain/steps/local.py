@@ -44,7 +44,6 @@ def training_program(
 class Task:
     """Some neighbouring shards that one thread computes."""
 
-    shards: range
     loader: Loader
     fill: Operation
     program: Program
@@ -67,7 +66,7 @@ class LocalSums:
             program = training_program(work, parameters, part.shards, gradients=rows, merges=part.merges)
             own = loader or work.make_loader(part.shards)
             fill = own.bind(part.shards, program.features, program.labels, program.weights)
-            return Task(shards=part.shards, loader=own, fill=fill, program=program)
+            return Task(loader=own, fill=fill, program=program)
 
         self.groups = [([task(part) for part in group.parts], group.operations) for group in plan.groups]
 

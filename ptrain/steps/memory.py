@@ -9,11 +9,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ptrain import native
 from ptrain.comm.base import Communicator
 from ptrain.comm.window import open_window
 from ptrain.models.base import Layout, Memory
 from ptrain.models.buffers import ShardBuffer, shard_stride
+from ptrain.native import calls
 from ptrain.native.threads import spins
 from ptrain.steps.base import UnavailableError, Work
 
@@ -57,10 +57,10 @@ class SharedMemory:
         words = shared_words(work.comm, sizes)
         self.given_up = np.zeros(1, dtype=np.int32)
         """Not 0 once a thread of this rank will not come to a barrier any more."""
-        self.barriers: list[native.Call] = []
+        self.barriers: list[calls.Call] = []
         """The barrier of all threads of all ranks; none where there is one thread."""
         if total > 1:
-            self.barriers = [native.barrier(words["barrier"], total, spins(total, os.cpu_count() or 1), self.given_up)]
+            self.barriers = [calls.barrier(words["barrier"], total, spins(total, os.cpu_count() or 1), self.given_up)]
         self.flags: NDArray[np.int32] = words["flags"].view(total, -1).numpy()
         """(threads, parameters and more): whether what a thread computed of the mean gradient is finite."""
         self.flags[self.threads.start : self.threads.stop] = 1
@@ -91,7 +91,7 @@ def _sizes(work: Work, threads: int) -> dict[str, int]:
     flags = -(-(len(model.layout.slots) + 1) // LINE) * LINE
     vectors = ["parameters", "mean", *(f"optimizer.{index}" for index in range(len(work.state.optimizer)))]
     return (
-        {"barrier": native.BARRIER_WORDS, "stops": 2 * len(work.owners) * LINE, "flags": threads * flags}
+        {"barrier": calls.BARRIER_WORDS, "stops": 2 * len(work.owners) * LINE, "flags": threads * flags}
         | dict.fromkeys(vectors, model.layout.length)
         | {name: shards * shard_stride(work.rows, width) for name, width in model.buffers.items()}
         | {"row_losses": shards * work.rows}

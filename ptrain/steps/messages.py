@@ -56,12 +56,7 @@ class MessagesStep(Step):
         state.step += 1
         if self._times is not None:
             gather = sum(self._gathering) / len(self._gathering)
-            self._times.add(
-                gather=gather,
-                compute=computed - start - gather,
-                exchange=exchanged - computed,
-                step=time.perf_counter() - start,
-            )
+            self._times.add(gather, computed - start - gather, exchanged - computed, time.perf_counter() - start)
         return stopping
 
     def _compute(self, epoch: int, index: int) -> None:

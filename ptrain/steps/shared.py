@@ -11,9 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from ptrain import native
 from ptrain.comm.base import Communicator, RankInfo
 from ptrain.models.base import ALIGNMENT
+from ptrain.native import calls
+from ptrain.native.choice import instruction_set
 from ptrain.native.threads import Workers, spins
 from ptrain.steps.base import Work
 from ptrain.steps.local import CONTROL
@@ -28,7 +29,7 @@ def why_not_shared(info: RankInfo, device: torch.device) -> str:
     reasons = {
         f"the device is the {device.type}": device.type != "cpu",
         "the ranks are on several machines": info.local_size < info.size,
-        "ptrain's kernels are not compiled": native.instruction_set() is None,
+        "ptrain's kernels are not compiled": instruction_set() is None,
     }
     return next((reason for reason, applies in reasons.items() if applies), "")
 
@@ -47,9 +48,9 @@ class SharedExchange:
         everybody = comm.all_gather_object((local.num_rows, local.nodes))
         most = max(rows for rows, _ in everybody)
         stride = whole_pages(length + CONTROL)
-        sizes = {"barrier": native.BARRIER_WORDS, "flags": LINE * total, "mean": length, "sums": size * most * stride}
+        sizes = {"barrier": calls.BARRIER_WORDS, "flags": LINE * total, "mean": length, "sums": size * most * stride}
         words = shared_words(comm, sizes)
-        self._barrier = native.barrier(words["barrier"], size, spins(info.local_size, os.cpu_count() or 1))
+        self._barrier = calls.barrier(words["barrier"], size, spins(info.local_size, os.cpu_count() or 1))
         self._flags = words["flags"].view(total, LINE)[:, 0].numpy()
         self.gradient = words["mean"].view(torch.float32)
         spaces = words["sums"].view(torch.float32).view(size, most, stride)
@@ -64,18 +65,18 @@ class SharedExchange:
         for thread in range(first, first + workers.count):
             start, stop = (units * edge // total * ALIGNMENT for edge in (thread, thread + 1))
             part, flag = range(start, min(stop, length)), self._flags[thread : thread + 1]
-            self._slices.append(native.reduce(sums, additions, part, self.gradient, flag))
+            self._slices.append(calls.reduce(sums, additions, part, self.gradient, flag))
         control = torch.zeros(stride)
         self._loss, self._stops = control[length : length + 1], control[length + 1 : length + 2]
         behind = range(length, length + ALIGNMENT)
-        self._control = native.reduce(sums, additions, behind, control, np.zeros(1, dtype=np.int32))
+        self._control = calls.reduce(sums, additions, behind, control, np.zeros(1, dtype=np.int32))
         self._stop = self.workspace[local.nodes[0][1], length + 1 : length + 2]
 
     def __call__(self, valid_rows: int, stop: bool) -> tuple[torch.Tensor, torch.Tensor]:
         """Fill ``gradient`` from the workspaces of all ranks. Every rank calls it."""
         self._stop.fill_(float(stop))
         for call in self._slices:
-            native.set_divisor(call, valid_rows)
+            calls.set_divisor(call, valid_rows)
         self._barrier()  # all sums are there
         self._workers.run(lambda thread: self._slices[thread]())
         self._control()

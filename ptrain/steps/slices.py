@@ -13,8 +13,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ptrain import native
 from ptrain.models.base import Loader, Operation, Program, Slot
+from ptrain.native import calls
 from ptrain.optimizers.update import CompiledUpdate, clip_factor
 from ptrain.steps.base import Step, Times, Work
 from ptrain.steps.local import raise_diverged, training_program
@@ -50,14 +50,12 @@ class SlicesStep(Step):
             [[*local, *mean], [*update]] if self._clips else [[*local, *mean, *update]]
             for local, mean, update in phases
         ]
-        self._team = None
-        if self._workers.count > 1:
-            work_of = [[_operations(piece) for piece in thread] for thread in pieces[1:]]
-            self._team = Team(self._workers, work_of, memory.given_up)
+        work_of = [[_operations(piece) for piece in thread] for thread in pieces[1:]]
+        self._team = Team(self._workers, work_of, memory.given_up)
         local, mean, update = phases[0]
         # The first thread tells the watchdog that it waits between what it does alone and the rest.
         self._split: list[Parts] = [local, mean, update] if self._clips else [local, [*mean, *update]]
-        self._fused: list[Parts] = [[("", native.fuse(_operations(parts)))] for parts in self._split]
+        self._fused: list[Parts] = [[("", calls.fuse(_operations(parts)))] for parts in self._split]
         self._clock: defaultdict[str, float] = defaultdict(float)
 
     def _phases(self, index: int) -> tuple[Parts, Parts, Parts]:
@@ -95,28 +93,23 @@ class SlicesStep(Step):
         stops[self._work.comm.info.rank] = stop
         rate = self._work.learning_rate()
         self._update.select(1.0, rate, state.step)
-        self._release()
+        self._team.release()
         self._do(0)
         self.heartbeat(f"exchanging the gradient of step {state.step}", True)
         self._do(1)
         if self._clips:
             self._update.select(clip_factor(memory.mean, clip_norm), rate, state.step)
-            self._release()
+            self._team.release()
             self._do(2)
         # The flags of all slices: the same answer on all ranks.
         if not memory.flags.all():
             raise_diverged(self._work, epoch, index)
         state.step += 1
         if self._times is not None:
-            spent = {name: self._clock[name] for name in ("gather", "compute", "exchange")}
-            self._times.add(**spent, step=time.perf_counter() - start)
+            spent = (self._clock[name] for name in ("gather", "compute", "exchange"))
+            self._times.add(*spent, time.perf_counter() - start)
             self._clock.clear()
         return bool(stops.any())
-
-    def _release(self) -> None:
-        """Let the other threads go on."""
-        if self._team is not None:
-            self._team.release()
 
     def _do(self, phase: int) -> None:
         """Do a phase of the first thread's work."""
@@ -134,13 +127,12 @@ class SlicesStep(Step):
 
     def measure(self) -> Times:
         """Keep the seconds of the parts of the first thread's work from now on."""
-        self._fused = [[(name, native.fuse(operations)) for name, operations in parts] for parts in self._split]
+        self._fused = [[(name, calls.fuse(operations)) for name, operations in parts] for parts in self._split]
         return super().measure()
 
     def close(self) -> None:
         """End the threads."""
-        if self._team is not None:
-            self._team.close()
+        self._team.close()
         super().close()
 
 
@@ -152,7 +144,7 @@ class MeanSlice:
         self._memory = memory
         self._merges = merges_of(range(work.num_shards), work.num_shards)
         self._flags = (memory.flags[thread, index : index + 1] for index in itertools.count())
-        self._means: list[native.Call] = []
+        self._means: list[calls.Call] = []
         for slot in work.model.layout.slots:
             covered = range(max(part.start, slot.offset), min(part.stop, slot.offset + slot.count))
             if covered and slot.source:
@@ -166,7 +158,7 @@ class MeanSlice:
     def set_divisor(self, valid_rows: int) -> None:
         """Let the sums be divided by the rows of the global batch."""
         for call in self._means:
-            native.set_divisor(call, valid_rows)
+            calls.set_divisor(call, valid_rows)
 
     def _add_product(self, slot: Slot, covered: range) -> None:
         """Fill some rows of a weight's gradient."""
@@ -174,15 +166,15 @@ class MeanSlice:
         inputs = range((covered.start - slot.offset) // width, (covered.stop - slot.offset) // width)
         source, grad = self._memory.buffers[slot.source].view, self._memory.buffers[slot.grad].view
         out = slot.view(self._memory.mean)[None, inputs.start : inputs.stop]
-        call = native.weight_gradient(source, grad, self._merges, out, inputs=inputs, finite=next(self._flags))
+        call = calls.weight_gradient(source, grad, self._merges, out, inputs=inputs, finite=next(self._flags))
         self.operations.append(call)
         self._means.append(call)
 
     def _add_sum(self, values: torch.Tensor, out: torch.Tensor) -> None:
         """Fill a bias' gradient, or the loss: the mean over rows and shards of values (shards, rows, n)."""
         sums = torch.zeros(out.numel())
-        self.operations.append(native.column_sums(values, self._merges, sums[None]))
-        call = native.reduce([sums], [], range(len(sums)), out, next(self._flags))
+        self.operations.append(calls.column_sums(values, self._merges, sums[None]))
+        call = calls.reduce([sums], [], range(len(sums)), out, next(self._flags))
         self.operations.append(call)
         self._means.append(call)
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain import native
 from ptrain.models.base import Operation
+from ptrain.native import calls
 from ptrain.native.threads import Workers, thread_barrier
 
 
@@ -36,8 +36,8 @@ class Team:
     def _serve(self, index: int) -> None:
         """Work until the end of the training."""
         work = self._work[index - 1]
-        operations, program = native.fuse(work), native.fuse([self._barrier, *work])
-        if len(program) == 1 and isinstance(program[0], native.CallList):
+        operations, program = calls.fuse(work), calls.fuse([self._barrier, *work])
+        if len(program) == 1 and isinstance(program[0], calls.CallList):
             program[0].serve(self._stop)
             return
         try:
@@ -53,7 +53,7 @@ class Team:
     def close(self) -> None:
         """End the threads' work; raise what they raised of their own."""
         self._stop[0] = 1
-        with contextlib.suppress(native.GivenUpError):
+        with contextlib.suppress(calls.GivenUpError):
             self._barrier()
-        with contextlib.suppress(native.GivenUpError):
+        with contextlib.suppress(calls.GivenUpError):
             self._workers.end()

@@ -85,12 +85,7 @@ class OrderedSum:
     """
 
     def __init__(
-        self,
-        communicator: Communicator,
-        owners: Sequence[range],
-        length: int,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str = "cpu",
+        self, communicator: Communicator, owners: Sequence[range], length: int, device: torch.device | str = "cpu"
     ) -> None:
         size, shards = communicator.info.size, owners[-1].stop
         assert len(owners) == size
@@ -107,13 +102,13 @@ class OrderedSum:
         rows = max(len(nodes) for nodes in nodes_of)
         self._gathers = size == 2 and rows == 1
         if self._gathers:
-            self._result = torch.zeros((size, length), dtype=dtype, device=device)
+            self._result = torch.zeros((size, length), device=device)
             return
         slice_length = self.padded_length // size
         # A rank with fewer subtrees than others leaves its last rows unused.
-        self._send = torch.zeros((size, rows, slice_length), dtype=dtype, device=device)
+        self._send = torch.zeros((size, rows, slice_length), device=device)
         self._received = torch.zeros_like(self._send)
-        self._result = torch.zeros((size, slice_length), dtype=dtype, device=device)
+        self._result = torch.zeros((size, slice_length), device=device)
         sums = [self._received[rank, row] for rank, nodes in enumerate(nodes_of) for row in range(len(nodes))]
         additions, rest = plan_additions([node for nodes in nodes_of for node in nodes], shards)
         assert len(rest) == 1

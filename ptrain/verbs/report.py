@@ -9,7 +9,7 @@ from typing import Annotated
 
 from ptrain.config.flags import Flag, FlagGroup, Given
 from ptrain.errors import EXIT_DONE, RunDirectoryError
-from ptrain.verbs.base import RUN, Command, Verb, required_run
+from ptrain.verbs.base import RUN, Command, Verb, function, required_run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,18 +47,14 @@ def run(options: ReportOptions) -> int:
     path = Path(options.out or ("comparison.html" if several else Path(options.runs[0], "report.html")))
     try:
         if several:
-            from ptrain.report.comparison import write_comparison
-
-            write_comparison(records, path)
+            function("report.comparison:write_comparison")(records, path)
         else:
-            from ptrain.report.page import write_report
-
             run_dir = Path(options.runs[0])
             is_own = path.parent.resolve() == run_dir.resolve()
             with (
                 listing.renewing(run_dir, run_dir, (glob.escape(path.name), "plots/*.png")) if is_own else nullcontext()
             ):
-                write_report(records[0], path)
+                function("report.page:write_report")(records[0], path)
     except OSError as error:
         raise RunDirectoryError(
             f"{error.filename or path}: cannot be written ({error.strerror}); expected a folder you can write to"

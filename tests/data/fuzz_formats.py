@@ -42,8 +42,8 @@ class Seed:
 
 def drain(stream: Stream) -> None:
     """Read a stream to its end and see that it keeps its word."""
-    for make in (stream.train, stream.test):
-        for features, labels, groups in make() if make is not None else ():
+    for make in (stream.train, *stream.held_out.values()):
+        for features, labels, groups in make():
             assert features.shape == (len(labels), stream.num_features), (features.shape, labels.shape)
             assert features.dtype == stream.dtype, (features.dtype, stream.dtype)
             assert labels.ndim == 1
@@ -78,8 +78,14 @@ def npy(array: Any) -> bytes:
 
 
 def _npy_seeds(_: Path) -> list[Seed]:
-    arrays = [X, X.astype(">f8"), np.asfortranarray(X), IMAGES]
-    return [Seed(spec="x.npy", labels="y.npy", files={"x.npy": npy(array), "y.npy": npy(Y)}) for array in arrays]
+    pairs: list[tuple[Any, Any]] = [
+        (X, Y),
+        (X.astype(">f8"), Y + 1),
+        (np.asfortranarray(X), Y.astype("f4")),
+        (IMAGES, Y),
+    ]
+    pairs += [(np.asfortranarray(IMAGES), Y[:, None]), (X, np.eye(4)[Y]), (X, np.array(["a", "b", "c", "d"])[Y])]
+    return [Seed(spec="x.npy", labels="y.npy", files={"x.npy": npy(x), "y.npy": npy(y)}) for x, y in pairs]
 
 
 def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -99,7 +105,15 @@ def _npz_seeds(_: Path) -> list[Seed]:
             lambda changed, method=method, members=members: zipped({**members, "x.npy": changed}, method),
         )
         seeds.append(Seed(spec="a.npz", files={"a.npz": zipped(members, method)}, inside={"a.npz": inside}))
-    return seeds
+    splits = {
+        f"{split}_{name}.npy": npy(IMAGES if name == "images" else Y[:, None] + 1)
+        for split in ("train", "val", "test")
+        for name in ("images", "labels")
+    }  # as of MedMNIST
+    masked = {"data.npy": npy(X), "mask.npy": npy(X > 100), "target.npy": npy(Y)}
+    lone = {"arr_0.npy": npy(X), "arr_1.npy": npy(Y)}
+    named = Seed(spec="a.npz:arr_0", labels="a.npz:arr_1", files={"a.npz": zipped(lone)})
+    return [*seeds, *(Seed(spec="a.npz", files={"a.npz": zipped(members)}) for members in (splits, masked)), named]
 
 
 def idx(array: np.ndarray[Any, Any]) -> bytes:
@@ -118,8 +132,11 @@ def _idx_seeds(_: Path) -> list[Seed]:
         "train-images-idx3-ubyte.gz": (images, gzip.compress),
         "train-labels-idx1-ubyte.gz": (labels, gzip.compress),
     }
+    plain = {"train-images-idx3-ubyte": images, "train-labels-idx1-ubyte": labels}
+    held_out = {name.replace("train", split): content for split in ("val", "test") for name, content in plain.items()}
     return [
-        Seed(spec=".", files={"train-images-idx3-ubyte": images, "train-labels-idx1-ubyte": labels}),
+        Seed(spec=".", files=plain),
+        Seed(spec=".", files=plain | held_out),
         Seed(spec=".", files=packed, inside=inside),
     ]
 
@@ -143,7 +160,14 @@ def _hdf5_seeds(folder: Path) -> list[Seed]:
                 group.attrs["note"] = "of the fuzzer"
             spec = "a.h5:/data" if number % 2 else "a.h5"
             seeds.append(Seed(spec=spec, files={"a.h5": path.read_bytes()}))
-    return [*seeds, Seed(spec="a.h5:/alias", labels="a.h5:/y", files=seeds[0].files)]
+    with h5py.File(path, "w") as file:  # as NetCDF-4 has them
+        for split in ("train", "val"):
+            file[f"{split}/x"], file[f"{split}/y"] = X.astype("i2"), Y + 1
+            attributes = file[f"{split}/x"].attrs
+            attributes["_FillValue"], attributes["valid_range"] = np.int16(49), np.array([0, 45], "i2")
+            attributes["scale_factor"], attributes["add_offset"] = 0.5, np.array([273.15])
+    attributed = Seed(spec="a.h5", files={"a.h5": path.read_bytes()})
+    return [*seeds, Seed(spec="a.h5:/alias", labels="a.h5:/y", files=seeds[0].files), attributed]
 
 
 def _mat_seeds(folder: Path) -> list[Seed]:
@@ -163,6 +187,8 @@ def _mat_seeds(folder: Path) -> list[Seed]:
         for name, array in (("X", X.astype(float)), ("y", Y[:, None].astype(float))):
             file.create_dataset(name, data=array.T, chunks=True, compression="gzip")
             file[name].attrs["MATLAB_class"] = np.bytes_("double")
+    seeds.append(Seed(spec="a.mat", files={"a.mat": path.read_bytes()}))
+    scipy.io.savemat(path, {"inputs": X.T, "targets": np.eye(4)[Y].T})  # a column a sample
     return [*seeds, Seed(spec="a.mat", files={"a.mat": path.read_bytes()})]
 
 
@@ -201,6 +227,10 @@ def _zarr_seeds(folder: Path) -> list[Seed]:
         group = zarr.open_group(folder / "a.zarr", mode="w", zarr_format=version)
         group.create_array("x", data=X, chunks=(7, 3), **keywords)
         group.create_array("y", data=Y)
+        if not keywords:
+            group["x"].attrs.update(
+                {"_FillValue": 49, "valid_min": 1, "scale_factor": 0.5, "_ARRAY_DIMENSIONS": ["a", "b"]}
+            )
         files = {f"a.zarr/{name}": content for name, content in files_of(folder / "a.zarr").items()}
         seeds.append(Seed(spec="a.zarr", files=files))
     return seeds
@@ -227,6 +257,29 @@ def _image_seeds(folder: Path) -> list[Seed]:
         files = {f"images/{name}/{number}.{suffix}": content for name in ("cat", "dog") for number in range(2)}
         inside = {f"images/cat/0.{suffix}": (content, _png_sums)} if suffix == "png" else None
         seeds.append(Seed(spec="images", files=files, inside=inside))
+    return [*seeds, *_turned_seeds(folder)]
+
+
+def _turned_seeds(folder: Path) -> list[Seed]:
+    """Splits by folder, turned by EXIF, beside what systems leave and files of other kinds."""
+    from PIL import Image
+
+    seeds = []
+    for suffix in ("jpg", "png", "tif"):
+        for number, mode in enumerate(("RGB", "L")):
+            exif = Image.Exif()
+            exif[0x0112] = (1, 6)[number]
+            values = (np.arange(9 * 7) % 256).astype(np.uint8).reshape((7, 9) if number else (9, 7))
+            Image.fromarray(values).convert(mode).save(folder / f"{number}.{suffix}", exif=exif)
+        contents = [(folder / f"{number}.{suffix}").read_bytes() for number in range(2)]
+        files = {
+            f"images/{split}/{name}/{number}.{suffix.upper()}": contents[number]
+            for split in ("Train", "valid", "TEST")
+            for name in ("cat", "dog")
+            for number in range(2)
+        }
+        left = ("images/.DS_Store", f"images/Train/cat/._0.{suffix}", "images/__MACOSX/0.png", "images/notes.txt")
+        seeds.append(Seed(spec="images", files={**files, **dict.fromkeys(left, b"left behind")}))
     return seeds
 
 
@@ -265,7 +318,24 @@ def _text_seeds(delimiter: str, name: str) -> Callable[[Path], list[Seed]]:
         "\n".join(['"a","b b","c",t', *(f'{row},{-row}e-3,"q""{row % 2}, é",{row % 3}' for row in range(20))]),
     ]
     contents = [text.replace(",", delimiter).encode() for text in texts]
-    return lambda _: [Seed(spec=name, files={name: content}) for content in contents]
+    plain = texts[0].replace(",", delimiter)
+    codes = [f"{row:03d},{row % 4},{2**53 + row % 3}" for row in range(20)]
+    comma = [f"{row};{row},5;{'xyz'[row % 3]}" for row in range(20)]
+    contents += [
+        plain.encode("utf-16"),
+        plain.replace("\n", "\r").encode(),
+        ("# a comment\n\n" + plain).encode(),
+        "\n".join(["id,a,t", *codes]).replace(",", delimiter).encode(),
+        "\n".join(["sep=;", "a;b;t", *comma]).encode(),
+        "\n".join(["a;b;t", *comma]).encode(),
+        "\n".join(["", *texts[0].splitlines()]).replace("\n", "\n" + delimiter).removeprefix("\n").encode(),
+    ]
+    packed = Seed(
+        spec=name,
+        files={name: gzip.compress(contents[0])},
+        inside={name: (contents[0], gzip.compress)},
+    )
+    return lambda _: [*(Seed(spec=name, files={name: content}) for content in contents), packed]
 
 
 def _parquet_seeds(folder: Path) -> list[Seed]:
@@ -273,13 +343,17 @@ def _parquet_seeds(folder: Path) -> list[Seed]:
     import pyarrow.parquet
 
     columns = {"a": X[:, 0], "b": np.arange(20), "c": ["ab"[row % 2] for row in range(20)], "t": Y}
+    table = pyarrow.table(
+        {**columns, "v": pyarrow.array(["u", "v"] * 10, pyarrow.string_view()), "__index_level_0__": Y}
+    )
     seeds = []
     options: list[dict[str, Any]] = [
         {"compression": "none"}, {"compression": "snappy"}, {"compression": "zstd", "row_group_size": 7},
         {"compression": "gzip", "use_dictionary": False}, {"compression": "none", "data_page_version": "2.0"},
     ]  # fmt: skip
     for keywords in options:
-        pyarrow.parquet.write_table(pyarrow.table(columns), folder / "a.parquet", **keywords)
+        written = table if "data_page_version" in keywords else pyarrow.table(columns)
+        pyarrow.parquet.write_table(written, folder / "a.parquet", **keywords)
         seeds.append(Seed(spec="a.parquet", files={"a.parquet": (folder / "a.parquet").read_bytes()}))
     return seeds
 

@@ -29,7 +29,7 @@ def test_every_recipe_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
             assert program == "ptrain"
             assert main(words) == 0, f"{line}\n{capsys.readouterr().err}"
             runs += "train" in words
-    assert runs == len(list(tmp_path.glob("*/config.toml"))) == 14
+    assert runs == len(list(tmp_path.glob("*/config.toml"))) == 15
     assert not capsys.readouterr().err
 
 

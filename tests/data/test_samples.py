@@ -1,21 +1,25 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ptrain.data.permutation import KeyedPermutation
-from ptrain.data.samples import Samples, Source, Split, make_samples
+from ptrain.data.samples import Samples, Source, Split, check_shape, make_samples
 from ptrain.data.splits import cut, share
 from ptrain.errors import DataError
 from ptrain.keys import derive_key
 
 
-def source(num_samples: int, num_test: int = 0, classes: int = 3) -> Source:
+def source(num_samples: int, num_test: int = 0, classes: int = 3, num_validation: int = 0) -> Source:
     def make(count: int) -> Samples:
         features = np.arange(count * 2, dtype=np.float32).reshape(count, 2)
         return Samples(features, np.arange(count) % classes, "made.npy")
 
-    return Source(name="made", description="made", train=make(num_samples), test=make(num_test) if num_test else None)
+    counts = {"validation": num_validation, "test": num_test}
+    own: dict[str, Any] = {name: make(count) for name, count in counts.items() if count}
+    return Source(name="made", description="made", train=make(num_samples), **own)
 
 
 def members(split: Split | None) -> list[int]:
@@ -53,6 +57,25 @@ def test_a_test_split_of_the_source_is_used_whole_and_in_its_order() -> None:
     assert dataset.test.samples is not dataset.train.samples
     assert sorted(members(dataset.train) + members(dataset.validation)) == list(range(50))
     assert len(dataset.all_samples) == 2
+
+
+def test_splits_of_the_source_are_used_whole_and_validation_is_the_test_where_there_is_no_other() -> None:
+    all_three = cut(source(50, num_test=9, num_validation=7), test_fraction=0.5, validation=0.2, seed=0)
+    assert {name: members(split) for name, split in all_three.splits.items()} == {
+        "train": list(range(50)), "validation": list(range(7)), "test": list(range(9))
+    }  # fmt: skip
+    assert all_three.warnings == ("--validation 0.2 is not used: made has a validation split of its own",)
+    assert len(all_three.all_samples) == 3
+    two = cut(source(50, num_validation=7), test_fraction=0.5, validation=0.2, seed=0)
+    assert {name: split.size for name, split in two.splits.items()} == {"train": 40, "validation": 10, "test": 7}
+    assert two.test is not None
+    assert members(two.test) == list(range(7))
+    assert [text for text in two.notes if "it is the test split here" in text]
+    assert two.warnings == ()
+    assert (
+        len({one.split_sha256 for one in (all_three, two, cut(source(50, 9), test_fraction=0, validation=0, seed=0))})
+        == 3
+    )
 
 
 def test_without_held_out_samples_the_natural_order_is_kept() -> None:
@@ -108,11 +131,8 @@ def test_labels_become_a_vector_of_integers(labels: np.ndarray, expected: list[i
         (np.zeros((3, 2), np.longdouble), np.zeros(3, int), "at most 64 bits"),
         (np.zeros((3, 2)), np.array(["cat", "dog", "cat"]), "y.npy: labels are <U3"),
         (np.zeros((3, 2)), np.array([0.0, 0.5, 1.0]), "label 0.5 of sample 1 is not whole"),
-        (np.zeros((3, 2)), np.array([0.0, np.nan, 1.0]), "label nan of sample 1 is not whole"),
-        (np.zeros((3, 2)), np.array([0, -1, 1]), "label -1 of sample 1 is negative"),
-        (np.zeros((3, 2)), np.array([0, 2**40, 1]), "label 1099511627776 of sample 1 is too large for 3 samples"),
-        (np.zeros((3, 2)), np.array([0, 2**63, 1], np.uint64), "too large"),
-        (np.zeros((3, 2)), np.eye(3), "one-hot rows"),
+        (np.zeros((3, 2)), np.array([0.0, np.nan, 1.0]), "y.npy: no label for sample 1"),
+        (np.zeros((3, 2)), np.ones((3, 3)), "row 0 is not one 1 and else 0"),
         (np.asfortranarray(np.zeros((3, 2, 2))), np.zeros(3, int), "Fortran order"),
     ],
 )
@@ -125,6 +145,21 @@ def test_what_cannot_be_trained_on_is_refused_in_one_line(
     assert "expected" in str(caught.value)
 
 
-def test_a_label_up_to_the_limit_is_fine() -> None:
-    samples, _ = make_samples(np.zeros((3, 2)), np.array([0, 999, 1]), "x.npy")
-    assert samples.labels.max() == 999
+@pytest.mark.parametrize("same", [(4, 5, 3), (4, 5, 3, 1), (1, 4, 5, 3), None])
+def test_shapes_that_are_flattened_alike_fit(same: tuple[int, ...] | None) -> None:
+    check_shape(same, (4, 5, 3), "x.npy")
+    check_shape((4, 5, 3), same, "x.npy")
+
+
+@pytest.mark.parametrize(
+    ("found", "fix"),
+    [
+        ((3, 4, 5), r"transpose them, with numpy.transpose\(x, \(0, 2, 3, 1\)\)"),
+        ((5, 4, 3), r"transpose them, with numpy.transpose\(x, \(0, 2, 1, 3\)\)"),
+        ((20, 3), "bring them into this shape"),
+        ((2, 2, 3, 5), "bring them into this shape"),
+    ],
+)
+def test_shapes_that_would_be_flattened_into_other_features_are_refused(found: tuple[int, ...], fix: str) -> None:
+    with pytest.raises(DataError, match=f"expected 4 x 5 x 3, as in training: {fix}"):
+        check_shape(found, (4, 5, 3), "x.npy")

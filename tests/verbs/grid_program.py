@@ -2,7 +2,8 @@
 
 usage: grid_program.py WORLDS CONFIGURATIONS.json FOLDER
 
-WORLDS are backends, each with its threads a rank, such as mpi:1,horovod:2: one after the other on the same ranks.
+WORLDS are backends, each with its threads a rank, such as mpi:1,horovod:2: one after the other on the same ranks. Each of
+the configurations, a list of a list a world, is trained in its world alone.
 """
 
 import contextlib
@@ -43,10 +44,9 @@ def train(session: Session, values: dict[str, object], run_dir: Path) -> dict[st
 def main() -> None:
     """Run all configurations of the file in every world, and print a list of results a world."""
     worlds, path, folder = sys.argv[1:]
-    configurations = json.loads(Path(path).read_text())
     results = []
     with contextlib.ExitStack() as stack:  # closes MPI, the first, last: Horovod runs on the MPI that it ends
-        for world in worlds.split(","):
+        for world, configurations in zip(worlds.split(","), json.loads(Path(path).read_text()), strict=True):
             backend, threads = world.split(":")
             opened = stack.enter_context(open_session(RunConfig(backend=backend), quiet=True))
             session = dataclasses.replace(opened, threads=int(threads))

@@ -237,10 +237,12 @@ def test_a_table_through_train_evaluate_and_predict_on_any_number_of_ranks(
     assert whole["num_samples"] == len(table)
     unlabelled = tmp_path / "new.csv"
     with unlabelled.open("w", newline="") as file:
-        csv.writer(file).writerows([names[::-1], *(row[::-1] for row in table)])
+        numbered = ([f"{number:03d}", *row[::-1]] for number, row in enumerate(table))
+        csv.writer(file).writerows([["plot_id", *names[::-1]], *numbered])
     predicted = tmp_path / "classes.npy"
     done = run_ranks([*PTRAIN, "predict", str(run), str(unlabelled), "--out", str(predicted)], 2, env=environment)
     assert (done.returncode, done.stderr) == (0, "")
+    assert np.load(predicted, allow_pickle=False)["plot_id"].tolist() == [f"{n:03d}" for n in range(len(table))]
     classes = np.load(predicted, allow_pickle=False)["class"]
     names_of = np.array(["benign", "malignant"])
     right = int((names_of[classes] == cancer.target_names[cancer.target]).sum())

@@ -34,9 +34,17 @@ JOB = {
     "dropout": 0.1, "clip_norm": 1.0, "class_weights": "balanced", "schedule": "cosine", "warmup_epochs": 1,
 }  # fmt: skip
 """On the digits: the job of test_train.py, with as many shards as the largest world has ranks."""
-WORLDS = {1: ["single:1", "single:2", "single:3"], 2: ["mpi:1", "horovod:2", "torch:1"]}
-WORLDS |= {3: ["mpi:2", "horovod:1", "torch:2"], 4: ["mpi:1"], 8: ["mpi:1"]}
-"""By ranks: backend and threads a rank."""
+WORLDS: dict[int, dict[str, slice]] = {
+    1: {"single:1": slice(None), "single:2": slice(0, None, 2), "single:3": slice(1, None, 2)},
+    2: {"mpi:1": slice(0, None, 3), "horovod:2": slice(1, None, 3), "torch:1": slice(2, None, 3)},
+    3: {"mpi:2": slice(0, None, 3), "horovod:1": slice(1, None, 3), "torch:2": slice(2, None, 3)},
+    4: {"mpi:1": slice(0, None, 2)},
+    8: {"mpi:1": slice(1, None, 2)},
+}
+"""By ranks: backend and threads a rank, and which configurations train there besides JOB.
+
+One rank and thread trains all of them, and every one trains on 2, on 3, and on 4 or 8 ranks.
+"""
 
 
 def covering(factors: dict[str, list[Any]], chance: random.Random) -> list[dict[str, Any]]:
@@ -69,36 +77,56 @@ def configurations() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the file of the configurations."""
-    path = tmp_path_factory.mktemp("grid") / "configurations.json"
-    path.write_text(json.dumps(configurations()))
-    return path
+def grid() -> list[dict[str, Any]]:
+    return configurations()
 
 
-def results(grid: Path, folder: Path, ranks: int) -> dict[str, list[Any]]:
-    """Train the whole grid in all worlds of so many ranks, which start once."""
-    command = [sys.executable, str(PROGRAM), ",".join(WORLDS[ranks]), str(grid), str(folder)]
+def share(grid: list[dict[str, Any]], ranks: int, world: str) -> list[int]:
+    """Return the numbers of the configurations that train in a world."""
+    return [0, *range(1, len(grid))[WORLDS[ranks][world]]]
+
+
+def results(grid: list[dict[str, Any]], folder: Path, ranks: int) -> dict[str, dict[int, Any]]:
+    """Train the shares of all worlds of so many ranks, which start once: results by world and configuration."""
+    shares = [share(grid, ranks, world) for world in WORLDS[ranks]]
+    path = folder / "configurations.json"
+    path.write_text(json.dumps([[grid[number] for number in numbers] for numbers in shares]))
+    command = [sys.executable, str(PROGRAM), ",".join(WORLDS[ranks]), str(path), str(folder)]
     backend = "single" if ranks == 1 else "mpi"
     done = run_ranks(command, ranks, backend=backend, timeout=500, env={"PYTHONPATH": str(PROGRAM.parents[2])})
     assert done.returncode == 0, done.stderr
     found: list[Any] = json.loads(done.stdout.splitlines()[-1])
-    return dict(zip(WORLDS[ranks], found, strict=True))
+    return {
+        world: dict(zip(numbers, ours, strict=True))
+        for world, numbers, ours in zip(WORLDS[ranks], shares, found, strict=True)
+    }
 
 
 @pytest.fixture(scope="module")
-def alone(grid: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
+def alone(grid: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[int, Any]]:
     """Return the results of one rank."""
     return results(grid, tmp_path_factory.mktemp("alone"), 1)
 
 
 @pytest.mark.parametrize("ranks", WORLDS)
-def test_the_whole_grid_has_the_same_bits(grid: Path, alone: dict[str, list[Any]], tmp_path: Path, ranks: int) -> None:
+def test_the_whole_grid_has_the_same_bits(
+    grid: list[dict[str, Any]], alone: dict[str, dict[int, Any]], tmp_path: Path, ranks: int
+) -> None:
     found = alone if ranks == 1 else results(grid, tmp_path, ranks)
     assert set(found) == set(WORLDS[ranks])
     for world, ours in found.items():
-        for values, mine, reference in zip(json.loads(grid.read_text()), ours, alone["single:1"], strict=True):
-            assert mine == reference, (world, values)
+        for number, mine in ours.items():
+            assert mine == alone["single:1"][number], (world, grid[number])
+
+
+def test_every_value_of_every_factor_is_in_every_world() -> None:
+    grid = configurations()
+    for ranks, worlds in WORLDS.items():
+        for world in worlds:
+            shared = [grid[number] for number in share(grid, ranks, world)[1:]]
+            for factor, values in FACTORS.items():
+                missing = {repr(v) for v in values} - {repr(found.get(factor)) for found in shared}
+                assert not missing, (world, factor, missing)
 
 
 def test_the_covering_set_holds_every_pair() -> None:

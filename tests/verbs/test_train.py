@@ -45,7 +45,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("backend", "ranks"), [("mpi", 1), ("mpi", 3), ("horovod", 1), ("horovod", 2), ("torch", 1), ("torch", 3)]
+    ("backend", "ranks"), [("mpi", 1), ("mpi", 3), ("horovod", 1), ("horovod", 2), ("torch", 1), ("torch", 2)]
 )
 def test_every_backend_and_number_of_ranks_gives_the_same_bits(
     reference: Path, tmp_path: Path, backend: str, ranks: int
@@ -213,9 +213,9 @@ def test_more_ranks_than_shards(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("ranks", [2, 3])
-def test_a_file_that_one_rank_cannot_read(tmp_path: Path, ranks: int) -> None:
+def test_a_file_that_one_rank_cannot_read(tmp_path: Path) -> None:
     """The last rank runs in a folder without the file."""
+    ranks = 3
     for name in ("with", "without"):
         (tmp_path / name).mkdir()
     np.savez(tmp_path / "with" / "data.npz", x=np.random.default_rng(0).normal(size=(30, 2)), y=np.arange(30) % 2)

@@ -26,18 +26,18 @@ PTRAIN = [sys.executable, "-m", "ptrain"]
 def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a finished run."""
     folder = tmp_path_factory.mktemp("verify") / "run"
-    flags = ["--hidden", "16", "--epochs", "15", "--dropout", "0.1", "--threads", "1", "--no-report"]
+    flags = ["--hidden", "16", "--epochs", "5", "--dropout", "0.1", "--threads", "1", "--no-report"]
     done = run_group([*PTRAIN, "train", *flags, "--run-dir", str(folder)])
     assert done.returncode == 0, done.stderr
     return folder
 
 
 def test_a_run_repeats_on_other_ranks_with_kills(run_dir: Path) -> None:
-    flags = ["--ranks", "1", "3", "--backends", "mpi", "--threads", "1", "2", "--interruptions", "1"]
+    flags = ["--ranks", "2", "3", "--backends", "mpi", "--threads", "2", "1", "--interruptions", "1"]
     done = run_group([*PTRAIN, "verify", str(run_dir), *flags], timeout=240)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.rstrip().endswith("all the same")
-    assert done.stdout.count(" same") >= 3
+    assert done.stdout.count(" same") >= 2
     assert "--reduction allreduce on 3 ranks: parameters differ by at most" in done.stdout
     assert [path.name for path in run_dir.parent.iterdir()] == ["run"]
 

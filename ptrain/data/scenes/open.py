@@ -8,7 +8,8 @@ from ptrain.data.scenes import raster
 from ptrain.data.scenes.raster import Raster
 from ptrain.data.scenes.sidecar import sidecar_of
 from ptrain.data.sources import mat
-from ptrain.data.sources.containers import listed, split_inner
+from ptrain.data.sources.containers import split_inner
+from ptrain.data.sources.names import listed
 from ptrain.errors import DataError
 
 
@@ -53,17 +54,38 @@ def files_of(spec: str) -> tuple[Path, ...]:
     return (*files, *(beside for file in files if (beside := sidecar_of(file)).is_file()))
 
 
-def is_cube(spec: str, labels: str | None) -> bool:
-    """Whether two arrays of .mat files are a cube (rows, columns, bands) and its reference (rows, columns)."""
+def cube_of(spec: str, labels: str | None) -> tuple[str, str] | None:
+    """Cube and reference by name, where two arrays of .mat files are such: (rows, columns, bands) and (rows, columns).
+
+    Of a file with several arrays it is the only one with so many dimensions. Raises DataError where the bands are the
+    first dimension of the cube.
+    """
     if labels is None or not all(_is_mat(split_inner(one)[0]) for one in (spec, labels)):
-        return False
-    shapes = []
-    for one in (spec, labels):
-        path, name = split_inner(one)
-        found = mat.variables(path)
-        variable = found.get(name or (next(iter(found)) if len(found) == 1 else ""))
-        shapes.append(() if variable is None else variable.shape)
-    return len(shapes[0]) == 3 and len(shapes[1]) == 2 and min(shapes[1]) > 1
+        return None
+    cube, reference = _grid(spec, 3), _grid(labels, 2)
+    if cube is None or reference is None:
+        return None
+    sides, pixels = cube[1], reference[1]
+    if sides[:2] != pixels and sides[1:] == pixels:
+        raise DataError(
+            f"{cube[0]}: an array of shape {sides} with a reference of {pixels}; expected rows x columns x bands: "
+            "bring the bands to the end, with permute(x, [2 3 1]) or numpy.moveaxis(x, 0, -1)"
+        )
+    if sides[:2] != pixels and pixels[0] in (sides[0], sides[-1]):  # images and a column a class
+        return None
+    return cube[0], reference[0]
+
+
+def _grid(spec: str, dimensions: int) -> tuple[str, tuple[int, ...]] | None:
+    """Name and shape of an array with so many dimensions, none of length 1: the one that is named, or the only one."""
+    path, name = split_inner(spec)
+    there = {name: mat.variables(path).get(name)} if name else mat.variables(path)
+    found = [
+        (f"{path}:{variable.name}", variable.shape)
+        for variable in there.values()
+        if variable is not None and len(variable.shape) == dimensions and min(variable.shape) > 1
+    ]
+    return found[0] if len(found) == 1 else None
 
 
 def _is_mat(path: Path) -> bool:
@@ -72,6 +94,7 @@ def _is_mat(path: Path) -> bool:
 
 def _only(path: Path) -> str:
     found = list(mat.variables(path))
-    if len(found) != 1:
+    cube = _grid(str(path), 3)
+    if len(found) != 1 and cube is None:
         raise DataError(f"{path}: holds {listed(found)}; expected the name of one of them: {path}:NAME")
-    return found[0]
+    return found[0] if cube is None else split_inner(cube[0])[1]

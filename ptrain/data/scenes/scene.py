@@ -1,7 +1,7 @@
 """``--data SCENE --labels REFERENCE``: the labelled pixels of a scene as samples, read window by window."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ptrain.data.scenes import gdal
 from ptrain.data.scenes.classes import Classes, find_classes, labelled_values
-from ptrain.data.scenes.open import files_of, is_cube, open_grid
+from ptrain.data.scenes.open import cube_of, files_of, open_grid
 from ptrain.data.scenes.raster import Raster, same_transform
 from ptrain.data.scenes.windows import (
     default_block_size,
@@ -49,7 +49,10 @@ class Sampling:
 
 def open_mat(spec: str, request: Request) -> Stream:
     """The samples of a .mat file, or the labelled pixels where it is a cube with its reference."""
-    if is_cube(spec, request.config.labels) or (request.schema or {}).get("kind") == "scene":
+    named = cube_of(spec, request.config.labels)
+    if named is not None:
+        return open_scene(named[0], replace(request, config=replace(request.config, labels=named[1])))
+    if (request.schema or {}).get("kind") == "scene":
         return open_scene(spec, request)
     return mat.open_mat(spec, request)
 

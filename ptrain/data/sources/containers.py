@@ -1,20 +1,17 @@
-"""Files and folders of named arrays: which of them are features and labels, and the stream of these."""
+"""Files and folders of named arrays: which of them are features and labels of which split."""
 
-from collections.abc import Callable, Collection
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from ptrain.data.sources.arrays import Array, Arrays, to_stream
+from ptrain.data.sources.array_stream import to_stream
+from ptrain.data.sources.arrays import Array, Arrays, Pair
+from ptrain.data.sources.names import Found, Part, find, find_features, find_labels, listed, partner, split_of
+from ptrain.data.sources.validity import masked
 from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
 
-PAIRS = (("features", "labels"), ("x", "y"), ("X", "y"), ("X", "Y"), ("data", "labels"), ("data", "label"))
-TRAIN_PAIRS = (*((f"{x}_train", f"{y}_train") for x, y in PAIRS), *((f"train_{x}", f"train_{y}") for x, y in PAIRS))
-FEATURES = ("features", "x", "X", "data", "x_test", "X_test")
-EXPECTED = "features and labels, x and y, X and y, data and labels, or x_train, y_train, x_test and y_test"
-GROUPS = "groups"
-_SPLITS = ("train", "test")
+GROUPS, MASK = "groups", "mask"
 
 
 @dataclass(frozen=True)
@@ -33,16 +30,9 @@ class Container:
         """Path and name, for messages."""
         return f"{self.path}{self.separator}{name}" if name or self.separator.endswith("/") else str(self.path)
 
-
-@dataclass(frozen=True)
-class Names:
-    """Names of the arrays of a file."""
-
-    features: str
-    labels: str | None = None
-    test_features: str | None = None
-    test_labels: str | None = None
-    groups: str | None = None
+    def naming(self, group: str) -> str:
+        """How arrays of a group are named on the command line."""
+        return f"--data {self.origin(join(group, 'NAME'))} --labels {self.origin(join(group, 'NAME'))}"
 
 
 Opener = Callable[[Path], Container]
@@ -51,67 +41,78 @@ Opener = Callable[[Path], Container]
 def open_arrays(kind: str, opener: Opener, spec: str, request: Request) -> Stream:
     """The stream of FILE, FILE:/GROUP or FILE:/GROUP/FEATURES; --labels is FILE:/GROUP/LABELS, in this or another file.
 
-    Without --labels the labels are found by name beside the features. A group may hold its own test split, and the
-    array ``groups``. Memory: one read of at most 64 MiB and one chunk of at most 64 MiB.
+    Without --labels the labels are found by name beside the features. A group may hold its own validation and test
+    splits, and the array ``groups``. Memory: one read of at most 64 MiB and one chunk of at most 64 MiB.
     """
-    arrays, files, options = find_arrays(kind, opener, spec, request)
-    return to_stream(arrays, name=f"{kind}:{spec}", files=files, options=options, in_pieces=True)
+    return to_stream(find_arrays(kind, opener, spec, request), request, in_pieces=True)
 
 
-def find_arrays(
-    kind: str, opener: Opener, spec: str, request: Request
-) -> tuple[Arrays, tuple[Path, ...], dict[str, Any]]:
-    """The arrays that are asked for, the files that they are in, and what the result depends on besides these."""
+def find_arrays(kind: str, opener: Opener, spec: str, request: Request) -> Arrays:
+    """The arrays that are asked for."""
     path, inner = split_inner(spec)
     container, given = opener(path), request.config.labels
-    names = _locate(container, inner, request)
-    files, labels = [path], None if names.labels is None else container.array(names.labels)
+    group, found = _locate(container, inner, request)
+    files, pairs = [path], {}
+    for split, part in found.parts.items():
+        features = _with_mask(container, group, part.features)
+        pairs[split] = Pair(features, None if part.labels is None else container.array(join(group, part.labels)))
+    groups = None
+    if request.labelled and GROUPS in (container.names(group) or []):
+        groups = container.array(join(group, GROUPS))
+    train = Pair(pairs["train"].features, pairs["train"].labels, groups)
     if given is not None and request.labelled:
         other, labels = _labels_of(opener, given)
         files += [other] if other != path else []
-    test = None
-    if names.test_features is not None and names.test_labels is not None:
-        test = container.array(names.test_features), container.array(names.test_labels)
-    groups = None if names.groups is None else container.array(names.groups)
+        train = Pair(train.features, labels, groups)
     options = {
         "format": kind,
-        "names": list(asdict(names).values()),
+        "names": [group, {split: list(asdict(part).values()) for split, part in found.parts.items()}, groups is None],
         "labels": given and split_inner(given)[1],
         "zeros": not request.labelled,
     }
-    return Arrays(container.array(names.features), labels, test, groups), tuple(files), options
+    return Arrays(
+        train,
+        {split: pair for split, pair in pairs.items() if split != "train"},
+        name=f"{kind}:{spec}",
+        files=tuple(files),
+        options=options,
+        warnings=found.warnings,
+    )
 
 
-def _locate(container: Container, inner: str, request: Request) -> Names:
-    """Names of what is asked for, by convention where it is not said; raises DataError where it is not there."""
+def _locate(container: Container, inner: str, request: Request) -> tuple[str, Found]:
+    """The group, and what is asked for in it, by convention where it is not said; raises DataError where it is not."""
     needs_labels = request.labelled and request.config.labels is None
     names, origin = container.names(inner), container.origin(inner)
     if names is None:
         group, _, last = inner.rpartition("/")
-        beside = container.names(group) or []
-        found = Names(features=last, labels=partner(last, beside) if needs_labels else None)
-        if needs_labels and found.labels is None:
+        labels = partner(last, container.names(group) or []) if needs_labels else None
+        if needs_labels and labels is None:
             raise DataError(
                 f"{origin}: features without labels; expected --labels {container.origin(join(group, 'NAME'))}"
             )
-    else:
-        group, beside = inner, names
-        has_splits = needs_labels and {*_SPLITS} <= {*names}
-        parts = {part: container.names(join(group, part)) for part in _SPLITS} if has_splits else {}
-        if not needs_labels:
-            found = Names(features=find_features(names, origin))
-        elif parts and None not in parts.values():
-            train, test = (find_names(held or (), f"{origin}/{part}") for part, held in parts.items())
-            found = Names(
-                *(f"train/{name}" for name in (train.features, train.labels)),
-                *(f"test/{name}" for name in (test.features, test.labels)),
-            )
-        else:
-            found = find_names(names, origin)
-    if request.labelled and GROUPS in beside:
-        found = replace(found, groups=GROUPS)
-    whole = {kind: join(group, name) for kind, name in asdict(found).items() if name is not None}
-    return Names(**whole)
+        return group, Found({"train": Part(last, labels)})
+    for split in [name for name in names if split_of(name) is not None]:
+        names = [*names, *(join(split, name) for name in container.names(join(inner, split)) or [])]
+    search = find if needs_labels else find_features
+    return inner, search(names, origin, container.naming(inner))
+
+
+def _with_mask(container: Container, group: str, name: str) -> Array:
+    """Features, without the values that a mask of numpy.ma beside them hides: true where there is none."""
+    features, names = container.array(join(group, name)), container.names(group) or []
+    last = name.rpartition("/")[2]
+    for beside in (f"{last}_{MASK}", MASK):
+        if beside in names:
+            mask = container.array(join(group, beside))
+            if (
+                type(features) is Array
+                and mask.shape == features.shape
+                and mask.dtype.kind == "b"
+                and features.dtype.kind in "iuf"
+            ):
+                return masked(features, mask)
+    return features
 
 
 def _labels_of(opener: Opener, spec: str) -> tuple[Path, Array]:
@@ -120,43 +121,11 @@ def _labels_of(opener: Opener, spec: str) -> tuple[Path, Array]:
     container = opener(path)
     names = None if inner else container.names("")
     if names is not None:
-        usual = next((y for _, y in PAIRS if y in names), names[0] if len(names) == 1 else None)
+        usual = find_labels(names)
         if usual is None:
             raise DataError(f"{path}: holds {listed(names)}; expected --labels {container.origin('NAME')}")
         inner = usual
     return path, container.array(inner)
-
-
-def find_names(names: Collection[str], origin: str) -> Names:
-    """Which of the names are features and labels by convention; raises DataError where none are."""
-    pair = next((pair for pair in TRAIN_PAIRS + PAIRS if set(pair) <= set(names)), None)
-    if pair is None:
-        raise DataError(f"{origin}: holds {listed(names)}; expected {EXPECTED}: rename them")
-    test = (pair[0].replace("train", "test"), pair[1].replace("train", "test"))
-    given = [name for name in test if name not in pair and name in names]
-    if len(given) == 1:
-        raise DataError(f"{origin}: holds {given[0]} alone; expected {' and '.join(test)}: add the other one")
-    return Names(*pair, *(test if given else ()))
-
-
-def find_features(names: Collection[str], origin: str) -> str:
-    """Which of the names are features to predict; raises DataError where none are."""
-    name = next((name for name in FEATURES if name in names), None)
-    if name is None:
-        raise DataError(f"{origin}: holds {listed(names)}; expected {' or '.join(FEATURES)}: rename the array")
-    return name
-
-
-def partner(name: str, names: Collection[str]) -> str | None:
-    """The labels that belong to features of this name by convention, where they are there."""
-    test_pairs = tuple((x.replace("train", "test"), y.replace("train", "test")) for x, y in TRAIN_PAIRS)
-    return next((y for x, y in (*TRAIN_PAIRS, *test_pairs, *PAIRS) if x == name and y in names), None)
-
-
-def listed(names: Collection[str]) -> str:
-    """The first names, for a message."""
-    some = [name[:40] for name in sorted(names)]  # of a damaged file they may be anything
-    return ", ".join(some[:8] + [f"{len(some) - 8} more"] * (len(some) > 8)) or "no arrays"
 
 
 def join(group: str, name: str) -> str:

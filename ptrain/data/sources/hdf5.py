@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.data.sources.arrays import Array, Rows, check_chunk
-from ptrain.data.sources.containers import Container, listed, open_arrays
+from ptrain.data.sources.containers import Container, open_arrays
+from ptrain.data.sources.names import listed
+from ptrain.data.sources.validity import NAMES, coding_of, decoded
 from ptrain.data.store.reading import check_expansion, decoding, need_content, need_package, reading
 from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
@@ -24,6 +26,11 @@ from ptrain.errors import DataError
 KIND = "an HDF5 file"
 _LINKS = 16  # soft links on the way to a data set
 _NAMES = 10_000  # entries of a group that are looked at
+_NETCDF_FILL = {
+    "i2": -32767, "u2": 65535, "i4": -2147483647, "u4": 4294967295, "i8": -9223372036854775806,
+    "u8": 18446744073709551614, "f4": 9.969209968386869e36, "f8": 9.969209968386869e36,
+}  # fmt: skip
+"""What NetCDF-4 puts where nothing was written, and no ``_FillValue`` says otherwise: NetCDF users guide, appendix."""
 
 
 def open_hdf5(spec: str, request: Request) -> Stream:
@@ -48,7 +55,17 @@ def open_array(path: Path, name: str) -> Array:
         check_dataset(dataset, origin, path.stat().st_size)
         chunk = 1 if dataset.chunks is None else dataset.chunks[0]
         how = partial(rows_of, path, name, origin, lambda dataset, start, stop: dataset[start:stop])
-        return Array(origin=origin, shape=dataset.shape, dtype=dataset.dtype, open=how, chunk=chunk)
+        array = Array(origin=origin, shape=dataset.shape, dtype=dataset.dtype, open=how, chunk=chunk)
+        return decoded(array, coding_of(_attributes(file, dataset), dataset.dtype, origin))
+
+
+def _attributes(file: Any, dataset: Any) -> dict[str, Any]:
+    """The attributes that say how values are to be read, and what the NetCDF library fills without being told."""
+    found = {name: dataset.attrs[name] for name in NAMES if name in dataset.attrs}
+    unwritten = _NETCDF_FILL.get(dataset.dtype.str[1:])
+    if "_NCProperties" in file.attrs and unwritten is not None and unwritten == dataset.fillvalue:
+        found.setdefault("_FillValue", unwritten)
+    return found
 
 
 @contextmanager
@@ -56,8 +73,12 @@ def opened(path: Path) -> Iterator[Any]:
     """Yield the h5py file of a path; raises DataError where it is none."""
     need_content(path, KIND)
     h5py = need_package("h5py", str(path))
-    with reading(path, KIND), path.open("rb"):
-        pass  # h5py's own message about a missing permission is three lines long
+    with (
+        reading(path, KIND),
+        path.open("rb") as stream,
+    ):  # h5py's message about a missing permission is three lines long
+        if stream.read(3) == b"CDF":
+            raise DataError(f"{path}: is NetCDF-3; expected NetCDF-4, which is HDF5: nccopy -k nc4 {path.name} NEW.nc")
     with decoding(str(path), KIND):
         # locks fail on many parallel file systems, and nothing is written here
         file = h5py.File(path, "r", locking=False)

@@ -9,19 +9,21 @@ import math
 import re
 from contextlib import nullcontext
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ptrain.data.samples import Samples, Source, make_samples
+from ptrain.data.samples import Samples, Source, check_shape, make_samples
+from ptrain.data.sources.names import split_of
 from ptrain.data.store.reading import need_content, no_values, reading
 from ptrain.data.store.stream import Request
 from ptrain.errors import DataError
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _FILE = re.compile(
-    r"(?P<stem>.*[-_.])?(?P<split>train|t10k|test)[-_.](?P<what>images|labels)[-_.]idx\d+(-\w+)?(?P<gz>\.gz)?$", re.I
+    r"(?P<stem>.*[-_.])?(?P<split>train|t10k|test|val|valid|validation)[-_.](?P<what>images|labels)[-_.]idx\d+(-\w+)?(?P<gz>\.gz)?$",
+    re.I,
 )
 _CHUNK = 16 * 2**20
 _KIND = "an IDX file"
@@ -30,7 +32,8 @@ _KIND = "an IDX file"
 def open_idx(spec: str, _: Request) -> Source:
     """Samples of a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and their like.
 
-    The test pair, t10k-... or test-..., may be missing; then the test split is cut from the training samples.
+    The test pair, t10k-... or test-..., may be missing; then the test split is cut from the training samples. There may
+    be a pair for validation, val-....
     """
     folder = Path(spec).expanduser()
     return read_folder(folder, name=f"idx:{folder}", description=f"IDX files of {folder}")
@@ -45,18 +48,24 @@ def read_folder(folder: Path, *, name: str, description: str, class_names: tuple
                 f"{folder}: no training {what}; expected a file such as train-{ending} or the same with .gz: check the "
                 "folder and its file names"
             )
-        if ("test", what) not in found and len(found) == 3:
-            raise DataError(
-                f"{folder}: test split without {what}; expected a file such as t10k-{ending}[.gz]: add it, or remove "
-                "the other file of the pair"
-            )
+        for split in ("validation", "test"):
+            if ("train", what) in found and sum(key[0] == split for key in found) == 1 and (split, what) not in found:
+                like = f"{'val' if split == 'validation' else 't10k'}-{ending}"
+                raise DataError(
+                    f"{folder}: {split} split without {what}; expected a file such as {like}[.gz]: add it, or remove "
+                    "the other file of the pair"
+                )
     train, image_shape = _pair(found, "train")
-    test = _pair(found, "test")[0] if ("test", "images") in found else None
+    held_out: dict[str, Any] = {}
+    for split in ("validation", "test"):
+        if (split, "images") in found:
+            held_out[split], shape = _pair(found, split)
+            check_shape(shape, image_shape, held_out[split].origin)
     return Source(
         name=name,
         description=description,
         train=train,
-        test=test,
+        **held_out,
         image_shape=image_shape,
         feature_range=(0, 255) if train.features.dtype == np.uint8 else None,
         class_names=class_names,
@@ -64,7 +73,7 @@ def read_folder(folder: Path, *, name: str, description: str, class_names: tuple
 
 
 def find_files(folder: Path) -> dict[tuple[str, str], Path]:
-    """The files of a folder by split (train, test) and content (images, labels).
+    """The files of a folder by split (train, validation, test) and content (images, labels).
 
     Of a file and its .gz the plain one is taken. Raises DataError where two data sets are in one folder.
     """
@@ -72,14 +81,20 @@ def find_files(folder: Path) -> dict[tuple[str, str], Path]:
         matches = [(path, match) for path in sorted(folder.iterdir()) if (match := _FILE.match(path.name))]
     found: dict[tuple[str, str], Path] = {}
     stems: dict[str, Path] = {}
+    twice: tuple[Path, Path] | None = None
     for path, match in matches:
-        split = "train" if match["split"].lower() == "train" else "test"
+        split = split_of(match["split"]) or "test"  # t10k
         stems.setdefault(match["stem"] or "", path)
         # sorted order puts the plain file before its .gz
-        found.setdefault((split, match["what"].lower()), path)
+        first = found.setdefault((split, match["what"].lower()), path)
+        if path.name.removesuffix(".gz") != first.name.removesuffix(".gz"):
+            twice = twice or (first, path)
     if len(stems) > 1:
         names = ", ".join(path.name for path in stems.values())
         raise DataError(f"{folder}: more than one data set ({names}); expected one: give each its own folder")
+    if twice is not None:
+        first, second = twice
+        raise DataError(f"{folder}: {first.name} and {second.name}: expected one of them: move the other one away")
     return found
 
 

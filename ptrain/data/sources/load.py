@@ -1,12 +1,13 @@
 """From a configuration to a data set: the source of ``--data`` is opened, its test split joined, the splits cut."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from ptrain.config import DataConfig
-from ptrain.data.missing import filled
-from ptrain.data.samples import DataSet, Samples, Source
+from ptrain.data.matching import by_name
+from ptrain.data.missing import filled, filled_with
+from ptrain.data.samples import DataSet, Samples, Source, check_shape
 from ptrain.data.sources.table import Row, parse, resolve
 from ptrain.data.splits import cut
 from ptrain.data.store import converted
@@ -27,7 +28,7 @@ def load(
     shows how far a conversion is. The contents are not scanned yet: ``ptrain.data.checks.check`` does that, shared over
     the ranks.
     """
-    source = read(config, schema=schema, class_names=class_names, watch=watch)
+    source = by_name(read(config, schema=schema, class_names=class_names, watch=watch), class_names)
     if config.test_data is not None:
         if source.test is not None:
             raise DataError(
@@ -40,7 +41,8 @@ def load(
 
 def read(config: DataConfig, *, schema: Schema = None, class_names: Names = None, watch: Watch | None = None) -> Source:
     """The samples that ``--data`` names, with ``--labels`` as the file of labels where there is one."""
-    return converted.cached(open_source(config, schema=schema, class_names=class_names), watch)
+    source = converted.cached(open_source(config, schema=schema, class_names=class_names), watch)
+    return _of_form(source, schema)
 
 
 def open_source(
@@ -54,23 +56,26 @@ def open_source(
         raise DataError(f"{row.name}:{rest}: {row.name} has no parameters; expected just {row.name}")
     if not rest and row.sort not in ("fixed", "synthetic"):
         raise DataError(f"--data {config.data}: no path; expected such as {row.name}:PATH")
-    opened: Stream | Source = resolve(row.opens)(rest, Request(config=config, schema=schema, labelled=labelled))
-    if isinstance(opened, Stream) and opened.class_names is None and class_names is not None:
-        # names in the file become the numbers that the network knows
-        return replace(opened, class_names=class_names)
+    request = Request(config=config, schema=schema, class_names=class_names, labelled=labelled)
+    opened: Stream | Source = resolve(row.opens)(rest, request)
     return opened
 
 
 def read_unlabelled(
-    spec: str, config: DataConfig | None = None, schema: Schema = None, watch: Watch | None = None
+    spec: str,
+    config: DataConfig | None = None,
+    schema: Schema = None,
+    watch: Watch | None = None,
+    tell: Callable[[Source], None] = lambda _: None,
 ) -> Samples:
     """Samples to predict, all with label 0: a FEATURES.npy, the features of a FILE.npz, or any other source.
 
-    Of a source with a test split of its own it is that one. ``config`` and ``schema`` are those of the network.
+    Of a source with splits of its own it is the one to test on. ``config`` and ``schema`` are those of the network.
     """
     opened = open_source(_alone(config or DataConfig(), spec, None), schema=schema, labelled=False)
-    source = converted.cached(opened, watch)
-    return source.test or source.train
+    source = _of_form(converted.cached(opened, watch), schema)
+    tell(source)
+    return source.held_out.get(source.for_test, source.train)
 
 
 def _alone(config: DataConfig, spec: str, labels: str | None) -> DataConfig:
@@ -78,17 +83,42 @@ def _alone(config: DataConfig, spec: str, labels: str | None) -> DataConfig:
     return replace(config, data=spec, labels=labels, test_data=None, test_labels=None, split="random", group=None)
 
 
+def _of_form(source: Source, schema: Schema) -> Source:
+    """The source, with a warning where its features have no names but those of a network or of --data have.
+
+    Raises DataError where converted data have other features.
+    """
+    kind = (schema or {}).get("kind")
+    if kind in ("table", "scene") and (source.schema or {}).get("kind") != kind:
+        text = f"{source.name}: its features have no names: they are taken in the order of the {kind} of training"
+        return replace(source, warnings=(*source.warnings, text))
+    for key in ("columns", "bands", "neighborhood"):
+        found, expected = ((one or {}).get(key) for one in (source.schema, schema))
+        if found is not None and expected is not None and found != expected:
+            shown = ", ".join(column["name"] for column in expected[:20]) if key == "columns" else expected
+            raise DataError(
+                f"{source.name}: its {key}, their order or categories are not those of training; expected {shown}: "
+                "give the file itself instead of its converted form"
+            )
+    fill = (schema or {}).get("fill")
+    if fill is not None and (source.schema or {}).get("fill", fill) is None:  # converted with its own gaps
+        return replace(filled_with(source, fill), schema=schema)
+    return source
+
+
 def _refuse_flags(config: DataConfig, row: Row) -> None:
     """Raise DataError where --labels or a choice of columns is given for a source that has none."""
     spec, labels = config.data, config.labels
     if labels is not None and row.labels == "none":
         raise DataError(f"--labels {labels} with --data {spec}: expected only with a .npy file; leave --labels out")
-    for name in ("target", "features", "drop", "missing"):
-        value = getattr(config, name)
-        if value != getattr(DataConfig, name) and not row.columns:
+    for name in ("target", "features", "drop", "categories", "missing", "missing_values"):
+        value, fits = getattr(config, name), row.missing if name == "missing" else row.columns
+        flag = f"--{name.replace('_', '-')}"
+        if value != getattr(DataConfig, name) and not fits:
+            kinds = ", .npy, .npz, .h5, .mat, .zarr" if name == "missing" else ""
             raise DataError(
-                f"--{name} {value} with --data {spec}: expected only with a table (.csv, .tsv, .parquet); "
-                f"leave --{name} out"
+                f"{flag} {value} with --data {spec}: expected only with a table (.csv, .tsv, .parquet){kinds}; "
+                f"leave {flag} out"
             )
 
 
@@ -104,7 +134,21 @@ def _with_test(source: Source, config: DataConfig, watch: Watch | None) -> Sourc
         raise DataError(f"--test-data {spec}: features without labels; expected --test-labels FILE.npy as well")
     if row.labels == "none" and labels is not None:
         raise DataError(f"--test-labels {labels} with --test-data {spec}: expected only with a .npy file")
-    if (source.schema is not None and source.schema.get("kind") == "table") != row.columns:
+    is_table = (source.schema or {}).get("kind") == "table"
+    if is_table != row.columns and row.name != "converted":
         raise DataError(f"--test-data {spec} with --data {config.data}: expected two tables, or none")
-    other = read(_alone(config, spec, labels), schema=source.schema, class_names=source.class_names, watch=watch)
-    return replace(source, test=other.test or other.train)
+    alone = _alone(config, spec, labels)
+    other = read(alone, schema=source.schema, class_names=source.class_names, watch=watch)
+    other = by_name(other, source.class_names)
+    if is_table != ((other.schema or {}).get("kind") == "table"):
+        raise DataError(f"--test-data {spec} with --data {config.data}: expected two tables, or none")
+    check_shape(other.image_shape, source.image_shape, other.name)
+    used = other.for_test
+    left = [name for name in ("train", *other.held_out) if name != used]
+    unused = (f"--test-data {spec}: its {used} split is used, its {' and '.join(left)} split is not",) if left else ()
+    return replace(
+        source,
+        test=other.held_out.get(used, other.train),
+        notes=(*source.notes, *other.notes),
+        warnings=(*source.warnings, *other.warnings, *unused),
+    )

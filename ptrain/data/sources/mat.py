@@ -16,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.data.sources import hdf5, mat5
-from ptrain.data.sources.arrays import Array, Arrays, Rows, to_stream
-from ptrain.data.sources.containers import Container, find_arrays, listed
+from ptrain.data.sources.array_stream import to_stream
+from ptrain.data.sources.arrays import Array, Pair, Rows
+from ptrain.data.sources.containers import Container, find_arrays
 from ptrain.data.sources.mat5 import NUMBERS, Variable
+from ptrain.data.sources.names import listed
 from ptrain.data.store.reading import check_expansion, decoding, need_content, need_package, reading
 from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
@@ -33,16 +35,20 @@ def open_mat(spec: str, request: Request) -> Stream:
     Memory: one read of at most 64 MiB, and of version 7.3 a chunk of at most 64 MiB, of version 7 a whole compressed
     variable, which is at most 2 GiB by the format. Raises DataError for anything but real numbers.
     """
-    found, files, options = find_arrays("mat", _container, spec, request)
+    found = find_arrays("mat", _container, spec, request)
     last = bool((request.schema or {}).get("samples_last", False))
-    features, labels, last = _oriented(found.features, found.labels, last)
-    test = None
-    if found.test is not None:
-        x, y, _ = _oriented(*found.test, last)
-        test = x, y or found.test[1]
-    options["last"] = last
-    stream = to_stream(Arrays(features, labels, test), name=f"mat:{spec}", files=files, options=options)
-    return replace(stream, schema={"samples_last": True}) if last else stream
+    train, last = _oriented(found.train, last)
+    held_out = {split: _oriented(pair, last)[0] for split, pair in found.held_out.items()}
+    options, warnings = {**(found.options or {}), "last": last}, found.warnings
+    shape = found.train.features.shape
+    if not last and train.labels is not None and shape[0] == shape[-1] and len(shape) > 1:
+        text = f"{train.features.origin}: as many rows as columns, {shape[0]}: the rows are taken as the samples"
+        warnings = (*warnings, text)
+    stream = to_stream(replace(found, train=train, held_out=held_out, options=options, warnings=warnings), request)
+    if not last:
+        return stream
+    note = f"{train.features.origin}: its last dimension is the samples, {train.features.shape[0]:,}"
+    return replace(stream, schema={**(stream.schema or {}), "samples_last": True}, notes=(*stream.notes, note))
 
 
 def _container(path: Path) -> Container:
@@ -67,14 +73,18 @@ def _turned(array: Array) -> Array:
     return replace(array, shape=shape, open=array.open_last, chunk=array.chunk_last)
 
 
-def _oriented(array: Array, labels: Array | None, last: bool) -> tuple[Array, Array | None, bool]:
-    """Features with the samples as first dimension, labels as (N, 1), and whether the samples were the last one."""
+def _oriented(pair: Pair, last: bool) -> tuple[Pair, bool]:
+    """Arrays with the samples as first dimension, labels as (N, 1) or (N, K), and whether the samples were the last."""
+    array, labels = pair.features, pair.labels
     if labels is not None:
-        if len(labels.shape) == 2 and labels.shape[0] == 1 != labels.shape[1]:
-            labels = _turned(labels)  # they are a row
+        shape = labels.shape
+        is_row = len(shape) == 2 and shape[0] == 1 != shape[1]
+        # toolboxes for networks have a column a sample, in inputs and in one-hot targets
+        if is_row or (len(shape) == 2 and 1 < shape[0] < shape[1] == array.shape[-1]):
+            labels = _turned(labels)
         if labels.shape and array.shape:
             last = array.shape[0] != labels.shape[0] and array.shape[-1] == labels.shape[0]
-    return _turned(array) if last else array, labels, last
+    return replace(pair, features=_turned(array) if last else array, labels=labels), last
 
 
 def variables(path: Path) -> dict[str, Variable]:

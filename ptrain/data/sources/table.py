@@ -37,8 +37,12 @@ class Row:
     """``module:function`` below ptrain.data that says whether a folder (a Path) is of this format."""
     labels: Literal["none", "optional", "required"] = "none"
     """Whether ``--labels`` goes with it."""
+    packed: bool = False
+    """Whether the file may be packed, as FILE.csv.gz is."""
     columns: bool = False
-    """Whether it is a table, whose columns are chosen by --target, --features, --drop and --missing."""
+    """Whether it is a table, whose columns are chosen by --target, --features, --drop and the like."""
+    missing: bool = False
+    """Whether values may be missing in it, and ``--missing`` says what is done then."""
 
     @property
     def is_path(self) -> bool:
@@ -54,25 +58,50 @@ _ROWS = (
     Row("spirals", "synthetic", "sources.synthetic:open_spirals", "spirals:samples=2000,classes=3"),
     Row("blobs", "synthetic", "sources.synthetic:open_blobs", "blobs:seed=1"),
     Row("idx", "folder", "sources.idx:open_idx", "idx:FOLDER"),
-    Row("npz", "file", "sources.numpy_files:open_npz", "FILE.npz", (".npz",)),
-    Row("npy", "file", "sources.numpy_files:open_npy", "X.npy --labels Y.npy", (".npy",), labels="required"),
+    Row("npz", "file", "sources.numpy_files:open_npz", "FILE.npz", (".npz",), labels="optional", missing=True),
+    Row(
+        *("npy", "file", "sources.numpy_files:open_npy", "X.npy --labels Y.npy", (".npy",)),
+        labels="required",
+        missing=True,
+    ),
     Row("converted", "folder", "store.converted:open_converted", "FOLDER", recognises="store.converted:is_converted"),
     Row("torchvision", "named", "sources.torchvision_sets:open_torchvision", "torchvision:CIFAR10"),
-    Row("csv", "file", "sources.tables:open_csv", "FILE.csv --target NAME", (".csv",), columns=True),
-    Row("tsv", "file", "sources.tables:open_tsv", "FILE.tsv --target NAME", (".tsv", ".tab"), columns=True),
-    Row("parquet", "file", "sources.tables:open_parquet", "X.parquet --target NAME", (".parquet", ".pq"), columns=True),
     Row(
-        *("hdf5", "file", "sources.hdf5:open_hdf5", "FILE.h5:/GROUP", (".h5", ".hdf5", ".hdf", ".he5")),
-        labels="optional",
+        *("csv", "file", "sources.tables:open_csv", "FILE.csv --target NAME", (".csv", ".txt")),
+        packed=True,
+        columns=True,
+        missing=True,
     ),
-    Row("mat", "file", "scenes.scene:open_mat", "FILE.mat:X --labels FILE.mat:Y", (".mat",), labels="optional"),
+    Row(
+        *("tsv", "file", "sources.tables:open_tsv", "FILE.tsv --target NAME", (".tsv", ".tab")),
+        packed=True,
+        columns=True,
+        missing=True,
+    ),
+    Row(
+        *("parquet", "file", "sources.tables:open_parquet", "X.parquet --target NAME", (".parquet", ".pq")),
+        columns=True,
+        missing=True,
+    ),
+    Row(
+        *("hdf5", "file", "sources.hdf5:open_hdf5", "FILE.h5:/GROUP", (".h5", ".hdf5", ".hdf", ".he5", ".nc")),
+        labels="optional",
+        missing=True,
+    ),
+    Row(
+        *("mat", "file", "scenes.scene:open_mat", "FILE.mat:X --labels FILE.mat:Y", (".mat",)),
+        labels="optional",
+        missing=True,
+    ),
     Row(
         *("zarr", "folder", "sources.zarr_arrays:open_zarr", "FOLDER.zarr", (".zarr",)),
         recognises="sources.zarr_arrays:is_zarr",
         labels="optional",
+        missing=True,
     ),
     Row(
         *("images", "folder", "sources.image_folder:open_image_folder", "images:FOLDER"),
+        (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm"),
         recognises="sources.image_folder:is_image_folder",
     ),
     Row(
@@ -82,6 +111,7 @@ _ROWS = (
         labels="optional",
     ),
 )
+_PACKED = (".gz", ".bz2", ".zst")
 SOURCES: dict[str, Row] = {row.name: row for row in _ROWS}
 """Every source by its name. Folders are asked in this order what they are."""
 
@@ -121,8 +151,13 @@ def parse(spec: str) -> tuple[Row, str]:
 
 def by_extension(spec: str) -> Row | None:
     """The source of FILE.ext, FILE.ext:/GROUP/NAME or FILE.ext:NAME; None where no row has the extension."""
-    suffixes = [Path(text).suffix.lower() for text in (spec, spec.rpartition(":")[0])]
-    return next((row for suffix in suffixes for row in SOURCES.values() if suffix in row.extensions), None)
+    for path in (Path(text.lower()) for text in (spec, spec.rpartition(":")[0])):
+        packed = path.suffix in _PACKED
+        suffix = path.with_suffix("").suffix if packed else path.suffix
+        rows = (row for row in SOURCES.values() if suffix in row.extensions and row.packed >= packed)
+        if (row := next(rows, None)) is not None:
+            return row
+    return None
 
 
 def file_of(spec: str) -> str | None:

@@ -1,24 +1,24 @@
 """Columns of a table: which are used, and what each holds over the whole file."""
 
 import csv
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ptrain.config import DataConfig
 from ptrain.data.sources.table import hint
-from ptrain.data.sources.table_files import Table, number_of
-from ptrain.data.sources.table_values import LARGEST, Values
+from ptrain.data.sources.table_files import Table, quoted
+from ptrain.data.sources.table_numbers import number_of, spelling_of
+from ptrain.data.sources.table_summary import MAX_CATEGORIES, ColumnSummary, IsCodeError, odd_number
+from ptrain.data.sources.table_values import Values
 from ptrain.errors import DataError
 
-MAX_CATEGORIES = 1000
-"""Different texts a column may have."""
-MAX_CLASSES = 10_000
-_WHOLE = 2.0**53  # beyond, float64 has not every whole number
+_FEW = 50
+"""Different texts that a column may have in any case; more than one in two rows are names or free text."""
+_ALONE = 20
+"""Rows up to which each may have a text of its own by chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,8 @@ class Choice:
     features: tuple[str, ...]
     target: str | None
     group: str | None
+    categories: tuple[str, ...] = ()
+    """Those whose values are names also where they are numbers."""
 
 
 def choose(table: Table, config: DataConfig) -> Choice:
@@ -40,22 +42,23 @@ def choose(table: Table, config: DataConfig) -> Choice:
         )
     _check_columns(table, "--target", [target])
     _check_columns(table, "--group", [] if config.group is None else [config.group])
-    asked = {"--features": config.features, "--drop": config.drop}
+    asked = {"--features": config.features, "--drop": config.drop, "--categories": config.categories}
     lists = {flag: [] if text is None else _names(flag, text) for flag, text in asked.items()}
     for flag, names in lists.items():
         _check_columns(table, flag, names)
-    for flag, expected in (("--features", "the columns to learn from"), ("--drop", "other columns")):
+    expectations = ("the columns to learn from", "other columns", "features: classes are names already")
+    for flag, expected in zip(asked, expectations, strict=True):
         if target in lists[flag]:
             raise DataError(f"{flag} {asked[flag]}: holds {target}, the --target; expected {expected}")
     if config.split == "groups" and config.group is None:
         raise DataError(f"--split groups without --group: expected --group NAME, one of {_listed(table.columns)}")
-    out = {target, config.group, *lists["--drop"]}
+    out = {target, config.group, *lists["--drop"], *table.index}
     features = tuple(lists["--features"]) or tuple(name for name in table.columns if name not in out)
     if not features:
         raise DataError(f"{table.path}: no columns left to learn from; expected at least one besides {target}")
     if len(set(features)) < len(features):
         raise DataError(f"--features {config.features}: names a column twice; expected each once")
-    return Choice(features=features, target=target, group=config.group)
+    return Choice(features=features, target=target, group=config.group, categories=tuple(lists["--categories"]))
 
 
 def _check_columns(table: Table, flag: str, names: Sequence[str]) -> None:
@@ -81,132 +84,93 @@ def _listed(names: Sequence[str]) -> str:
 def scan(table: Table, choice: Choice, missing: str, *, strict: bool = True) -> dict[str, Any]:
     """What the used columns hold over the whole file: kinds, ranges, categories, the number of rows.
 
-    Raises DataError, naming the line and the column, for mixed kinds, infinities, numbers too large for float32, too
-    many different texts and, where they are an error, missing values. Without ``strict`` these are only described.
+    Raises DataError, naming the line and the column, for mixed kinds, infinities, numbers that float32 or float64
+    cannot hold, texts that should be numbers or are no categories, and, where they are an error, missing values.
+    Without ``strict`` these are only described.
     """
+    as_text = set(choice.categories)
+    while True:
+        try:
+            found = _scan(table, choice, missing, strict, as_text)
+            break
+        except IsCodeError as error:  # 0101 after numbers: these are codes as well
+            as_text.add(error.column)
+    if strict:
+        _refuse_many(table, choice, found)
+    return found
+
+
+def _scan(table: Table, choice: Choice, missing: str, strict: bool, as_text: set[str]) -> dict[str, Any]:
     used = [name for name in (*choice.features, choice.target) if name is not None]
     columns = [
-        ColumnSummary(table=table, name=name, is_target=name == choice.target, missing_is=missing, strict=strict)
+        ColumnSummary(
+            table=table,
+            name=name,
+            is_target=name == choice.target,
+            as_text=name in as_text,
+            missing_is=missing,
+            strict=strict,
+        )
         for name in used
     ]
     read = list(dict.fromkeys([*used, choice.group] if choice.group is not None else used))
-    rows = 0
-    guess = [name for name in table.guessed(read) if name not in (choice.target, choice.group)]
+    rows = incomplete = 0
+    guess = [name for name in table.guessed(read) if name not in (choice.target, choice.group, *as_text)]
     for batch in table.batches(read, guess):
+        lost = np.zeros(batch.num_rows, np.bool_)
         for column in columns:
-            column.add(Values(table, column.name, rows, batch.column(column.name)))
+            lost |= column.add(Values(table, column.name, rows, batch.column(column.name)))
         rows += batch.num_rows
+        incomplete += int(lost.sum())
     if rows == 0:
-        raise DataError(f"{table.path}: has a header but no rows; expected a row a sample")
-    return {"rows": rows, "columns": {column.name: column.described() for column in columns}}
+        raise DataError(f"{table.path}: has a heading but no rows; expected a row a sample")
+    return {
+        "rows": rows,
+        "incomplete": incomplete,
+        "columns": {column.name: column.described(rows) for column in columns},
+    }
 
 
-@dataclass(kw_only=True)
-class ColumnSummary:
-    """What is known of a column, block by block."""
-
-    table: Table
-    name: str
-    is_target: bool
-    missing_is: str
-    """What --missing says."""
-    strict: bool
-    """Whether bad values are refused."""
-    numbers: int = 0
-    texts: int = 0
-    missing: int = 0
-    whole: bool = True
-    low: float = math.inf
-    high: float = -math.inf
-    first_number: tuple[int, str] | None = None
-    first_text: tuple[int, str] | None = None
-    values: set[str] = field(default_factory=set)
-    many: bool = False
-    """More different texts than are kept."""
-
-    def __post_init__(self) -> None:
-        self.where, self.fix = f"{self.table.path}, column {self.name}", f"leave the column out with --drop {self.name}"
-
-    def add(self, block: Values) -> None:
-        """Take a block into account."""
-        numbers, lost = block.numbers
-        if block.is_text and (numbers is None or self.is_target or self.texts):
-            self._add_texts(block)
-        elif numbers is not None and not lost.all():
-            first = int(np.argmin(lost))
-            shown = block.shown(first) if block.is_text else f"{numbers[first]:g}"
-            self.first_number = self.first_number or (block.start + first, shown)
-            self.numbers += int((~lost).sum())
-        if numbers is not None and self.is_target and not block.is_text:
-            self.values.update(str(value) for value in np.unique(numbers[~lost]).tolist())
-            self._need_few()
-        if self.first_text and self.first_number and self.strict and not self.is_target:
-            (row, text), (other, number) = self.first_text, self.first_number
+def _refuse_many(table: Table, choice: Choice, found: dict[str, Any]) -> None:
+    """Raise DataError for columns of text that would become hundreds of features without a meaning."""
+    many = {}
+    for name, one in found["columns"].items():
+        known: list[str] = one["values"] or []
+        count: int = found["rows"] - one["missing"]
+        crowded = len(known) > _FEW and 2 * len(known) > count
+        alone = len(known) == count > _ALONE
+        if name == choice.target and crowded:
             raise DataError(
-                f"{self.table.path}, {self.table.position(row)}, column {self.name}: {text!r} is no number but "
-                f"{number!r} in {self.table.position(other)} is; expected all numbers or all text: correct it, or "
-                f"{self.fix}"
+                f"{table.path}, column {name}: {len(known):,} different classes in {count:,} rows, such as "
+                f"{known[0]!r}; expected several rows of each class: choose another --target, or turn the values into "
+                "classes"
             )
-        self.missing += int(lost.sum())
-        if numbers is not None:
-            self._add_numbers(block, numbers, numbers[~lost])
-        if lost.any() and self.missing_is == "error":
-            block.refuse_missing(int(np.argmax(lost)), self.is_target)
+        if name == choice.target or one["kind"] != "text":
+            continue
+        way = None if name in choice.categories else spelling_of(known, table.decimal)
+        if way is not None:
+            odd = next(text for text in known if number_of(text, table.decimal) is None)
+            raise odd_number(str(table.path), name, odd, way)
+        if one["many"] or ((crowded or alone) and name not in choice.categories):
+            many[name] = f"more than {MAX_CATEGORIES:,}" if one["many"] else f"{len(known):,}"
+    if many:
+        first = next(iter(many))
+        others = "" if len(many) == 1 else f" (so have {_listed(list(many)[1:])})"
+        names = (
+            ""
+            if any("more" in count for count in many.values())
+            else (f", or keep its values as names with --categories {quoted(first)}")
+        )
+        raise DataError(
+            f"{table.path}, column {first}: has {many[first]} different texts in {found['rows']:,} rows, such as "
+            f"{found['columns'][first]['values'][0]!r}{others}; expected numbers or categories: leave names, ids and "
+            f"free text out with --drop {_together(list(many))}{names}"
+        )
 
-    def _add_texts(self, block: Values) -> None:
-        import pyarrow.compute as pc
 
-        texts, lost = block.texts
-        found = [value for value in pc.unique(texts).to_pylist() if value is not None]
-        self.values.update(found)
-        wrong = next((value for value in found if number_of(value) is None), None)
-        right = next((value for value in found if number_of(value) is not None), None)
-        count = len(lost) - int(lost.sum())
-        if wrong is not None:
-            self.first_text = self.first_text or (block.start + pc.index(texts, wrong).as_py(), wrong)
-            self.texts += count
-        if right is not None:
-            self.first_number = self.first_number or (block.start + pc.index(texts, right).as_py(), right)
-            self.numbers += count
-        self._need_few()
-
-    def _need_few(self) -> None:
-        """Keep as many different texts as may be; more are refused where that is strict."""
-        limit, word = (MAX_CLASSES, "classes") if self.is_target else (MAX_CATEGORIES, "texts")
-        if len(self.values) <= limit:
-            return
-        if self.strict:
-            fix = "choose another --target" if self.is_target else self.fix
-            raise DataError(
-                f"{self.where}: more than {limit:,} different {word}, such as "
-                f"{min(self.values)!r}; expected at most {limit:,}: {fix}"
-            )
-        self.many, self.values = True, set(sorted(self.values)[:limit])
-
-    def _add_numbers(self, block: Values, numbers: NDArray[Any], kept: NDArray[Any]) -> None:
-        if self.whole:
-            self.whole = bool(((numbers == np.floor(numbers)) & (np.abs(numbers) <= _WHOLE)).all())
-        if self.strict:
-            block.need_finite(
-                f"expected a finite number that float32 can hold (at most {LARGEST:.3g}): correct it, or {self.fix}"
-            )
-        if len(kept):
-            self.low, self.high = min(self.low, float(kept.min())), max(self.high, float(kept.max()))
-
-    def described(self) -> dict[str, Any]:
-        """What the whole column holds, as JSON has it."""
-        kind = "text" if self.texts else "number" if self.numbers else "nothing"
-        if kind == "nothing" and self.strict:
-            raise DataError(
-                f"{self.where}: has no values; expected numbers or text: leave it out with --drop {self.name}"
-            )
-        low, high = (self.low, self.high) if self.low <= self.high else (0.0, 0.0)
-        return {
-            "kind": kind,
-            "whole": self.whole and not self.texts,
-            "low": low,
-            "high": high,
-            "missing": self.missing,
-            "many": self.many,
-            "values": sorted(self.values) if self.texts or self.values else None,
-        }
+def _together(names: Sequence[str]) -> str:
+    """Several columns' names as --drop takes them, in a shell."""
+    if len(names) == 1:
+        return quoted(names[0])
+    inner = ",".join('"' + name.replace('"', '""') + '"' if "," in name or '"' in name else name for name in names)
+    return f"'{inner}'" if set(inner) & set(' "()&;|<>$#*?!') else inner

@@ -1,24 +1,28 @@
 """A table as batches of chosen columns, and Parquet files by pyarrow. Memory: a batch of 4,096 rows, or a page."""
 
+import json
 import math
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from ptrain.data.sources.table_numbers import is_code, number_of, whole_of
 from ptrain.data.store.cache import Stamp, need_same, stamp
 from ptrain.data.store.reading import need_package, one_line
 from ptrain.errors import DataError
 
 MISSING = ("", "NA", "N/A", "#N/A", "n/a", "NaN", "nan", "NULL", "null", "None", "?")
-"""Spellings of a missing value in a file of text."""
+"""Spellings of a missing value, where --missing-values names no others."""
 BLOCK_BYTES = 2**20
 _GUESS_ROWS = 100
 _BATCH_ROWS = 4096
 _FOOTER_BYTES = 256 * 2**20
-_SIMPLE = ("int", "uint", "float", "double", "halffloat", "bool", "decimal", "string", "large_string", "dictionary")
+_NUMBERS = ("int", "uint", "float", "double", "halffloat", "bool", "decimal", "null")
+_TEXTS = ("string", "large_string", "string_view")
+_SIMPLE = (*_NUMBERS, *_TEXTS)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,6 +39,20 @@ class Table:
     """Says where a row is, counted from 0, such as ``line 18``."""
     pieces: tuple[tuple[int, Callable[[Sequence[str]], Iterator[Any]]], ...] | None = None
     """Parts that can be read on their own, with their rows."""
+    index: Mapping[str, str] = field(default_factory=dict)
+    """Columns that are no features by themselves, and why."""
+    notes: tuple[str, ...] = ()
+    """What was guessed about the file."""
+    decimal: str = "."
+    """The decimal point of numbers in text."""
+    missing: tuple[str, ...] = MISSING
+    """Spellings of a missing value."""
+
+    @cached_property
+    def missing_numbers(self) -> list[float]:
+        """Numbers that stand for a missing value, such as -999."""
+        numbers = (number_of(text, self.decimal) for text in self.missing)
+        return [number for number in numbers if number is not None and math.isfinite(number)]
 
     def batches(self, columns: Sequence[str], numbers: Collection[str]) -> Iterator[Any]:
         """Yield record batches of these columns, in order; those that are ``numbers`` are parsed while they are read.
@@ -54,33 +72,27 @@ class Table:
                     yield batch.slice(skip)
 
     def guessed(self, columns: Sequence[str]) -> list[str]:
-        """The columns of a file of text whose first values are numbers or missing."""
+        """The columns of a file of text that hold numbers, by their first values.
+
+        Not those of whole numbers: they may be codes such as 0101, of which nothing may be lost.
+        """
         first = None if self.kind == "parquet" else next(self.read(columns, ()), None)
         if first is None:
             return []
-        seen = {name: map(str.strip, first.column(name).slice(0, _GUESS_ROWS).to_pylist()) for name in columns}
-        return [name for name, texts in seen.items() if all(map(_is_number, texts))]
+        seen = {name: set(map(str.strip, first.column(name).slice(0, _GUESS_ROWS).to_pylist())) for name in columns}
+        return [name for name, texts in seen.items() if self._are_measured(texts.difference(self.missing))]
 
-
-def _is_number(text: str) -> bool:
-    number = number_of(text)
-    return text in MISSING or (number is not None and math.isfinite(number))
+    def _are_measured(self, texts: set[str]) -> bool:
+        numbers = [number_of(text, self.decimal) for text in texts]
+        return None not in numbers and any(whole_of(text, self.decimal) is None and not is_code(text) for text in texts)
 
 
 class NotTyped(Exception):
     """A value in a column of numbers is no number."""
 
 
-def number_of(text: str) -> float | None:
-    """A text as a number as pyarrow reads it, or None."""
-    try:
-        return float(text) if "_" not in text else None
-    except ValueError:
-        return None
-
-
-def open_parquet_file(path: Path) -> Table:
-    """A Parquet file; each of its row groups is a piece. Raises DataError for columns of nested types."""
+def open_parquet_file(path: Path, missing: tuple[str, ...] = MISSING) -> Table:
+    """A Parquet file; each of its row groups is a piece. Columns of nested types are refused where they are read."""
     found = stamp(path, "a Parquet file")
     with _parquet(path, found) as file:
         schema = file.schema_arrow
@@ -88,19 +100,20 @@ def open_parquet_file(path: Path) -> Table:
         if len(types) < len(schema.names):
             raise DataError(f"{path}: two columns of the same name; expected different names: rename one")
         groups = [file.metadata.row_group(number).num_rows for number in range(file.metadata.num_row_groups)]
+        index = _index_of_pandas(schema.metadata or {}, schema.names)
 
     def read(columns: Sequence[str], group: list[int] | None = None) -> Iterator[Any]:
         for name in columns:
             kind = types[name]
-            if not kind.startswith(_SIMPLE) or "<" in kind.removeprefix("dictionary<values=string"):
+            if not _plain(kind).startswith(_SIMPLE):
                 raise DataError(
                     f"{path}, column {name}: is of type {kind}; expected numbers, bool or text: "
-                    f"turn it into such columns, or leave it out with --drop {name}"
+                    f"turn it into such columns, or leave it out with --drop {quoted(name)}"
                 )
         with _parquet(path, found) as file:
             for batch in file.iter_batches(_BATCH_ROWS, group, list(columns), use_threads=False):
                 batch.validate(full=True)  # text of a damaged file need not be UTF-8
-                yield batch
+                yield _decoded(batch.select(list(columns)))
 
     return Table(
         path=path,
@@ -109,13 +122,52 @@ def open_parquet_file(path: Path) -> Table:
         read=lambda columns, _: read(columns),
         position=lambda row: f"row {row + 1}",
         pieces=tuple((rows, partial(read, group=[number])) for number, rows in enumerate(groups)),
+        index=index,
+        missing=missing,
     )
+
+
+def _plain(kind: str) -> str:
+    """The type of the values of a column, also where they are stored by a dictionary."""
+    return kind.removeprefix("dictionary<values=") if kind.startswith("dictionary<values=") else kind
+
+
+def _decoded(batch: Any) -> Any:
+    """The batch with columns that are stored by a dictionary, or as views, as plain ones."""
+    import pyarrow
+    import pyarrow.compute as pc
+
+    def plain(column: Any) -> Any:
+        if pyarrow.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        is_text = str(column.type) in _TEXTS
+        return pc.cast(column, pyarrow.string()) if is_text else column
+
+    return pyarrow.RecordBatch.from_arrays([plain(column) for column in batch.columns], batch.schema.names)
+
+
+def _index_of_pandas(metadata: Mapping[bytes, bytes], names: Sequence[str]) -> dict[str, str]:
+    """The columns that were the index of a DataFrame, by what pandas wrote about them and by their names."""
+    found = {name: "is the index of a DataFrame" for name in names if name.startswith("__index_level_")}
+    try:
+        columns = json.loads(metadata.get(b"pandas", b"{}"))["index_columns"]
+    except (ValueError, KeyError, TypeError):
+        columns = []
+    named = [name for name in columns if isinstance(name, str) and name in names] if isinstance(columns, list) else []
+    return found | dict.fromkeys(named, "is the index of a DataFrame")
+
+
+def quoted(name: str) -> str:
+    """A column's name as --drop takes it, in a shell."""
+    if "," in name or '"' in name:
+        return "'\"" + name.replace('"', '""') + "\"'"
+    return f"'{name}'" if set(name) & set(" ()&;|<>$#*?!") else name
 
 
 @contextmanager
 def _parquet(path: Path, found: Stamp) -> Iterator[Any]:
     """Open a Parquet file; what pyarrow raises about it becomes a DataError, and so does a change while it is open."""
-    pyarrow, parquet = (need_package(name, str(path)) for name in ("pyarrow", "pyarrow.parquet"))
+    pyarrow, parquet = (need_package(name, str(path), None) for name in ("pyarrow", "pyarrow.parquet"))
     try:
         with path.open("rb") as stream:
             yield parquet.ParquetFile(

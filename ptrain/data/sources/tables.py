@@ -5,56 +5,74 @@ text is read twice, once to see what its columns hold and once to convert it. Me
 where lines are longer than 16 KiB) and 8 MiB of features.
 """
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from functools import partial
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ptrain.config import DataConfig
+from ptrain.data.sources import table_notes as notes
 from ptrain.data.sources.table_columns import Choice, choose, scan
-from ptrain.data.sources.table_files import Table, number_of, open_parquet_file
+from ptrain.data.sources.table_files import MISSING, Table, open_parquet_file
+from ptrain.data.sources.table_numbers import is_code, number_of, whole_of
+from ptrain.data.sources.table_reader import Reader, feature_names
 from ptrain.data.sources.table_text import open_text
-from ptrain.data.sources.table_values import Values
 from ptrain.data.store import cache
 from ptrain.data.store.rows import smallest_type
-from ptrain.data.store.stream import Block, Pieces, Request, Stream
+from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
 
-_BLOCK_BYTES = 8 * 2**20
-_VERSION = 1
+_VERSION = 2
+_FLOAT32_WHOLE = 2.0**24
+"""Up to here float32 has every whole number."""
+_FLOAT32_LARGE = 2.0**16
+"""From here on float32 has steps of 0.008 and more."""
+_FLOAT32_NARROW = 2.0**-8
+"""Range of a column, by its largest value, below which float32 leaves fewer than 16 bits to tell values apart."""
 
 
-def open_table(kind: str, path: str) -> Table:
-    """A table of the kind csv, tsv or parquet."""
+def open_table(kind: str, path: str, missing: tuple[str, ...] = MISSING, known: Collection[str] = ()) -> Table:
+    """A table of the kind csv, tsv or parquet; ``known`` are names that its heading has."""
     file = Path(path).expanduser()
-    return open_parquet_file(file) if kind == "parquet" else open_text(file, kind, "," if kind == "csv" else "\t")
+    return open_parquet_file(file, missing) if kind == "parquet" else open_text(file, kind, missing, known)
+
+
+def missing_values(config: DataConfig) -> tuple[str, ...]:
+    """The spellings of a missing value that --missing-values asks for."""
+    text = config.missing_values
+    if text is None:
+        return MISSING
+    return ("",) if text == "empty" else ("", *(word.strip() for word in text.split(",") if word.strip()))
 
 
 def _open(kind: str, spec: str, request: Request) -> Stream:
     """The stream of a table; its columns are those of --target, --features and --drop, or of the schema."""
-    table = open_table(kind, spec)
-    schema, rows = request.schema, None
+    schema, config = request.schema, request.config
     if schema is None and not request.labelled:
         raise DataError(
-            f"{table.path}: a table, but the run was trained on arrays, whose columns have no names; "
+            f"{spec}: a table, but the run was trained on arrays, whose columns have no names; "
             "expected features as arrays: FILE.npy or FILE.npz"
         )
+    if schema is not None and schema.get("kind") != "table":
+        raise DataError(f"{spec}: a table, but the run was trained on none; expected data as in training")
     if schema is None:
-        schema, rows = _infer(table, request.config)
-    elif schema.get("kind") != "table":
-        raise DataError(f"{table.path}: a table, but the run was trained on none; expected data as in training")
+        known = [name for name in (config.target,) if name is not None and number_of(name) is None]
+        table = open_table(kind, spec, missing_values(config), known)
+        schema, rows, remarks = _infer(table, config)
     else:
+        used = [column["name"] for column in schema["columns"]]
+        table = open_table(kind, spec, tuple(schema.get("missing_values", MISSING)), used)
         _need_columns(table, schema, labelled=request.labelled)
-    # other files may hold what the type of the training data does not; the network computes in float32 anyway
-    dtype = np.dtype(schema["type"] if request.schema is None else "<f4")
-    reader = _Reader(table, schema, dtype, request.labelled)
-    complete = schema["missing"] != "drop" or (request.schema is None and not schema["dropped"])
+        rows, remarks = None, _remarks(table, schema, labelled=request.labelled)
+    # other files may hold what the type of the training data does not, but need no more digits
+    stored = np.dtype(schema["type"])
+    wide = "<f4" if np.can_cast(stored, "<f4") else "<f8"
+    dtype = stored if request.schema is None else np.dtype(wide)
+    reader = Reader(table, schema, dtype, request.labelled)
+    complete = schema["missing"] != "drop" or not request.labelled or (request.schema is None and not schema["dropped"])
     return Stream(
         name=f"{table.kind}:{table.path}",
         description=f"table {table.path.name}: {len(schema['columns'])} columns, target {schema['target']['name']}",
@@ -69,60 +87,74 @@ def _open(kind: str, spec: str, request: Request) -> Stream:
         num_samples=rows if complete else None,
         train=reader.blocks,
         pieces=reader.pieces() if complete else None,
+        notes=(*table.notes, *remarks.notes),
+        warnings=remarks.warnings,
+        named=None if request.labelled else notes.names_of(table, schema),
     )
 
 
-def _infer(table: Table, config: DataConfig) -> tuple[dict[str, Any], int]:
-    """The schema of a table, from one pass over it, and its rows; the cache remembers it by content."""
+def _infer(table: Table, config: DataConfig) -> tuple[dict[str, Any], int, notes.Remarks]:
+    """The schema of a table, from one pass over it, its rows, and what is to be said; the cache knows it by content."""
     choice = choose(table, config)
     content = cache.file_sha256(cache.stamp(table.path))
-    key = cache.key_of([_VERSION, table.kind, content, choice.features, choice.target, choice.group, config.missing])
+    key = cache.key_of([_VERSION, table.kind, content, table.columns, table.missing, config.missing, asdict(choice)])
     found = cache.remembered("columns", key, lambda: scan(table, choice, config.missing))
     used = {name: found["columns"][name] for name in choice.features}
-    numbers = [one for one in used.values() if one["kind"] == "number"]
     columns = [
         {"name": name}
         | ({"kind": "number"} if one["kind"] == "number" else {"kind": "category", "values": one["values"]})
         for name, one in used.items()
     ]
-    lost = any(one["missing"] for one in found["columns"].values())
-    whole = all(one["whole"] for one in numbers) and not (lost and config.missing == "mean")
-    low = min([0.0, *(one["low"] for one in numbers)])
-    high = max([1.0, *(one["high"] for one in numbers)])
-    stored = smallest_type(int(low), int(high)) if whole else np.dtype("<f4")
+    kept = {*choice.features, choice.target, choice.group}
     schema = {
         "kind": "table",
         "columns": columns,
         "target": {"name": choice.target, **_classes(table, choice, found["columns"][choice.target])},
         "group": choice.group,
         "missing": config.missing,
-        "dropped": lost and config.missing == "drop",
-        "type": stored.str,
+        "missing_values": list(table.missing),
+        "dropped": bool(found["incomplete"]) and config.missing == "drop",
+        "ignored": [name for name in table.columns if name not in kept],
+        "type": _stored([one for one in used.values() if one["kind"] == "number"], found, config.missing).str,
         "fill": None,
     }
-    return schema, found["rows"]
+    return schema, found["rows"], notes.of_training(table, choice, found, config.missing)
+
+
+def _stored(numbers: list[dict[str, Any]], found: dict[str, Any], missing: str) -> np.dtype[Any]:
+    """The type of all features: the smallest integers, or float32, or float64 where that would lose differences."""
+    filled = bool(found["incomplete"]) and missing == "mean"
+    if all(one["whole"] for one in numbers) and not filled:
+        low = min([0.0, *(one["low"] for one in numbers)])
+        high = max([1.0, *(one["high"] for one in numbers)])
+        return smallest_type(int(low), int(high))
+    return np.dtype("<f8" if any(map(_needs_float64, numbers)) else "<f4")
+
+
+def _needs_float64(column: Mapping[str, Any]) -> bool:
+    """Whether float32 would make different values of a column equal, or nearly so."""
+    low, high = column["low"], column["high"]
+    largest = max(abs(low), abs(high))
+    if column["whole"]:
+        return bool(largest > _FLOAT32_WHOLE)
+    return bool(largest >= _FLOAT32_LARGE or 0 < high - low < largest * _FLOAT32_NARROW)
 
 
 def _classes(table: Table, choice: Choice, found: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the target: sorted texts, or where all of them are whole numbers those, by size."""
     texts: list[str] = found["values"]
-    numbers = {number_of(text) for text in texts}
-    if None in numbers:
-        return {"numbers": False, "values": texts}
-    values = sorted(number for number in numbers if number is not None)
-    broken = next((value for value in values if not value.is_integer()), None)
-    if broken is not None:
+    wholes = [whole_of(text, table.decimal) for text in texts]
+    if None not in wholes:
+        return {"numbers": True, "values": sorted({whole for whole in wholes if whole is not None})}
+    broken = next(
+        (text for text, whole in zip(texts, wholes, strict=True) if whole is None and not is_code(text)), None
+    )
+    if broken is not None and all(number_of(text, table.decimal) is not None for text in texts):
         raise DataError(
-            f"{table.path}, column {choice.target}: {broken:g} is no class; expected names or whole numbers: "
+            f"{table.path}, column {choice.target}: {broken} is no class; expected names or whole numbers: "
             "choose another --target, or turn the values into classes"
         )
-    return {"numbers": True, "values": [int(value) for value in values]}
-
-
-def feature_names(schema: Mapping[str, Any]) -> tuple[str, ...]:
-    """The names of the features: the column's, or column=category."""
-    pairs = ((one["name"], value) for one in schema["columns"] for value in one.get("values", [None]))
-    return tuple(name if value is None else f"{name}={value}" for name, value in pairs)
+    return {"numbers": False, "values": texts}
 
 
 def _need_columns(table: Table, schema: Mapping[str, Any], *, labelled: bool) -> None:
@@ -135,135 +167,19 @@ def _need_columns(table: Table, schema: Mapping[str, Any], *, labelled: bool) ->
         )
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Reads a table as its schema says."""
-
-    table: Table
-    schema: Mapping[str, Any]
-    dtype: np.dtype[Any]
-    labelled: bool
-
-    def pieces(self) -> Pieces | None:
-        """The parts of the file that can be read on their own, as it has no rows that are left out."""
-        if self.table.pieces is None:
-            return None
-        starts = accumulate((rows for rows, _ in self.table.pieces), initial=0)
-        pieces = zip(self.table.pieces, starts, strict=False)
-        return tuple((rows, partial(self.blocks, read, start)) for (rows, read), start in pieces)
-
-    def blocks(self, read: Callable[[Sequence[str]], Iterator[Any]] | None = None, start: int = 0) -> Iterator[Block]:
-        """Yield features, class numbers and groups, of the whole table or of the piece that ``read`` yields."""
-        schema = self.schema
-        target = schema["target"]["name"] if self.labelled else None
-        group = schema["group"] if self.labelled and schema["group"] in self.table.columns else None
-        names = [column["name"] for column in schema["columns"]]
-        used = list(dict.fromkeys(name for name in [*names, target, group] if name is not None))
-        numbers = {column["name"] for column in schema["columns"] if column["kind"] == "number"} - {target, group}
-        rows = max(1, _BLOCK_BYTES // max(1, len(feature_names(schema)) * max(self.dtype.itemsize, 8)))
-        for whole in self.table.batches(used, numbers) if read is None else read(used):
-            for first in range(0, whole.num_rows, rows):
-                batch = whole.slice(first, rows)
-                block = self._block(batch, start, target, group)
-                start += batch.num_rows
-                if len(block[0]):
-                    yield block
-
-    def _block(self, batch: Any, start: int, target: str | None, group: str | None) -> Block:
-        def column_of(name: str) -> Values:
-            return Values(self.table, name, start, batch.column(name))
-
-        drops_rows = self.schema["missing"] == "drop" and target is not None
-        features, lost = self._features(column_of, batch.num_rows, drops_rows)
-        labels = np.zeros(batch.num_rows, dtype=np.int64)
-        if target is not None:
-            labels, without = _labels(column_of(target), self.schema["target"])
-            if without.any() and not drops_rows:
-                column_of(target).refuse_missing(int(np.argmax(without)), True)
-            lost |= without
-        groups = None if group is None else _groups(column_of(group))
-        if not drops_rows:
-            return features, labels, groups
-        return features[~lost], labels[~lost], None if groups is None else groups[~lost]
-
-    def _features(
-        self, column_of: Callable[[str], Values], rows: int, drops_rows: bool
-    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """All features (rows, F), and which rows lack one."""
-        missing, fill = self.schema["missing"], self.schema["fill"]
-        features = np.zeros((rows, len(feature_names(self.schema))), self.dtype)
-        lost, first = np.zeros(rows, dtype=np.bool_), 0
-        for column in self.schema["columns"]:
-            block = column_of(column["name"])
-            values, without = _feature(block, column)
-            stop = first + values.shape[1]
-            if without.any():
-                if missing != "mean" and not drops_rows:
-                    raise _no_value(block, without, "one in")
-                if missing == "mean":
-                    values = values.astype(np.float32)
-                    values[without] = math.nan if fill is None else fill[first:stop]
-                lost |= without
-            features[:, first:stop] = values
-            first = stop
-        return features, lost
-
-
-def _feature(block: Values, column: Mapping[str, Any]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """The features (rows, n) of a column, and in which rows it has no value."""
-    if column["kind"] == "category":
-        known = column["values"]
-        found, lost, unknown = block.positions(known)
-        if unknown.any():
-            row = int(np.argmax(unknown))
-            raise DataError(
-                f"{block.at(row)}: {block.texts[0][row].as_py()!r} is none of the {len(known)} categories of the "
-                f"training data ({', '.join(known[:10])}{', ...' if len(known) > 10 else ''}); "
-                "expected one of them: correct the value, or train again with it"
-            )
-        return (found[:, None] == np.arange(len(known))).astype(np.uint8), lost
-    values, lost = block.numbers
-    if values is None:
-        row = block.first_no_number()
-        raise DataError(f"{block.at(row)}: {block.shown(row)!r}; expected a number, as in the training data")
-    block.need_finite("expected a finite number in float32: correct it")
-    return values[:, None], lost
-
-
-def _labels(block: Values, target: Mapping[str, Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """The number of the class of each row, and which rows have none."""
-    if target["numbers"]:
-        values, lost = block.numbers
-        if values is None:
-            raise _no_class(block, block.first_no_number(), target)
-        known = np.array(target["values"], dtype=np.int64)
-        found = np.searchsorted(known, values).clip(0, len(known) - 1)
-        unknown = (known[found] != values) & ~lost
-    else:
-        found, lost, unknown = block.positions(target["values"])
-    if unknown.any():
-        raise _no_class(block, int(np.argmax(unknown)), target)
-    return np.where(lost, 0, found).astype(np.int64), lost
-
-
-def _no_class(block: Values, row: int, target: Mapping[str, Any]) -> DataError:
-    value = block.shown(row) if target["numbers"] else block.texts[0][row].as_py()
-    names = ", ".join(map(str, target["values"][:20]))
-    return DataError(
-        f"{block.at(row)}: class {value!r}; expected one of the training data's classes, {names}: "
-        "correct it, or leave the row out"
-    )
-
-
-def _groups(block: Values) -> NDArray[Any]:
-    texts, lost = block.texts
-    if lost.any():
-        raise _no_value(block, lost, "the group of")
-    return np.array(texts.to_pylist())
-
-
-def _no_value(block: Values, lost: NDArray[np.bool_], what: str) -> DataError:
-    return DataError(f"{block.at(int(np.argmax(lost)))}: no value; expected {what} every row: complete the file")
+def _remarks(table: Table, schema: Mapping[str, Any], *, labelled: bool) -> notes.Remarks:
+    """What is to be said of a table that is read by a schema; rows without a value are counted in a pass of its own."""
+    found = None
+    if labelled and schema["missing"] == "drop":
+        names = tuple(column["name"] for column in schema["columns"])
+        texts = tuple(column["name"] for column in schema["columns"] if column["kind"] == "category")
+        choice = Choice(features=names, target=schema["target"]["name"], group=None, categories=texts)
+        content = cache.file_sha256(cache.stamp(table.path))
+        key = cache.key_of(
+            [_VERSION, "gaps", table.kind, content, table.columns, table.missing, names, texts, choice.target]
+        )
+        found = cache.remembered("columns", key, lambda: scan(table, choice, "drop", strict=False))
+    return notes.of_other(table, schema, found, labelled=labelled)
 
 
 open_csv, open_tsv, open_parquet = (partial(_open, kind) for kind in ("csv", "tsv", "parquet"))

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from ptrain.data.sources import blosc_frames
 from ptrain.data.sources.arrays import Array, Rows, check_chunk
-from ptrain.data.sources.containers import Container, listed, open_arrays
+from ptrain.data.sources.containers import Container, open_arrays
+from ptrain.data.sources.names import listed
+from ptrain.data.sources.validity import coding_of, decoded
 from ptrain.data.store.reading import check_expansion, decoding, need_folder, need_package, reading
 from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
@@ -84,7 +86,23 @@ def open_array(root: Path, name: str) -> Array:
     check_expansion(origin, declared, stored)
     check_chunk(meta.chunks, meta.dtype, origin)
     how = partial(_rows, folder, origin, meta)
-    return Array(origin=origin, shape=meta.shape, dtype=meta.dtype, open=how, chunk=(*meta.chunks, 1)[0])
+    array = Array(origin=origin, shape=meta.shape, dtype=meta.dtype, open=how, chunk=(*meta.chunks, 1)[0])
+    return decoded(array, coding_of(_attributes(folder), meta.dtype, origin))
+
+
+def _attributes(folder: Path) -> dict[str, Any]:
+    """The attributes of an array, with the missing value that xarray has in the metadata of version 2.
+
+    Elsewhere ``fill_value`` is what a chunk that is not stored holds: a value as good as any.
+    """
+    if _is_third(folder):
+        found = _json(folder / "zarr.json").get("attributes", {})
+        return found if isinstance(found, dict) else {}
+    attributes = _json(folder / ".zattrs") if (folder / ".zattrs").is_file() else {}
+    fill = _json(folder / ".zarray").get("fill_value")
+    if "_ARRAY_DIMENSIONS" in attributes and isinstance(fill, int | float):
+        attributes.setdefault("_FillValue", fill)
+    return attributes
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""From a stream to the converted form: features.npy, labels.npy, groups.npy, the same for the test split, data.json.
+"""From a stream to the converted form: features.npy, labels.npy, groups.npy, the same for splits held out, data.json.
 
 Rows are written as they come, so memory is bounded by a block of the stream. Everything is written into FOLDER.partial
 beside the folder and renamed at the end. A conversion that was interrupted goes on where it was.
@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ptrain.data.labels import whole_labels
 from ptrain.data.plan import owned_shards
-from ptrain.data.samples import whole_labels
 from ptrain.data.store.cache import Stamp, content_sha256, file_sha256, key_of, need_same, stamp
 from ptrain.data.store.rows import RowFiles, write_header, write_integers
 from ptrain.data.store.stream import Block, Stream
@@ -43,6 +43,8 @@ def stream_key(stream: Stream) -> tuple[str, list[Stamp]]:
         "classes": stream.class_names,
         "type": stream.dtype.str,
     }
+    if stream.validation is not None:  # what is not there is not in the keys of conversions that are
+        content["validation"] = True
     return key_of(content), stamps
 
 
@@ -82,9 +84,9 @@ def write_part(
         owned = owned_shards(len(spans), parts, part) if stream.pieces is not None else range(part == 0)
         for span in spans[owned.start : owned.stop]:
             written += _write_rows(files, span, partial, say, written)
-    if part == 0 and stream.test is not None:
-        with RowFiles(stream, partial, "test_") as files:
-            _write_rows(files, _Span("test_progress.json", stream.test), partial, lambda _: None, 0)
+    for name, blocks in stream.held_out.items() if part == 0 else ():
+        with RowFiles(stream, partial, f"{name}_") as files:
+            _write_rows(files, _Span(f"{name}_progress.json", blocks), partial, lambda _: None, 0)
 
 
 def prepare(partial: Path, key: str) -> None:
@@ -103,22 +105,35 @@ def finish(stream: Stream, key: str, stamps: list[Stamp], partial: Path, folder:
     for one in stamps:
         need_same(one)
     train = [_read(partial / span.record) for span in _spans(stream)]
-    test = [] if stream.test is None else [_read(partial / "test_progress.json")]
+    held_out = {name: _read(partial / f"{name}_progress.json") for name in stream.held_out}
     names = stream.class_names or tuple(sorted({name for one in train for name in one.classes})) or None
     _finish_split(stream, partial, "", train, names)
-    if stream.test is not None:
-        _finish_split(stream, partial, "test_", test, names)
+    for name, found in held_out.items():
+        _finish_split(stream, partial, f"{name}_", [found], names)
     # the records of what is written go before what they tell of, should this be interrupted
     for path in sorted(partial.iterdir(), key=lambda path: path.suffix != ".json"):
         if path.suffix != ".npy":
             path.unlink()
+    rows = sum(one.rows for one in train)
     content = {"version": VERSION, **stream.about, "class_names": names, "key": key}
-    content |= {"num_samples": sum(one.rows for one in train), "num_features": stream.num_features}
-    content["num_test"] = test[0].rows if test else None
+    content |= {
+        "num_samples": rows,
+        "num_features": stream.num_features,
+        "notes": (*stream.notes, *left_out(stream, rows)),
+    }
+    content |= {f"num_{name}": held_out[name].rows if name in held_out else None for name in ("validation", "test")}
     content["sources"] = {str(one.path): file_sha256(one) for one in stamps}
     content["sha256"] = {path.name: content_sha256(path) for path in sorted(partial.glob("*.npy"))}
     (partial / DESCRIPTION).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     publish(partial, folder)
+
+
+def left_out(stream: Stream, rows: int) -> tuple[str, ...]:
+    """A note where not all samples of the file are there."""
+    offered = rows if stream.num_offered is None else stream.num_offered
+    if offered == rows:
+        return ()
+    return (f"{stream.name}: {offered - rows:,} of {offered:,} samples are left out, which lack a value or a label",)
 
 
 def _finish_split(
@@ -215,7 +230,7 @@ def _order(stream: Stream, found: dict[str, int], numbers: dict[str, int]) -> ND
     for name in found:
         if name not in numbers:
             raise DataError(
-                f"{stream.name}: class {name!r} is in the test split alone; expected a class of the training samples"
+                f"{stream.name}: class {name!r} is not in the training split; expected a class of the training samples"
             )
     return np.array([numbers[name] for name in found], dtype=np.int64) if found else None
 
@@ -223,7 +238,10 @@ def _order(stream: Stream, found: dict[str, int], numbers: dict[str, int]) -> ND
 def _numbers(labels: NDArray[np.generic], seen: dict[str, int], stream: Stream) -> NDArray[np.int64]:
     """Labels as class numbers, or as positions in ``seen`` where the names are found while reading."""
     if labels.dtype.kind not in "US":
-        return whole_labels(labels, stream.name).astype(np.int64)
+        whole = whole_labels(labels, stream.name)
+        if whole.dtype == np.uint64 and whole.max(initial=0) >= 2**63:
+            raise DataError(f"{stream.name}: label {whole.max()}: expected one below 2**63: number the classes")
+        return whole.astype(np.int64)
     if stream.class_names is None:
         return _codes(labels, seen)
     numbers = {name: number for number, name in enumerate(stream.class_names)}

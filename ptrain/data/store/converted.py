@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,15 @@ import numpy as np
 from ptrain.data.samples import About, Samples, Source, make_samples, row_ranges
 from ptrain.data.store import cache, npy
 from ptrain.data.store.cache import stamp
-from ptrain.data.store.convert import DESCRIPTION, VERSION, Report, convert, stream_key
+from ptrain.data.store.convert import DESCRIPTION, VERSION, Report, convert, left_out, stream_key
 from ptrain.data.store.stream import Block, Request, Stream
 from ptrain.errors import DataError
 
 Watch = Callable[[Stream], AbstractContextManager[Report | None]]
 """Shows how far the conversion of a stream is."""
 _BLOCK_BYTES = 8 * 2**20
+_LATER = ("notes", "warnings")
+"""What data.json did not have from the beginning."""
 
 
 def is_converted(folder: Path) -> bool:
@@ -40,13 +43,18 @@ def cached(stream: Stream | Source, watch: Watch | None = None) -> Source:
             convert(stream, folder, report, alone=alone)
 
     source = load(cache.made("converted", stream_key(stream)[0], make))
+    held_out: dict[str, Any] = {
+        name: replace(one, origin=f"{stream.name}, {name} split") for name, one in source.held_out.items()
+    }
     # the cache knows contents: the same ones may lie under another name now
     return replace(
         source,
         name=stream.name,
         description=stream.description,
-        train=replace(source.train, origin=stream.name, labels_origin=None),
-        test=None if source.test is None else replace(source.test, origin=f"{stream.name}, test split"),
+        train=replace(source.train, origin=stream.name, labels_origin=None, named=stream.named),
+        notes=(*stream.notes, *left_out(stream, len(source.train))),
+        warnings=stream.warnings,
+        **held_out,
     )
 
 
@@ -60,8 +68,9 @@ def stream_of(source: Source) -> Stream:
             groups = None if samples.groups is None else samples.groups[part]
             yield samples.features[part], samples.labels[part], groups
 
-    train, test = source.train, source.test
-    parts = [train] if test is None else [train, test]
+    train = source.train
+    parts = [train, *source.held_out.values()]
+    held_out: dict[str, Any] = {name: partial(blocks, one) for name, one in source.held_out.items()}
     content = [[cache.array_sha256(one.features), cache.array_sha256(one.labels)] for one in parts]
     return Stream(
         **source.about,
@@ -71,7 +80,7 @@ def stream_of(source: Source) -> Stream:
         num_features=train.features.shape[1],
         num_samples=len(train),
         train=lambda: blocks(train),
-        test=None if test is None else lambda: blocks(test),
+        **held_out,
     )
 
 
@@ -84,13 +93,17 @@ def load(folder: Path) -> Source:
     """The samples of a converted data set, memory-mapped. Raises DataError where it is damaged."""
     content = described(folder)
     try:
-        found = {field.name: content[field.name] for field in fields(About)}
+        found = {field.name: content[field.name] for field in fields(About) if field.name not in _LATER}
+        found |= {name: content.get(name, ()) for name in _LATER}
         # JSON has lists where these have tuples; a schema is what JSON has
         about: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
         }
-        test = None if content["num_test"] is None else _samples(folder, "test_")
-        return Source(**about, train=_samples(folder, ""), test=test)
+        counts = {"validation": content.get("num_validation"), "test": content["num_test"]}
+        held_out: dict[str, Any] = {
+            name: _samples(folder, f"{name}_") for name, count in counts.items() if count is not None
+        }
+        return Source(**about, train=_samples(folder, ""), **held_out)
     except (KeyError, TypeError, AttributeError):
         raise DataError(
             f"{folder / DESCRIPTION}: is damaged; expected what ptrain data convert writes: convert the data again"

@@ -113,17 +113,20 @@ def check_expansion(origin: str, declared: int, stored: int) -> None:
         )
 
 
-def need_package(module: str, origin: str, extra: str = "data") -> ModuleType:
-    """An optional module; raises DataError with the command that installs it where it is missing."""
+def need_package(module: str, origin: str, extra: str | None = "data") -> ModuleType:
+    """A module that is loaded late; raises DataError with the command that installs it where it is missing.
+
+    ``extra`` is the optional dependency of ptrain that it belongs to, None where it comes with ptrain.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return importlib.import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
+        wanted = package if extra is None else f"'ptrain[{extra}]'"
         raise DataError(
-            f"{origin}: needs {package}, which cannot be imported ({one_line(error)}); install it: "
-            f"pip install 'ptrain[{extra}]'"
+            f"{origin}: needs {package}, which cannot be imported ({one_line(error)}); install it: pip install {wanted}"
         ) from None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.config import DataConfig
-from ptrain.data.samples import About
+from ptrain.data.samples import About, Named
 
 Block = tuple[NDArray[np.generic], NDArray[np.generic], NDArray[np.generic] | None]
 """features (n, F), labels (n,) integers or str (dtype U), groups (n,) integers or str, or None: n is at most a few
@@ -24,7 +24,7 @@ _BLOCK_ROWS = 1024
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stream(About):
-    """Samples that are read in order, block by block, each time ``train`` or ``test`` is called.
+    """Samples that are read in order, block by block, each time ``train``, ``validation`` or ``test`` is called.
 
     Without ``class_names`` the labels are class numbers, or the sorted distinct strings found while reading.
     """
@@ -38,11 +38,23 @@ class Stream(About):
     num_features: int
     num_samples: int | None = None
     """Of ``train``; None where it is known only after reading."""
+    num_offered: int | None = None
+    """Rows of ``train`` in the file, where those without a value are left out while they are read."""
     train: Callable[[], Iterator[Block]]
+    validation: Callable[[], Iterator[Block]] | None = None
+    """The source's own validation split."""
     test: Callable[[], Iterator[Block]] | None = None
     """The source's own test split."""
     pieces: Pieces | None = None
     """The rows of ``train`` in pieces, where ranks can read these independently."""
+    named: Named | None = None
+    """What the samples of ``train`` are called."""
+
+    @property
+    def held_out(self) -> "dict[str, Callable[[], Iterator[Block]]]":
+        """The source's own splits besides ``train``, by name."""
+        both = {"validation": self.validation, "test": self.test}
+        return {name: blocks for name, blocks in both.items() if blocks is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +65,8 @@ class Request:
     """The [data] section: a reader looks at the fields that concern it, such as labels, target or neighborhood."""
     schema: Mapping[str, Any] | None = None
     """That of a trained network (``Stream.schema``), where the file must be read the same way."""
+    class_names: tuple[str, ...] | None = None
+    """Those of a trained network, or of the training samples, where these are other samples for it."""
     labelled: bool = True
     """False for samples to predict: labels need not be there and are 0."""
 

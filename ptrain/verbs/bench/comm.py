@@ -71,10 +71,7 @@ def _every_backend(config: Config, options: BenchOptions) -> dict[str, Any]:
     if ranks == 1:
         raise ConfigError("--ranks 1 for bench comm: expected 2 or more, one rank has nothing to exchange")
     report: dict[str, Any] = {"ranks": ranks, "elements": parameters, "ways": [], "failed": {}}
-    with (
-        measuring(config, options) as measure,
-        console.progress(len(SEVERAL), "measuring", "backends") as progress,
-    ):
+    with measuring(config, options) as measure, console.progress(len(SEVERAL), "measuring", "backends") as progress:
         for number, (name, backend) in enumerate(SEVERAL.items()):
             progress.update(number, name)
             found, reason = None, f"{backend.package} is not installed"

@@ -35,10 +35,7 @@ def run(config: Config, options: BenchOptions) -> int:
     console = Console(stream=sys.stderr if options.json else None)
     measured: dict[int, list[dict[str, Any]]] = {ranks: [] for ranks in numbers}
     turns = options.repetitions * numbers  # interleaved, so that what else the machine does falls on all of them
-    with (
-        measuring(config, options) as measure,
-        console.progress(len(turns), "measuring", "jobs") as progress,
-    ):
+    with measuring(config, options) as measure, console.progress(len(turns), "measuring", "jobs") as progress:
         for turn, ranks in enumerate(turns):
             progress.update(turn, f"{ranks} ranks")
             found, reason = measure("train", ranks)

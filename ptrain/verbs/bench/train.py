@@ -29,9 +29,7 @@ PARTS = ("gather", "compute", "exchange", "waiting", "update")
 def run(config: Config, options: BenchOptions) -> int:
     """Measure the steps of a job, print what came out, and return the exit code. Every rank calls it.
 
-    Raises:
-        InputError: the configuration or the data is at fault; on every rank alike.
-        DivergedError: the loss or a gradient is not finite.
+    Raises InputError where the configuration or the data is at fault, on every rank alike, and DivergedError.
     """
     with open_session(config.run, quiet=options.json) as session:
         job = load_job(session, config)
@@ -47,10 +45,7 @@ def run(config: Config, options: BenchOptions) -> int:
 
 
 def measure(job: Job, choice: ChosenStep, steps: int, seconds: float, progress: ProgressLine) -> dict[str, Any]:
-    """Measure first the steps as they are, then their parts.
-
-    steps, seconds: each of the two measurements ends with whichever comes first.
-    """
+    """Measure first the steps as they are, then their parts, each until ``steps`` or ``seconds`` are over."""
     session, plan, step = job.session, job.plan, choice.step
     settle = settler(session.device)
     order = ((epoch, index) for epoch in itertools.count() for index in range(plan.steps_per_epoch))

@@ -39,6 +39,7 @@ def run(options: DataOptions, data: DataConfig, _seed: int, settings: RunConfig)
             return (stream, *convert.stream_key(stream))
 
         stream, key, stamps = session.agreed(begin)
+        session.console.tell(stream.notes, stream.warnings)
         if session.from_root(lambda: _is_done(folder, key)):
             session.console.say(f"{folder} holds these data already")
             return EXIT_DONE
@@ -58,6 +59,7 @@ def run(options: DataOptions, data: DataConfig, _seed: int, settings: RunConfig)
 def _alone(data: DataConfig, folder: Path) -> None:
     console = Console()
     stream = _open(data)
+    console.tell(stream.notes, stream.warnings)
     key, _ = convert.stream_key(stream)
     if _is_done(folder, key):
         console.say(f"{folder} holds these data already")
@@ -103,8 +105,9 @@ def _shown(console: Console, stream: Stream, parts: int) -> Iterator[convert.Rep
 def _say_done(console: Console, folder: Path) -> None:
     content = described(folder)
     size = sum(path.stat().st_size for path in folder.iterdir())
-    test = "" if content["num_test"] is None else f" and {content['num_test']:,} for the test"
+    held_out = {"validation": content["num_validation"], "the test": content["num_test"]}
+    others = "".join(f" and {count:,} for {name}" for name, count in held_out.items() if count is not None)
     console.say(
-        f"{folder}: {content['num_samples']:,} samples{test} of {content['num_features']:,} features, "
+        f"{folder}: {content['num_samples']:,} samples{others} of {content['num_features']:,} features, "
         f"{size / 2**20:,.1f} MiB; train with --data {folder}"
     )

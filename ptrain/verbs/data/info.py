@@ -13,7 +13,7 @@ from ptrain.console import Console
 from ptrain.data.checks import check, class_counts
 from ptrain.data.fingerprint import combine_fingerprints, fingerprint_blocks
 from ptrain.data.samples import DataSet
-from ptrain.data.sources import table_columns, tables
+from ptrain.data.sources import table_columns, table_notes, tables
 from ptrain.data.sources.load import load
 from ptrain.data.sources.table import parse
 from ptrain.data.summary import duplicates, ranges
@@ -48,7 +48,7 @@ def run(options: DataOptions, data: DataConfig, seed: int, _settings: RunConfig)
 def survey(kind: str, rest: str, config: DataConfig) -> dict[str, Any]:
     """What the columns of a table hold, where no target is chosen yet."""
     start = time.perf_counter()
-    table = tables.open_table(kind, rest)
+    table = tables.open_table(kind, rest, tables.missing_values(config))
     choice = table_columns.Choice(features=table.columns, target=None, group=None)
     found = table_columns.scan(table, choice, "mean", strict=False)
     return {
@@ -56,6 +56,7 @@ def survey(kind: str, rest: str, config: DataConfig) -> dict[str, Any]:
         "rows": found["rows"],
         "seconds": round(time.perf_counter() - start, 3),
         "columns": [{"name": name} | one for name, one in found["columns"].items()],
+        "notes": [*table.notes, *table_notes.left_out(table, ())],
     }
 
 
@@ -68,7 +69,7 @@ def describe(data: DataConfig, seed: int) -> dict[str, Any]:
     except MissingValueError:
         dataset, missing = _with_gaps(data, seed)
     seconds = time.perf_counter() - start
-    train, test = dataset.train.samples, None if dataset.test is None else dataset.test.samples
+    train, held_out = dataset.train.samples, [split for name, split in dataset.splits.items() if name != "train"]
     features = ranges(train)
     problem = None
     try:
@@ -99,10 +100,12 @@ def describe(data: DataConfig, seed: int) -> dict[str, Any]:
         "memory_bytes": int(sum(one.features.nbytes + one.labels.nbytes for one in dataset.all_samples)),
         "mapped": isinstance(train.features, np.memmap) or isinstance(train.features.base, np.memmap),
         "sha256": combine_fingerprints([fingerprint_blocks(dataset)]),
-        "split": data.split if test is train or dataset.validation is not None else "of the source",
+        "split": data.split if any(split.samples is train for split in held_out) else "of the source",
         "split_sha256": dataset.split_sha256,
         "duplicates": duplicates(dataset),
         "seconds": round(seconds, 3),
+        "notes": dataset.notes,
+        "warnings": dataset.warnings,
         "problem": problem,
     }
 
@@ -111,7 +114,7 @@ def _with_gaps(data: DataConfig, seed: int) -> tuple[DataSet, dict[str, int]]:
     """A table with its missing values filled, and how many each column has, to be looked at all the same."""
     data = replace(data, missing="mean")
     row, rest = parse(data.data)
-    table = tables.open_table(row.name, rest)
+    table = tables.open_table(row.name, rest, tables.missing_values(data), [data.target] if data.target else ())
     found = table_columns.scan(table, table_columns.choose(table, data), "mean", strict=False)
     missing = {name: one["missing"] for name, one in found["columns"].items() if one["missing"]}
     target = data.target or ""
@@ -142,6 +145,10 @@ def _show(console: Console, found: dict[str, Any]) -> None:
     }
     for name, text in lines.items():
         console.say(f"{name:<10} {text}")
+    for text in found["notes"]:
+        console.say(f"{'note':<10} {text}")
+    for text in found["warnings"]:
+        console.warn(text)
     console.say()
     _show_ranges(console, found["ranges"])
     console.say()
@@ -182,6 +189,8 @@ def _show_classes(console: Console, found: dict[str, Any]) -> None:
 
 
 def _show_columns(console: Console, found: dict[str, Any]) -> None:
+    for text in found["notes"]:
+        console.say(f"{'note':<10} {text}")
     rows = []
     for one in found["columns"]:
         values = one["values"]

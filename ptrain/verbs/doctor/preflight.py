@@ -17,7 +17,7 @@ from typing import Any
 
 from ptrain.config import RunConfig
 from ptrain.console import Console
-from ptrain.errors import EXIT_DONE, EXIT_INPUT, LaunchError
+from ptrain.errors import EXIT_DONE, EXIT_INPUT, LaunchError, os_error_as
 from ptrain.launch import env
 from ptrain.launch.env import RankInfo
 from ptrain.verbs.doctor import DoctorOptions
@@ -79,13 +79,9 @@ def check_first_host(info: RankInfo, environ: Mapping[str, str]) -> None:
     where = f"preflight: {_me(info)}the first host, {host},"
     if info.size > info.local_size and host.split(".")[0] in ("localhost", "127", "ip6-localhost"):
         raise LaunchError(f"{where} is this host on every host; set MASTER_ADDR to the name of the first node")
-    try:
+    fix = "set MASTER_ADDR, or host_suffix in the site's file, to a name that every node knows"
+    with os_error_as(LaunchError, f"{where} cannot be resolved", fix):
         socket.getaddrinfo(host, None)
-    except OSError as error:
-        raise LaunchError(
-            f"{where} cannot be resolved ({error.strerror}); set MASTER_ADDR, or host_suffix in the site's file, to a "
-            "name that every node knows"
-        ) from None
 
 
 def _me(info: RankInfo) -> str:

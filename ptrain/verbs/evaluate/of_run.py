@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 from ptrain.config import DataConfig, RunConfig
-from ptrain.data.samples import DataSet, Split
+from ptrain.data.samples import DataSet, Split, check_shape
 from ptrain.errors import EXIT_DONE, DataError, RunDirectoryError
 from ptrain.evaluation.area import add_areas
 from ptrain.evaluation.files import read_areas
@@ -70,6 +70,7 @@ def _choose(dataset: DataSet, trained: Trained, split: str, data: str | None, da
             f"{dataset.name}: {dataset.num_features} features a sample; expected {trained.model.num_features}, "
             "those of the training data"
         )
+    check_shape(dataset.image_shape, trained.image_shape, dataset.name)
     if data is not None and dataset.test is None:
         return dataset.train
     found = dataset.splits.get(split)

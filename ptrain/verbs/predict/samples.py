@@ -4,7 +4,7 @@ import contextlib
 from collections import ChainMap
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -14,10 +14,10 @@ from ptrain import files
 from ptrain.config import RunConfig
 from ptrain.data.checks import check_finite
 from ptrain.data.loader import EvaluationLoader
-from ptrain.data.samples import Samples, Split
+from ptrain.data.matching import values_of
+from ptrain.data.samples import Samples, Source, Split, check_shape
 from ptrain.data.sources.load import read_unlabelled
 from ptrain.data.sources.table import parse
-from ptrain.data.store.converted import Watch
 from ptrain.errors import EXIT_DONE, DataError, os_error_as
 from ptrain.models.inference import CHUNK_ROWS, ChunkResult
 from ptrain.run.session import Session, open_session
@@ -34,8 +34,9 @@ _Results = dict[int, tuple[NDArray[np.int64], NDArray[np.float32]]]
 def run(options: PredictOptions, settings: RunConfig) -> int:
     """Write the class and the probabilities of every sample and return the exit code.
 
-    A .csv file gets a header and a line a sample: number, class name, a probability a class. A .npy file gets a
-    structured array with fields ``class`` (int64, the number of the class) and ``probabilities`` (float32, (classes,)).
+    A .csv file gets a header and a line a sample: number, what it is called where it has a name (its file, an id),
+    class name, a probability a class. A .npy file gets a structured array with fields ``class`` (int64, see
+    ``values_of``), ``probabilities`` (float32, (classes,)) and, with names, one such as ``file`` (text).
     Of a scene a .tif file gets the map (see ptrain.verbs.predict.scene_map).
 
     Raises InputError where the run, the input or the output is at fault; on every rank alike.
@@ -46,7 +47,7 @@ def run(options: PredictOptions, settings: RunConfig) -> int:
         if session.agreed(lambda: _is_map(source, out, trained)):
             predict_map(session, trained, parse(source)[1], Path(out))
             return EXIT_DONE
-        samples = session.agreed(lambda: _samples(source, trained, session.watch))
+        samples = session.agreed(lambda: _samples(source, trained, session))
         session.agreed(lambda: check_finite(samples, session.owned(len(samples))))
         _predict(session, trained, samples, Path(out))
         session.console.say(f"{len(samples):,} samples written to {out}")
@@ -66,8 +67,12 @@ def _is_map(spec: str, out: str, trained: Trained) -> bool:
     return is_scene
 
 
-def _samples(spec: str, trained: Trained, watch: Watch) -> Samples:
-    samples = read_unlabelled(spec, trained.config.data, trained.schema, watch)
+def _samples(spec: str, trained: Trained, session: Session) -> Samples:
+    def tell(source: Source) -> None:
+        check_shape(source.image_shape, trained.image_shape, source.name)
+        session.console.tell(source.notes, source.warnings)
+
+    samples = read_unlabelled(spec, trained.config.data, trained.schema, session.watch, tell)
     found, width = samples.features.shape[1], trained.model.num_features
     if found != width:
         raise DataError(f"{samples.origin}: {found} features a sample; expected {width}, those of the training data")
@@ -79,7 +84,7 @@ def _predict(session: Session, trained: Trained, samples: Samples, out: Path) ->
     num_chunks = -(-split.size // CHUNK_ROWS)
     step = ROUND_CHUNKS * session.comm.info.size
     loader = partial(EvaluationLoader, split, CHUNK_ROWS, trained.normalization, session.device)
-    writer = session.agreed(lambda: _Writer(out, trained, split.size) if session.is_root else None)
+    writer = session.agreed(lambda: _Writer(out, trained, samples) if session.is_root else None)
     try:
         with (
             trained.inference(session) as inference,
@@ -107,18 +112,24 @@ def _predict(session: Session, trained: Trained, samples: Samples, out: Path) ->
 class _Writer:
     """Writes predictions in order under a temporary name, and gives the file its name at the end."""
 
-    def __init__(self, out: Path, trained: Trained, num_samples: int):
+    def __init__(self, out: Path, trained: Trained, samples: Samples):
         self.out, self.temporary = out, files.temporary_name(out)
-        self.names = trained.class_names
-        self.csv = out.suffix == ".csv"
+        self.names, self.named = trained.class_names, samples.named
+        self.csv, self.values = out.suffix == ".csv", values_of(trained.class_names)
+        if self.named is not None and len(self.named.names) != len(samples):
+            raise DataError(f"{samples.origin}: was changed while it was read; expected a file at rest: start again")
         self.done = 0
-        self.type = np.dtype([("class", "<i8"), ("probabilities", "<f4", (len(self.names),))])
+        fields: list[Any] = [("class", "<i8"), ("probabilities", "<f4", (len(self.names),))]
+        if self.named is not None:
+            fields.append((self.named.heading, f"<U{max(map(len, self.named.names), default=1)}"))
+        self.type = np.dtype(fields)
         with os_error_as(DataError, f"--out: {out.parent} cannot be written", "expected a folder that exists"):
             self.file: BinaryIO = self.temporary.open("wb")
         if self.csv:
-            self._line(["sample", "class", *(f"p({name})" for name in self.names)])
+            heading = [] if self.named is None else [self.named.heading]
+            self._line(["sample", *heading, "class", *(f"p({name})" for name in self.names)])
         else:
-            header = {"descr": npy_format.dtype_to_descr(self.type), "fortran_order": False, "shape": (num_samples,)}
+            header = {"descr": npy_format.dtype_to_descr(self.type), "fortran_order": False, "shape": (len(samples),)}
             npy_format.write_array_header_1_0(self.file, header)
 
     def add(self, ranks: list[_Results]) -> None:
@@ -128,16 +139,21 @@ class _Writer:
             for classes, shares in (chunks[number] for number in sorted(chunks)):
                 if self.csv:
                     for number, row in zip(classes, shares, strict=True):
-                        self._line([str(self.done), self.names[number], *(f"{share:.6g}" for share in row)])
+                        name = [] if self.named is None else [self.named.names[self.done]]
+                        self._line([str(self.done), *name, self.names[number], *(f"{share:.6g}" for share in row)])
                         self.done += 1
                 else:
                     block = np.empty(len(classes), self.type)
-                    block["class"], block["probabilities"] = classes, shares
+                    block["class"], block["probabilities"] = self.values[classes], shares
+                    if self.named is not None:
+                        block[self.named.heading] = self.named.names[self.done : self.done + len(classes)]
                     self.file.write(block.tobytes())
+                    self.done += len(classes)
 
     def _line(self, cells: list[str]) -> None:
         quoted = [f'"{cell.replace(chr(34), chr(34) * 2)}"' if set(cell) & set(',"\n\r') else cell for cell in cells]
-        self.file.write((",".join(quoted) + "\n").encode())
+        # a name of a file may be bytes that are no UTF-8: they are written as they are
+        self.file.write((",".join(quoted) + "\n").encode(errors="surrogateescape"))
 
     def finish(self) -> None:
         """Give the file its name."""

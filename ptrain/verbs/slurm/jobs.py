@@ -11,6 +11,7 @@ from ptrain import config
 from ptrain.console import Console
 from ptrain.errors import EXIT_DONE, ConfigError, LaunchError, RunDirectoryError
 from ptrain.files import write_file
+from ptrain.report.records import read_metrics
 from ptrain.slurm import queue as slurm_queue
 from ptrain.slurm.queue import Entry
 from ptrain.verbs.slurm import SlurmOptions
@@ -96,13 +97,7 @@ def progress(run_dir: Path) -> dict[str, Any]:
             epochs = config.build(config.read_toml(run_dir / "config.toml")).train.epochs
         except ConfigError as error:
             raise RunDirectoryError(f"{run_dir}: {error}") from None
-    records: list[dict[str, Any]] = []
-    metrics = run_dir / "metrics.jsonl"
-    for line in metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else ():
-        try:
-            records.append(json.loads(line))
-        except ValueError:
-            break  # the last line, which is being written
+    records = read_metrics(run_dir / "metrics.jsonl")
     judged = [row for row in records if row["validation_accuracy"] is not None]
     best = max(judged, key=lambda row: row["validation_accuracy"], default={})  # the first epoch of several alike
     return {

@@ -38,10 +38,7 @@ def _script(site: Site, request: JobRequest) -> str:
 
 
 def plan(options: SlurmOptions, train_argv: Sequence[str], *, fresh: bool) -> tuple[Site, JobRequest]:
-    """The site and the request that the flags describe.
-
-    ``fresh``: without --run-dir the job gets a run directory with the time in its name.
-    """
+    """The site and the request that the flags describe. ``fresh``: without --run-dir the time names the directory."""
     if options.site is None:
         raise ConfigError(f"--site is missing: expected one of {', '.join(slurm_site.names())}, or FILE.toml")
     site = slurm_site.load(options.site)

@@ -47,8 +47,8 @@ def refused(spec: Path | str, labels: Path | str | None = None) -> str:
 
     def drain() -> None:
         stream = opened(spec, labels)
-        for make in (stream.train, stream.test):
-            for _ in make() if make is not None else ():
+        for make in (stream.train, *stream.held_out.values()):
+            for _ in make():
                 pass
 
     with pytest.raises(DataError) as caught:

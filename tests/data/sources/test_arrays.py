@@ -184,9 +184,11 @@ def test_damaged_npy_files_are_refused(tmp_path: Path, wrong: bytes, message: st
 def test_damaged_labels_are_refused_by_the_name_of_their_file(tmp_path: Path) -> None:
     path = save(tmp_path / "x.npy", X)
     for wrong, message in (
-        (np.array(["a"] * 20), "labels are <U1"),
-        (Y - 1, "label -1 of sample 0 is negative"),
-        (Y + 10**6, "label 1000003 of sample 3 is too large"),
+        (np.zeros(20, "f4,i4"), "labels are [('f0', '<f4'), ('f1', '<i4')]"),
+        (Y * 1j, "labels are complex128"),
+        (Y[:, None, None], "labels of shape (20, 1, 1)"),
+        (np.array([["a", "b"]] * 20), "labels of shape (20, 2)"),
+        (np.ones((20, 2)), "labels with 2 columns, and row 0 is not one 1"),
         (Y + 0.5, "label 0.5 of sample 0 is not whole"),
     ):
         assert f"y.npy: {message}" in refused(data=path, labels=save(tmp_path / "y.npy", wrong))
@@ -208,7 +210,7 @@ def test_damaged_npz_files_are_refused(tmp_path: Path) -> None:
     np.savez(path, a=X, b=Y)
     assert "holds a, b; expected features and labels, x and y" in refused(data=path)
     np.savez(path, x_train=X, y_train=Y, x_test=X)
-    assert "holds x_test alone; expected x_test and y_test" in refused(data=path)
+    assert "holds x_test alone; expected its labels too" in refused(data=path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("x.npy", header(f"({2**40}, {2**20})") + bytes(100))
         archive.writestr("y.npy", content(Y))
@@ -232,9 +234,10 @@ def test_flags_that_do_not_fit_together_are_refused(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", x=X, y=Y)
     a = tmp_path / "a.npz"
     assert "features without labels; expected --labels FILE.npy" in refused(data=x)
-    assert "expected only with a .npy file" in refused(data=a, labels=y)
+    assert "y.npy: damaged (File is not a zip file); expected a .npz file" in refused(data=a, labels=y)
+    assert "expected only with a .npy file" in refused(data="digits", labels=y)
+    assert "no array z in it; expected one of x, y" in refused(data=f"{a}:z", labels=f"{a}:y")
     assert "expected --test-labels FILE.npy as well" in refused(data=a, test_data=x)
-    assert "expected only with a .npy file" in refused(data=a, test_data=a, test_labels=y)
     assert "expected FILE.npz, or FILE.npy with --test-labels" in refused(data=a, test_data="digits")
     with pytest.raises(DataError, match="digits has a test split of its own; leave --test-data out"):
         load(DataConfig(data="digits", test_data=str(a)), 0)

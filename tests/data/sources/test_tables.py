@@ -119,7 +119,8 @@ def test_whole_numbers_are_stored_in_the_smallest_type(tmp_path: Path) -> None:
     [
         (["3", "8", "5", "3"], ("3", "5", "8"), [0, 2, 1, 0]),
         (["10", "9", "2", "10"], ("2", "9", "10"), [2, 1, 0, 2]),
-        (["1.0", "2", "01", "2"], ("1", "2"), [0, 1, 0, 1]),
+        (["1.0", "2", "1", "2"], ("1", "2"), [0, 1, 0, 1]),
+        (["1.0", "2", "01", "2"], ("01", "1.0", "2"), [1, 2, 0, 2]),
         (["-1", "1", "1", "-1"], ("-1", "1"), [0, 1, 1, 0]),
         (["b", "a", "10", "b"], ("10", "a", "b"), [2, 1, 0, 2]),
     ],
@@ -168,7 +169,7 @@ def test_the_mean_is_that_of_the_training_split_alone(tmp_path: Path) -> None:
     members = data.train.indices(np.arange(data.train.size))
     known = [values[i] for i in members if i % 7]
     assert data.schema is not None
-    assert data.schema["fill"] == [float(np.float32(math.fsum(known) / len(known)))]
+    assert data.schema["fill"] == [math.fsum(known) / len(known)]
     filled = data.train.samples.features[:, 0]
     assert set(filled[::7].tolist()) == {data.schema["fill"][0]}
     assert [v for i, v in enumerate(filled.tolist()) if i % 7] == [v for i, v in enumerate(values) if i % 7]
@@ -201,12 +202,9 @@ def test_a_column_without_values_has_no_mean(tmp_path: Path) -> None:
 BROKEN: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "is empty"),
     "blank": ("\n\n", "no line of text"),
-    "header only": ("x,y\n", "has a header but no rows"),
-    "no header": ("1.5,2\n2.5,3\n", "line 1: holds numbers; expected the columns' names"),
-    "index of pandas": (",x,y\n0,1,a\n1,2,b\n", "line 1: column 1 has no name"),
+    "header only": ("x,y\n", "has a heading but no rows"),
+    "no header": ("1.5,2\n2.5,3\n", "line 1: holds values, such as '1.5'; expected the columns' names"),
     "same names": ("x,x,y\n1,2,a\n", "two columns are named x"),
-    "semicolons": ("x;y\n1;a\n", "separated by semicolons; expected commas"),
-    "tabs": ("x\ty\n1\ta\n", "separated by tabs"),
     "short row": ("x,z,y\n1,2,a\n\n3,b\n4,5,b\n", "line 4: 2 values; expected 3"),
     "long row": ("x,y\n1,a\n1,2,b\n", "line 3: 3 values; expected 2"),
     "truncated": ("x,z,y\n1,2,a\n1,2,b\n1,2", "line 4: 2 values; expected 3"),
@@ -215,7 +213,6 @@ BROKEN: dict[str, tuple[str | bytes, str]] = {
     "open quote at the end": ('x,y\n1,a\n2,"b\n', "ends inside a quoted value"),
     "latin1": (b"x,y\n1,a\n2,caf\xe9\n", "line 3: byte 0xe9 at position 6 is not UTF-8"),
     "latin1 header": (b"x,\xe9,y\n1,2,a\n", "line 1: byte 0xe9 at position 3 is not UTF-8"),
-    "utf16": ("x,y\n1,a\n".encode("utf-16"), "is UTF-16"),
     "binary": (bytes(range(128, 256)) * 20, "is not UTF-8"),
     "mixed": ("x,y\n1,a\n2,b\nthree,a\n", "line 4, column x: 'three' is no number but '1' in line 2 is"),
     "mixed, text first": ("x,y\none,a\n2,b\n", "line 2, column x: 'one' is no number but '2' in line 3 is"),

@@ -70,9 +70,13 @@ def block(start: int, count: int, labels: Any = None, groups: Any = None) -> Blo
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     blocks = [block(0, 3, ["b", "a", "b"], np.array(["u", "v", "u"])), block(3, 2, ["c", "a"], np.array(["w", "u"]))]
-    test = [block(9, 2, ["c", "b"])]
-    convert.convert(stream(blocks, test=lambda: iter(test), image_shape=(1, 2)), tmp_path / "out")
+    test, validation = [block(9, 2, ["c", "b"])], [block(4, 1, ["b"])]
+    held_out: dict[str, Any] = {"validation": lambda: iter(validation), "test": lambda: iter(test)}
+    convert.convert(stream(blocks, **held_out, image_shape=(1, 2), notes=("a note",)), tmp_path / "out")
     source = converted.load(tmp_path / "out")
+    assert (source.notes, source.warnings) == (("a note",), ())
+    assert source.validation is not None
+    assert (source.validation.features.tolist(), source.validation.labels.tolist()) == ([[8, 9]], [1])
     np.testing.assert_array_equal(source.train.features, np.arange(10, dtype=np.float32).reshape(5, 2))
     assert source.class_names == ("a", "b", "c")
     assert source.train.labels.tolist() == [1, 0, 1, 2, 0]
@@ -199,7 +203,7 @@ def test_names_that_are_found_in_pieces_are_numbered_as_one(tmp_path: Path, part
 
 def test_a_class_of_the_test_split_alone_is_refused(tmp_path: Path) -> None:
     made = stream([block(0, 2, ["a", "b"])], test=lambda: iter([block(0, 1, ["c"])]))
-    with pytest.raises(DataError, match="class 'c' is in the test split alone"):
+    with pytest.raises(DataError, match="class 'c' is not in the training split"):
         convert.convert(made, tmp_path / "out")
 
 
