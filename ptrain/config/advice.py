@@ -118,7 +118,7 @@ def _of_time(job: Circumstances) -> Iterator[str]:
 def _of_batch(job: Circumstances) -> Iterator[str]:
     """Yield what does not fit the number of samples."""
     train = job.config.train
-    batch = job.num_samples if train.batch_size == "all" else train.batch_size
+    batch = train.batch_size if isinstance(train.batch_size, int) else job.num_samples
     if batch > job.num_samples and job.is_chosen("batch_size"):
         yield (
             f"--batch-size {batch} with {job.num_samples:,} training samples: every step takes all of them, "
