@@ -27,7 +27,7 @@ FLAGS = {
     "train": [
         "--help", "--config", "--resume", "--force-resume",
         "--data", "--labels", "--test-data", "--test-labels", "--test-fraction", "--validation", "--normalize",
-        "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop",
+        "--split", "--group", "--block-size", "--unlabelled", "--neighborhood", "--target", "--features", "--drop",
         "--categories", "--missing", "--missing-values",
         "--hidden", "--activation", "--output-activation", "--activation-alpha", "--bias", "--no-bias", "--init",
         "--init-sigma", "--dropout", "--loss", "--class-weights",
@@ -46,8 +46,8 @@ FLAGS = {
     "report": ["--help", "--out"],
     "data": [
         "--help", "--json", "--height", "--width", "--bands", "--classes", "--noise", "--labels", "--test-data",
-        "--test-labels", "--test-fraction", "--validation", "--split", "--group", "--block-size", "--neighborhood",
-        "--target", "--features", "--drop", "--categories", "--missing",
+        "--test-labels", "--test-fraction", "--validation", "--split", "--group", "--block-size", "--unlabelled",
+        "--neighborhood", "--target", "--features", "--drop", "--categories", "--missing",
         "--missing-values", "--seed", "--ranks", "--backend",
     ],
     "slurm": [
@@ -60,7 +60,7 @@ FLAGS = {
         "--help", "--json", "--config", "--ranks", "--steps", "--seconds", "--time-limit", "--repetitions",
         "--parameters", "--out",
         "--data", "--labels", "--test-data", "--test-labels", "--test-fraction", "--validation", "--normalize",
-        "--split", "--group", "--block-size", "--neighborhood", "--target", "--features", "--drop",
+        "--split", "--group", "--block-size", "--unlabelled", "--neighborhood", "--target", "--features", "--drop",
         "--categories", "--missing", "--missing-values",
         "--hidden", "--activation", "--output-activation", "--activation-alpha", "--bias", "--no-bias", "--init",
         "--init-sigma", "--dropout", "--loss", "--class-weights",
@@ -159,6 +159,9 @@ def test_help_answers_fast() -> None:
         ("--class-weights balanced", "class_weights", "balanced"),
         ("--class-weights none", "class_weights", "none"),
         ("--class-weights 1 2.5", "class_weights", (1.0, 2.5)),
+        ("--unlabelled none", "unlabelled", "none"),
+        ("--unlabelled 0 255", "unlabelled", (0, 255)),
+        ("--unlabelled -9999", "unlabelled", (-9999,)),
         ("--run-dir runs/a_b", "run_dir", "runs/a_b"),
         ("--run_dir=runs/a_b", "run_dir", "runs/a_b"),
         ("--data 7", "data", "7"),

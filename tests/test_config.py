@@ -30,6 +30,7 @@ VALID: dict[str, st.SearchStrategy[Any]] = {
     "ranks": st.none() | st.integers(1, 64),
     "backend": st.sampled_from(["auto", "mpi", "horovod", "torch"]),
     "seed": st.integers(0, 2**63 - 1),
+    "unlabelled": st.sampled_from(["auto", "none"]) | st.lists(st.integers(-9999, 2**32), min_size=1, max_size=5),
     "neighborhood": st.integers(0, 50).map(lambda half: 2 * half + 1),
 }
 """Values of fields that have bounds or needs of their own; the others follow from their types."""
@@ -107,7 +108,7 @@ def test_the_hash_ignores_run_and_nothing_else() -> None:
     others: dict[str, Any] = {
         "data": "xor", "labels": "l.npy", "test_data": "t.npz", "test_labels": "t.npy", "test_fraction": 0.3,
         "validation": 0.1, "normalize": "unit", "split": "groups", "group": "scene", "block_size": 64,
-        "neighborhood": 3, "target": "species", "features": "a,b", "drop": "c", "missing": "mean",
+        "unlabelled": [255], "neighborhood": 3, "target": "species", "features": "a,b", "drop": "c", "missing": "mean",
         "categories": "d", "missing_values": "-999",
         "hidden": [3], "activation": "tanh", "output_activation": "tanh",
         "activation_alpha": 0.2,

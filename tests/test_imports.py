@@ -60,7 +60,9 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "data.fingerprint": ("data.plan", "data.samples"),
     "data.checks": ("errors", "data.plan", "data.samples"),
     "data.summary": ("data.samples",),
-    "data.normalization": ("data.plan", "data.samples"),
+    "data.seen": ("data.plan", "data.samples"),
+    "data.normalization": ("data.plan", "data.samples", "data.seen"),
+    "data.scale_warnings": ("data.normalization", "data.seen"),
     "data.gather": ("native", "data.normalization", "data.samples"),
     "data.loader": (
         *("keys", "native", "data.gather", "data.normalization", "data.permutation", "data.plan", "data.samples"),

@@ -53,6 +53,9 @@ class DataConfig:
     block_size: int | None = None
     """Pixels on a side of the squares of --split blocks; by default a twentieth of the scene's longer side, at least 16
     and at least 4 neighborhoods."""
+    unlabelled: Literal["auto", "none"] | tuple[int, ...] = "auto"
+    """Values of a scene's reference that mean no class, besides its nodata value and mask: none, or numbers; auto is 0
+    unless the file says otherwise (see docs/scenes.md)."""
     neighborhood: int = 1
     """Pixels on a side of the square around a pixel of a scene whose values are its features; odd."""
     target: str | None = None
@@ -70,8 +73,8 @@ class DataConfig:
     """What stands for a missing value of a table, such as -999,NA, instead of NA, NaN, null, None and ?; empty: only
     what is empty does."""
     normalize: Literal["auto", "none", "unit", "standard"] = "auto"
-    """How features are scaled: unit maps the type's or the source's range to 0..1, standard gives each feature mean 0
-    and deviation 1 over the training split, auto is standard for tables, unit for integers and none for floats."""
+    """How features are scaled: unit maps one range, that of the training split or of the type, to 0..1; standard gives
+    each feature mean 0 and deviation 1 over the training split; auto is unit for pixels and else standard."""
 
     def __post_init__(self) -> None:
         require(self, ("test_fraction", "validation"), _is_share, "a number from 0 to below 1")

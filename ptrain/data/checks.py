@@ -8,6 +8,7 @@ from ptrain.data.samples import DataSet, Samples, Split, check_counts, check_fea
 from ptrain.errors import DataError
 
 _CHUNK_BYTES = 4 * 2**20
+_STEPS = 1000  # of float64 between the smallest and the largest of wide integers: fewer blur them
 
 
 def check(dataset: DataSet, part: int = 0, parts: int = 1, *, training: bool = True) -> None:
@@ -25,6 +26,9 @@ def check(dataset: DataSet, part: int = 0, parts: int = 1, *, training: bool = T
         _check_several_classes(dataset.train, dataset.class_names)
     for samples in dataset.all_samples:
         check_finite(samples, owned_shards(len(samples), parts, part))
+    train = dataset.train.samples
+    if training and train.features.dtype.kind in "iu" and train.features.dtype.itemsize == 8:
+        _check_exact(train, owned_shards(len(train), parts, part))
 
 
 def class_counts(split: Split, num_classes: int, part: int = 0, parts: int = 1) -> NDArray[np.int64]:
@@ -71,3 +75,18 @@ def check_finite(samples: Samples, rows: range) -> None:
                 f"{samples.origin}: feature {column} of sample {part.start + row} is {value}, which {problem}: "
                 f"expected finite numbers; {fix} (both numbers count from 0)"
             )
+
+
+def _check_exact(samples: Samples, rows: range) -> None:
+    """Raise DataError where whole numbers lie so near to each other, so far from 0, that float64 takes them for one."""
+    features = samples.features
+    for part in row_ranges(rows, features.shape[1] * features.itemsize, _CHUNK_BYTES):
+        chunk = np.asarray(features[part.start : part.stop])
+        lows, highs = chunk.min(axis=0).tolist(), chunk.max(axis=0).tolist()
+        for column, (low, high) in enumerate(zip(lows, highs, strict=True)):
+            step = np.spacing(float(max(abs(low), abs(high))))
+            if step > 1 and 0 < high - low < _STEPS * step:
+                raise DataError(
+                    f"{samples.origin}: feature {column} has values from {low} to {high}, which float64 holds in steps "
+                    f"of {step:.0f}: expected numbers below 2**53; subtract the smallest one first"
+                )

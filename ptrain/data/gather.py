@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ptrain.data.normalization import Normalization, normalize_
+from ptrain.data.normalization import Normalization
 from ptrain.data.samples import Samples
 from ptrain.native import calls
 from ptrain.native.choice import instruction_set
@@ -43,7 +43,7 @@ class Gatherer:
         By default they are on a GPU that has twice the room for them. Copies are shared by all Gatherers.
         """
         self._samples, self._groups, self._per_group = samples, groups, rows
-        self._offset, self._scale = normalization.on(device)
+        self._scaling = normalization.on(device, samples.features.dtype)
         total = groups * rows
         self._numbers = torch.arange(total, device=device).view(groups, rows)
         self._padding = torch.zeros(groups, rows, dtype=torch.bool, device=device)
@@ -86,19 +86,19 @@ class Gatherer:
         """
         rows = range(groups.start * self._per_group, groups.stop * self._per_group)
         if self._stored is None:
-            tensors = (self._offset, self._scale, features, labels, weights)
+            tensors = (self._scaling.offset, self._scaling.scale, features, labels, weights)
             call = calls.gather(self._samples.features, self._samples.labels, *tensors)
             self._calls.append((rows, call))
             return call
         part, taken, stored = slice(groups.start, groups.stop), slice(rows.start, rows.stop), self._stored
         raw = stored.features[taken].view(len(groups), self._per_group, -1)
         classes, numbers = stored.labels[taken].view(labels.shape), self._numbers[part]
-        padding = self._padding[part]
+        padding, convert = self._padding[part], self._scaling.bind(raw, features)
 
         def fill() -> None:
             stored.collect(taken)
             torch.ge(numbers, stored.count, out=padding)
-            normalize_(features.copy_(raw), self._offset, self._scale)
+            convert()
             labels.copy_(classes)
             torch.logical_not(padding, out=weights)
             # On a device the operations are the same at every step, so that a graph can hold them.

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy_format
+from numpy.typing import NDArray
 
 from ptrain.data.samples import DataSet, Samples, Source, Split, row_ranges
 from ptrain.data.store import cache
@@ -53,18 +54,17 @@ def filled_with(source: Source, fill: list[float]) -> Source:
 def _means(train: Split, name: str, names: tuple[str, ...]) -> tuple[list[float], int]:
     """The mean of each feature over the training split without its missing values, and how many of these there are.
 
-    Means are rounded once to the type of the features.
+    Means are rounded once, to the type in which values are filled in.
     """
-    means, lost = [], 0
-    dtype = train.samples.features.dtype
-    width = train.samples.features.shape[1]
+    means, lost, features = [], 0, train.samples.features
+    width = features.shape[1]
     step = max(1, _BLOCK_BYTES // (4 * _CHUNK_ROWS))
     for first in range(0, width, step):
         columns = slice(first, min(first + step, width))
         counts, sums = [0] * (columns.stop - first), [Fraction(0)] * (columns.stop - first)
         for start in range(0, train.size, _CHUNK_ROWS):
             positions = np.arange(start, min(start + _CHUNK_ROWS, train.size))
-            block = np.asarray(train.samples.features[train.indices(positions), columns], dtype=np.float64)
+            block = np.asarray(features[train.indices(positions), columns], dtype=np.float64)
             for number, values in enumerate(block.T):
                 kept = values[~np.isnan(values)]
                 counts[number] += len(kept)
@@ -78,25 +78,29 @@ def _means(train: Split, name: str, names: tuple[str, ...]) -> tuple[list[float]
                     f"{name}, {what}: no value in the training split, so it has no mean; expected at least one: leave "
                     f"it out{'' if column is None else f' with --drop {column}'}"
                 )
-            mean = float(total) / count
-            means.append(mean if dtype == np.float64 else float(np.float32(mean)))
+            means.append(float(_type(features).type(float(total) / count)))
     return means, lost
 
 
 def _fill(samples: Samples, fill: list[float]) -> Samples:
     """Samples without NaN; the features come from the cache."""
     features = samples.features
+    dtype = _type(features)
     key = cache.key_of([_VERSION, "fill", cache.array_sha256(features), fill])
-    dtype = np.dtype("<f8" if features.dtype.itemsize == 8 else "<f4")
     means = np.array(fill, dtype=dtype)
 
     def make(path: Path, _: bool) -> None:
         header = {"descr": dtype.str, "fortran_order": False, "shape": features.shape}
         with replacing(path) as temporary, temporary.open("wb") as file:
             npy_format.write_array_header_1_0(file, header)
-            for rows in row_ranges(range(len(features)), dtype.itemsize * features.shape[1], _BLOCK_BYTES):
+            for rows in row_ranges(range(len(features)), 8 * features.shape[1], _BLOCK_BYTES):
                 block = np.asarray(features[rows.start : rows.stop], dtype=dtype)
-                file.write(np.where(np.isnan(block), means, block).tobytes())
+                file.write(np.where(np.isnan(block), means, block).astype(dtype).tobytes())
 
     path = cache.made("filled", f"{key}.npy", make)
     return replace(samples, features=np.load(path, mmap_mode="r", allow_pickle=False))
+
+
+def _type(features: NDArray[np.generic]) -> np.dtype[Any]:
+    """The smallest type that holds what these features are, and means."""
+    return np.dtype("<f4" if np.can_cast(features.dtype, np.float32) else "<f8")

@@ -21,7 +21,8 @@ def area_weighted(confusion: ArrayLike, mapped_areas: Sequence[float], class_nam
 
     confusion: (classes, classes) sample counts, rows the reference, columns the map. The paper has it the other way
     round. mapped_areas: area mapped as each class, in any unit; estimated areas come in the same unit. A standard
-    error is None where a class has fewer than two samples.
+    error is None where a class has fewer than two samples, and where all samples agree: they show no spread, and 0
+    would say that no other sample could.
     Raises DataError where areas and classes do not fit, and where a class covers area but has no sample.
     """
     counts = class_counts(confusion)
@@ -40,7 +41,7 @@ def area_weighted(confusion: ArrayLike, mapped_areas: Sequence[float], class_nam
 
     def error(variances: list[float]) -> float | None:
         variance = math.fsum(variances)
-        return None if math.isnan(variance) else math.sqrt(variance)
+        return math.sqrt(variance) if variance > 0 else None  # nor for nan
 
     mapped = [i for i in range(num_classes) if areas[i] > 0]
     overall = math.fsum(weights[i] * shares[i][i] for i in mapped)

@@ -36,12 +36,13 @@ def count_samples(
     *,
     losses: ArrayLike | None = None,
     probabilities: ArrayLike | None = None,
+    scores: ArrayLike | None = None,
     top_k: Sequence[int] = (3, 5),
-    num_bins: int = 15,
 ) -> EvaluationCounts:
     """Count one part of the samples, which may be empty.
 
-    labels, predictions: (samples,) integers. losses: (samples,). probabilities: (samples, classes).
+    labels, predictions: (samples,) integers. losses: (samples,). probabilities: (samples, classes); scores: like them,
+    what ranks the classes, if not the probabilities.
     Raises DataError for what does not fit together or is out of range.
     """
     reference = np.asarray(labels)
@@ -54,10 +55,11 @@ def count_samples(
         finite = np.isfinite(values)
         loss, num_infinite = exact_sum(values[finite]), int((~finite).sum())
     if probabilities is not None:
-        scores = np.asarray(probabilities)
-        if scores.shape != (reference.size, num_classes):
-            raise DataError(f"probabilities of shape {scores.shape}: expected ({reference.size}, {num_classes})")
-        sums = probability_sums(reference.astype(np.int64), scores, top_k=top_k, num_bins=num_bins)
+        shares = np.asarray(probabilities)
+        if shares.shape != (reference.size, num_classes):
+            raise DataError(f"probabilities of shape {shares.shape}: expected ({reference.size}, {num_classes})")
+        numbers = reference.astype(np.int64), np.asarray(predictions).astype(np.int64)
+        sums = probability_sums(*numbers, shares, scores=scores, top_k=top_k)
     return EvaluationCounts(confusion=confusion, loss=loss, num_infinite=num_infinite, probabilities=sums)
 
 

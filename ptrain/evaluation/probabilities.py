@@ -28,7 +28,7 @@ class ProbabilitySums:
     top_k: tuple[tuple[int, int], ...]
     """Pairs of k and the number of samples whose true class is among the k most probable."""
     bin_counts: tuple[int, ...]
-    """Samples by confidence (the largest probability), in equal bins (a, b] over 0 .. 1."""
+    """Samples by confidence (the probability of the prediction), in equal bins (a, b] over 0 .. 1."""
     bin_correct: tuple[int, ...]
     bin_confidence: tuple[Fraction, ...]
     """Sum of the confidences in each bin."""
@@ -52,43 +52,56 @@ class ProbabilitySums:
 
 
 def probability_sums(
-    labels: NDArray[np.integer], probabilities: ArrayLike, *, top_k: Sequence[int] = (3, 5), num_bins: int = 15
+    labels: NDArray[np.integer],
+    predictions: NDArray[np.integer],
+    probabilities: ArrayLike,
+    *,
+    scores: ArrayLike | None = None,
+    top_k: Sequence[int] = (3, 5),
+    num_bins: int = 15,
 ) -> ProbabilitySums:
     """The sums of one part of the samples.
 
-    labels: (samples,) in 0 .. classes - 1. probabilities: (samples, classes), rows that sum to 1. A probability below
-    the type's rounding unit counts as that unit in the log loss, as in scikit-learn. Of equal probabilities the lower
-    class comes first, as in numpy.argmax. Values of k that are not below the number of classes are left out.
+    labels, predictions: (samples,) in 0 .. classes - 1. probabilities: (samples, classes), rows that sum to 1. A
+    probability below the type's rounding unit counts as that unit in the log loss, as in scikit-learn. The confidence
+    is the probability of the prediction. scores: what ranks the classes, if not the probabilities. Of equal ones the
+    lower class comes first, as in numpy.argmax. Values of k that are not below the number of classes are left out.
     """
-    scores = _checked(np.asarray(probabilities))
+    shares = _checked(np.asarray(probabilities))
+    ranked = shares if scores is None else np.asarray(scores)
     rows = np.arange(len(labels))
-    of_truth = scores[rows, labels].astype(np.float64)
-    before = (scores > scores[rows, labels, None]).sum(axis=1)
-    lower = np.arange(scores.shape[1]) < np.asarray(labels)[:, None]
-    before += ((scores == scores[rows, labels, None]) & lower).sum(axis=1)  # classes before the true one
-    one_hot_error = scores.astype(np.float64)
+    of_truth = shares[rows, labels].astype(np.float64)
+    before = (ranked > ranked[rows, labels, None]).sum(axis=1)
+    lower = np.arange(ranked.shape[1]) < np.asarray(labels)[:, None]
+    before += ((ranked == ranked[rows, labels, None]) & lower).sum(axis=1)  # classes before the true one
+    one_hot_error = shares.astype(np.float64)
     one_hot_error[rows, labels] -= 1.0
-    confidence = scores.max(axis=1).astype(np.float64)
+    confidence = shares[rows, predictions].astype(np.float64)
     edges = np.arange(1, num_bins) / num_bins
     bins = np.searchsorted(edges, confidence, side="left")
     return ProbabilitySums(
         num_samples=len(labels),
-        log_loss=exact_sum(-np.log(np.maximum(of_truth, np.finfo(scores.dtype).eps))),
+        log_loss=exact_sum(-np.log(np.maximum(of_truth, np.finfo(shares.dtype).eps))),
         squared_error=exact_sum(one_hot_error * one_hot_error),
-        top_k=tuple((k, int((before < k).sum())) for k in top_k if k < scores.shape[1]),
+        top_k=tuple((k, int((before < k).sum())) for k in top_k if k < shares.shape[1]),
         bin_counts=tuple(np.bincount(bins, minlength=num_bins).tolist()),
-        bin_correct=tuple(np.bincount(bins[before == 0], minlength=num_bins).tolist()),
+        bin_correct=tuple(np.bincount(bins[predictions == labels], minlength=num_bins).tolist()),
         bin_confidence=tuple(exact_sum(confidence[bins == index]) for index in range(num_bins)),
     )
+
+
+def are_probabilities(scores: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Which rows of (samples, classes) are probabilities: numbers of 0 to 1 that sum to 1, give or take rounding."""
+    in_range = ((scores >= 0) & (scores <= 1 + SUM_TOLERANCE)).all(axis=1)  # False for NaN as well
+    result: NDArray[np.bool_] = in_range & (np.abs(scores.sum(axis=1, dtype=np.float64) - 1) <= SUM_TOLERANCE)
+    return result
 
 
 def _checked(scores: NDArray[Any]) -> NDArray[np.floating]:
     """What was given, (samples, classes); raise DataError where it is not probabilities."""
     if not np.issubdtype(scores.dtype, np.floating):
         raise DataError(f"probabilities of type {scores.dtype}: expected floating-point numbers")
-    in_range = ((scores >= 0) & (scores <= 1 + SUM_TOLERANCE)).all(axis=1)  # False for NaN as well
-    sums_to_one = np.abs(scores.sum(axis=1, dtype=np.float64) - 1) <= SUM_TOLERANCE
-    wrong = np.flatnonzero(~(in_range & sums_to_one))
+    wrong = np.flatnonzero(~are_probabilities(scores))
     if wrong.size:
         raise DataError(
             f"probabilities in row {wrong[0]}: expected numbers of 0 to 1 that sum to 1; "

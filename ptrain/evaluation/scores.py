@@ -10,16 +10,25 @@ from numpy.typing import ArrayLike
 from ptrain.errors import DataError
 from ptrain.evaluation import ratios
 from ptrain.evaluation.confusion import ClassCounts, class_counts
-from ptrain.evaluation.delta import standard_errors
-from ptrain.evaluation.intervals import around, f1_interval, wilson
+from ptrain.evaluation.delta import LOWEST, effective_sizes
+from ptrain.evaluation.intervals import Interval, f1_interval, of_score, wilson
 from ptrain.evaluation.ratios import Absent, Value
 
 INTERVAL_METHODS = {
-    "overall_accuracy": "Wilson",
-    "precision, recall, specificity, iou of a class": "Wilson",
-    "f1 of a class": "Wilson interval of iou, transformed by 2J/(1+J)",
-    "average_accuracy, balanced_accuracy, macro, kappa, matthews": "delta method",
+    "overall_accuracy": "modified Wilson",
+    "precision, recall, specificity, iou of a class": "modified Wilson",
+    "f1 of a class": "interval of iou, transformed by 2J/(1+J)",
+    "average_accuracy, balanced_accuracy, macro, kappa, matthews": (
+        "modified Wilson with an effective number of samples, by the delta method on smoothed counts"
+    ),
 }
+MIN_SUPPORT = 20
+"""Samples of every class, and for precision predictions, from which on the means over the classes have an interval."""
+MIN_SHAPE = 75
+"""Samples with the skewness of the mean recall, from which on the means have one: a small class beside large ones makes
+it as skewed as its own recall."""
+MIN_BEYOND_CHANCE = 100
+"""Samples beyond those that agree by chance, n (1 - p_e), from which on kappa and Matthews correlation have one."""
 
 
 def summarise(
@@ -45,6 +54,7 @@ def summarise(
     macro = {name: ratios.mean(values) for name, values in filled.items()}
     macro["f1_of_means"] = ratios.harmonic_mean(macro["precision"], macro["recall"])
     weighted = {name: ratios.mean(values, counts.support) for name, values in filled.items()}
+    too_few = _too_few(counts, names)
     num_correct, n = sum(counts.correct), counts.num_samples
     overall = ratios.ratio(num_correct, n)
     kappa, matthews = ratios.kappa(counts), ratios.matthews(counts)
@@ -70,13 +80,13 @@ def summarise(
             **dict.fromkeys(("precision", "recall", "f1"), number(overall)),
             "iou": number(ratios.ratio(num_correct, 2 * n - num_correct)),
         },
-        "intervals": _intervals(confusion, counts, scores, macro_numbers, absent),
+        "intervals": _intervals(confusion, counts, scores | macro_numbers, too_few),
         "interval_level": 0.95,
         "interval_methods": INTERVAL_METHODS,
         "per_class": _per_class(counts, names, filled),
         "confusion": np.asarray(confusion).tolist(),
         "class_names": names,
-        "notes": notes,
+        "notes": notes + list(too_few),
     }
 
 
@@ -114,22 +124,51 @@ def _per_class(counts: ClassCounts, names: list[str], ratios_: dict[str, list[Va
     return rows
 
 
+def _too_few(counts: ClassCounts, names: list[str]) -> dict[str, tuple[str, ...]]:
+    """The reasons why some scores have no interval, each with these scores: there it would promise too much."""
+    if len(names) == 1:
+        return {}  # a note on a matrix of one cell would say nothing
+    means = "no interval of average accuracy and macro scores"
+    rare = [name for name, n in zip(names, counts.support, strict=True) if n < MIN_SUPPORT]
+    unseen = [name for name, n in zip(names, counts.predicted, strict=True) if n < MIN_SUPPORT]
+    reasons: dict[str, tuple[str, ...]] = {}
+    if rare:
+        reasons[f"{means}: fewer than {MIN_SUPPORT} samples of {_listing(rare)}"] = _MEANS
+    elif math.fsum(1 / n for n in counts.support) ** 3 < MIN_SHAPE * math.fsum(1 / n**2 for n in counts.support) ** 2:
+        smallest = min(counts.support)
+        which = names[counts.support.index(smallest)]
+        reasons[f"{means}: they hang on the {smallest} samples of class {which}"] = _MEANS
+    elif unseen:
+        what = f"fewer than {MIN_SUPPORT} predictions of {_listing(unseen)}"
+        reasons[f"no interval of macro precision and F1 of the means: {what}"] = _MEANS_OF_PRECISION
+    n = counts.num_samples
+    beyond = n - sum(a * b for a, b in zip(counts.support, counts.predicted, strict=True)) / n
+    if beyond < MIN_BEYOND_CHANCE:
+        reason = f"{beyond:.0f} samples beyond agreement by chance, n (1 - p_e); expected {MIN_BEYOND_CHANCE} or more"
+        reasons[f"no interval of kappa and Matthews correlation: {reason}"] = ("kappa", "matthews")
+    return reasons
+
+
+_MEANS_OF_PRECISION = ("precision", "f1_of_means")
+_MEANS = ("recall", "f1", *_MEANS_OF_PRECISION)
+
+
 def _intervals(
-    confusion: ArrayLike,
-    counts: ClassCounts,
-    scores: dict[str, float | None],
-    macro: dict[str, float | None],
-    absent: Absent,
+    confusion: ArrayLike, counts: ClassCounts, values: dict[str, float | None], too_few: dict[str, tuple[str, ...]]
 ) -> dict[str, Any]:
-    errors = standard_errors(confusion, absent)
-    balanced = errors if absent == "exclude" else standard_errors(confusion)
-    averages = {name: around(macro[name], errors[name]) for name in ("precision", "recall", "f1", "f1_of_means")}
+    left_out = {name for names in too_few.values() for name in names}
+    sizes = effective_sizes(confusion) if sum(n > 0 for n in counts.support) > 1 else {}
+
+    def interval(name: str) -> Interval | None:
+        return of_score(values[name], sizes[name], LOWEST.get(name, 0.0)) if name in sizes.keys() - left_out else None
+
+    averages = {name: interval(name) for name in ("precision", "recall", "f1", "f1_of_means")}
     return {
         "overall_accuracy": wilson(sum(counts.correct), counts.num_samples),
         "average_accuracy": averages["recall"],
-        "balanced_accuracy": around(scores["balanced_accuracy"], balanced["recall"]),
-        "kappa": around(scores["kappa"], errors["kappa"], lowest=-1.0),
-        "matthews": around(scores["matthews"], errors["matthews"], lowest=-1.0),
+        "balanced_accuracy": averages["recall"],
+        "kappa": interval("kappa"),
+        "matthews": interval("matthews"),
         "macro": averages,
     }
 

@@ -35,6 +35,8 @@ SCORES: tuple[tuple[str, str, int], ...] = (
 
 0: runs are not compared by it.
 """
+EVALUATION = "evaluation.json"
+"""The file of a summary, in a run directory or a folder of an evaluation."""
 METRICS = ("precision", "recall", "f1", "specificity", "iou")
 
 
@@ -167,7 +169,7 @@ def write_files(summary: Mapping[str, Any], folder: Path) -> None:
     Keys that the caller added to the summary go into the JSON as well.
     """
     tables = {"confusion.csv": confusion_csv(summary), "per_class.csv": per_class_csv(summary)}
-    write_contents({**tables, "evaluation.json": to_json(summary)}, folder)
+    write_contents({**tables, EVALUATION: to_json(summary)}, folder)
 
 
 def write_contents(contents: Mapping[str, str | bytes | None], folder: Path) -> None:

@@ -22,6 +22,8 @@ class ChunkResult:
     chunk: int
     probabilities: torch.Tensor
     """float64 (valid rows, classes) on the CPU."""
+    scores: torch.Tensor
+    """Like the probabilities: what ranks the classes. Of mse the outputs, since many probabilities are 0 there."""
     predictions: torch.Tensor
     """int64 (valid rows,): the class with the largest output, the first of equal ones."""
     labels: torch.Tensor
@@ -62,10 +64,12 @@ class Inference:
         fill()
         program.run()
         valid = program.weights[0] > 0
-        outputs = program.outputs[0]
+        outputs, loss = program.outputs[0], self.config.model.loss
+        shares = probabilities(outputs, loss)[valid].cpu()
         return ChunkResult(
             chunk=chunk,
-            probabilities=probabilities(outputs, self.config.model.loss)[valid].cpu(),
+            probabilities=shares,
+            scores=outputs.double()[valid].cpu() if loss == "mse" else shares,
             predictions=outputs.argmax(-1)[valid].cpu(),
             labels=program.labels[0][valid].cpu(),
             losses=program.row_losses[0][valid].cpu(),

@@ -56,11 +56,16 @@ LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy_, "mse": mse_}
 def probabilities(outputs: torch.Tensor, loss: str) -> torch.Tensor:
     """Class probabilities of a network's outputs: (rows, classes), each row sums to 1.
 
-    The softmax for cross_entropy. For mse the outputs estimate the probabilities themselves: they are clipped to 0..1
-    and divided by their sum; a row without any positive output gets equal probabilities.
+    The softmax for cross_entropy. Outputs trained towards one-hot targets with mse estimate the probabilities
+    themselves (Bishop, Pattern Recognition and Machine Learning, section 1.5.5), but may be below 0 and need not sum to
+    1. So it is the nearest probabilities, max(z - t, 0) with the t that makes their sum 1 (Duchi et al. 2008, Efficient
+    projections onto the l1-ball): in the order of the outputs, so that they fit the decision, and nearer to any target.
     """
+    values = outputs.double()
     if loss == "cross_entropy":
-        return torch.softmax(outputs.double(), -1)
-    clipped = outputs.double().clamp(0.0, 1.0)
-    total = clipped.sum(-1, keepdim=True)
-    return torch.where(total > 0, clipped / total, 1.0 / outputs.shape[-1])
+        return torch.softmax(values, -1)
+    below = values - values.amax(-1, keepdim=True)  # or large outputs would lose what they differ by
+    ordered = below.sort(-1, descending=True).values
+    thresholds = (ordered.cumsum(-1) - 1) / torch.arange(1, outputs.shape[-1] + 1, device=outputs.device)
+    num_positive = (ordered > thresholds).sum(-1, keepdim=True).clamp(min=1)
+    return (below - thresholds.gather(-1, num_positive - 1)).clamp(min=0)

@@ -14,6 +14,7 @@ from ptrain.data.checks import class_counts
 from ptrain.data.loader import Normalization, ShardLoader, fit_normalization
 from ptrain.data.plan import BatchPlan, owned_shards
 from ptrain.data.samples import DataSet
+from ptrain.data.scale_warnings import far_from_unit
 from ptrain.errors import ConfigError
 from ptrain.models.base import Model
 from ptrain.models.table import make_model
@@ -50,6 +51,7 @@ class Job:
             "normalization": self.normalization.to_dict(),
             "schema": self.dataset.schema,
             "image_shape": self.dataset.image_shape,
+            "feature_names": self.dataset.feature_names,
         }
 
     @property
@@ -80,6 +82,7 @@ def prepare(session: Session, config: Config, *, resume: bool, given: Collection
     folder: Path = session.from_root(lambda: files.claim(job.config, resume=resume))
     job = replace(job, folder=folder, config=replace(job.config, run=replace(job.config.run, run_dir=str(folder))))
     _print_header(job)
+    _warn_of_scale(job)
     test = job.dataset.test
     circumstances = Circumstances(
         config=job.config,
@@ -107,6 +110,7 @@ def _print_header(job: Job) -> None:
         f"backend {environment['backend']}, device {environment['device']}, "
         f"{environment['threads']} thread{'s' if environment['threads'] > 1 else ''} a rank",
         "samples": f"{dataset.name}: {splits}; {dataset.num_features} features, {dataset.num_classes} classes",
+        "normalize": job.normalization.rule,
         "network": f"{job.model.title}, {job.model.layout.num_parameters:,} parameters",
         "steps": f"{plan.steps_per_epoch:,} an epoch, global batch {plan.batch_size:,} in {plan.shards} shards of "
         f"{plan.rows} rows",
@@ -118,6 +122,17 @@ def _print_header(job: Job) -> None:
     for name, section in configuration.to_dict(config).items():
         shown = ", ".join(f"{key}={_short(value)}" for key, value in section.items())
         console.say(f"{f'[{name}]':<12} {shown}")
+
+
+def _warn_of_scale(job: Job) -> None:
+    """Warn of inputs far from unit size, and of test samples of their own on another scale."""
+    session, dataset, fitted = job.session, job.dataset, job.normalization
+    text = far_from_unit(fitted, dataset.feature_names)
+    if text is not None:
+        session.console.warn(text)
+    if dataset.test is not None and dataset.test.samples is not dataset.train.samples:
+        test = dataset.test
+        session.warn_if_foreign(test.samples.origin, session.look_at(test), fitted.seen, dataset.feature_names)
 
 
 def _short(value: Any) -> str:

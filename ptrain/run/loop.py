@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptrain.console import ProgressLine
+from ptrain.data.scale_warnings import high_loss
 from ptrain.errors import DivergedError, StopRequested
 from ptrain.evaluation.mergeable import summarise_counts
 from ptrain.models.base import parameters_sha256
@@ -164,6 +165,11 @@ class Loop:
         last = epoch + 1 == config.train.epochs or self._stopped_early()
         self.checkpoints.after_epoch(state, improved=improved, last=last)
         self._table([record[name] for name in COLUMNS])
+        model = config.model
+        if epoch == 0 and model.loss == "cross_entropy" and model.class_weights == "none":
+            text = high_loss(record["train_loss"], self.job.dataset.num_classes)
+            if text is not None:
+                self.job.session.console.warn(text)
 
     def _validate(self, record: dict[str, Any]) -> bool:
         """Put the validation's results into the record and return whether they are the best so far."""

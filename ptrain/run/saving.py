@@ -2,13 +2,15 @@
 
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ptrain import config as configuration
+from ptrain.config import Config
+from ptrain.data.normalization import Normalization
 from ptrain.errors import ConfigError, RunDirectoryError
 from ptrain.run import checkpoint
 from ptrain.run.checkpoint import Checkpoint
@@ -77,8 +79,10 @@ class Checkpoints:
         if improved or last or self.session.comm.broadcast_object(due):
             self.save(state)
 
-    def restore(self, state: State, *, force: bool) -> None:
-        """Continue from the newest good checkpoint, or from the beginning where there is none.
+    def restore(self, state: State, *, force: bool) -> Job:
+        """Continue from the newest good checkpoint, or from the beginning where there is none; return the job.
+
+        Features are scaled as they were, also where an earlier version of ptrain found other offsets.
 
         Raises RunDirectoryError where configuration, data or libraries are not those of the run, and ``force`` is off.
         """
@@ -86,11 +90,15 @@ class Checkpoints:
         found = self.session.from_root(lambda: checkpoint.newest(self.folder, self.session.console.warn))
         if found is None:
             self.session.console.say("resume     no checkpoint yet: training starts at the beginning")
-            return
-        self.session.agreed(lambda: self._compare(found, force))
+            return self.job
+        stored = self.session.agreed(lambda: self._compare(found, force))
+        if stored.data.normalize == self.job.config.data.normalize:
+            scaled = Normalization.from_dict(found.record["model"]["normalization"])
+            self.job = replace(self.job, normalization=scaled)
         self._load(state, found)
         self.last = found.path
         self.session.console.say(f"resume     {found.path}, step {state.step}")
+        return self.job
 
     def restore_best(self, state: State) -> None:
         """Go back to the parameters of the epoch with the lowest validation loss."""
@@ -99,7 +107,8 @@ class Checkpoints:
         for name, view in self.layout.views(state.parameters).items():
             view.copy_(found.tensors[f"model.{name}"])
 
-    def _compare(self, found: Checkpoint, force: bool) -> None:
+    def _compare(self, found: Checkpoint, force: bool) -> Config:
+        """Return the configuration of the run as it was; raises RunDirectoryError where anything differs."""
         try:
             stored = configuration.from_dict(found.record["config"])
         except ConfigError as error:
@@ -120,6 +129,7 @@ class Checkpoints:
                 f"--resume: changed since checkpoint {found.path}: {'; '.join(changed)}; "
                 "expected what the run was started with; undo the change, or add --force-resume to go on all the same"
             )
+        return stored
 
     def _load(self, state: State, found: Checkpoint) -> None:
         try:

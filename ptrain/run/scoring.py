@@ -27,6 +27,10 @@ MAX_PREDICTIONS = 10**7
 """Samples up to which predictions.npy is written: at most 80 MB."""
 NUM_PAIRS, NUM_EXAMPLES = 8, 8
 """Confusions of which misclassified samples are kept, and samples of each."""
+OF_MSE = (
+    "of --loss mse, probabilities are those nearest to the outputs of the network; "
+    "top-k accuracy, ROC AUC and average precision are by the outputs themselves"
+)
 PREDICTIONS, MISCLASSIFIED, PIXELS = "predictions.npy", "misclassified.json", "misclassified.npy"
 EVALUATION_FILES = ("evaluation.json", "confusion.csv", "per_class.csv", PREDICTIONS, MISCLASSIFIED, PIXELS)
 """What ``Evaluation.write`` writes."""
@@ -73,8 +77,11 @@ def score(
         if also is not None:
             also(result)
         labels, predictions = result.labels.numpy(), result.predictions.numpy()
-        losses, scores = result.losses.numpy(), result.probabilities.numpy()
-        parts.append(count_samples(labels, predictions, len(class_names), losses=losses, probabilities=scores))
+        losses, shares, scores = result.losses.numpy(), result.probabilities.numpy(), result.scores.numpy()
+        counts = count_samples(
+            labels, predictions, len(class_names), losses=losses, probabilities=shares, scores=scores
+        )
+        parts.append(counts)
 
     loader = partial(EvaluationLoader, split, CHUNK_ROWS, normalization, session.device)
     # Chunks are cut alike for any number of ranks.
@@ -103,15 +110,17 @@ def evaluate_split(
     row_type = np.dtype([("label", label), ("prediction", label), ("confidence", "<f4")])
 
     def keep(result: ChunkResult) -> None:
-        scores = result.probabilities.numpy()
-        rows = np.empty(len(scores), row_type)
-        rows["label"], rows["prediction"] = result.labels.numpy(), result.predictions.numpy()
-        rows["confidence"] = scores.max(axis=1)
-        results[result.chunk] = (rows, scores) if num_scores <= MAX_SCORES else (rows,)
+        predictions, shares = result.predictions.numpy(), result.probabilities.numpy()
+        rows = np.empty(len(predictions), row_type)
+        rows["label"], rows["prediction"] = result.labels.numpy(), predictions
+        rows["confidence"] = shares[np.arange(len(predictions)), predictions]
+        results[result.chunk] = (rows, result.scores.numpy()) if num_scores <= MAX_SCORES else (rows,)
 
     keeps = split.size <= MAX_PREDICTIONS
     counts = score(session, inference, split, normalization, class_names, keep if keeps else None)
     summary = summarise_counts(counts, class_names, absent=absent)
+    if inference.config.model.loss == "mse":
+        summary["notes"].append(OF_MSE)
     gathered = session.comm.gather_object(results) if keeps else None
     rows = None
     if gathered is not None and session.is_root:

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -17,8 +17,10 @@ from ptrain.console import Console
 from ptrain.data.checks import check, class_counts
 from ptrain.data.fingerprint import combine_fingerprints, fingerprint_blocks
 from ptrain.data.plan import owned_shards
-from ptrain.data.samples import DataSet
+from ptrain.data.samples import DataSet, Split
+from ptrain.data.scale_warnings import foreign
 from ptrain.data.scenes.notes import warnings
+from ptrain.data.seen import Seen, look_at_part, merged
 from ptrain.data.sources.load import load
 from ptrain.data.store import cache
 from ptrain.data.store.stream import Stream
@@ -78,6 +80,22 @@ class Session:
             return
         with console.progress(stream.num_samples, "converting", "samples") as progress:
             yield progress.update
+
+    def warn_if_foreign(self, origin: str, mine: list[Seen], known: Seen | None, names: Sequence[str] | None) -> None:
+        """Warn where samples are on another scale than the training data, of which ``known`` was seen.
+
+        mine: what this rank saw of the samples; every rank calls it.
+        """
+        if known is None:
+            return
+        parts = [one for rank in self.comm.all_gather_object(mine) for one in rank]
+        text = foreign(known, merged(parts, len(parts[0].low)), names) if parts else None
+        if text is not None:
+            self.console.warn(f"{origin}: {text}")
+
+    def look_at(self, split: Split) -> list[Seen]:
+        """What this rank's share of a split holds."""
+        return look_at_part(split, self.comm.info.rank, self.comm.info.size)
 
     def from_root(self, task: Callable[[], T]) -> T:
         """Run ``task`` on rank 0 and return its result on every rank; fail alike on all ranks."""

@@ -47,7 +47,7 @@ def train(config: Config, resume: bool = False, force_resume: bool = False, give
         state = start_state(job)
         checkpoints = Checkpoints(job)
         if resume:
-            checkpoints.restore(state, force=force_resume)
+            job = checkpoints.restore(state, force=force_resume)
         # Not before: a run that may not be continued like this stays as it is.
         session.from_root(lambda: files.begin(job.folder, job.config, job.environment | job.hashes))
         choice = training_step(job, state)

@@ -38,6 +38,7 @@ class Trained:
     """How a table becomes features, where the network was trained on one."""
     image_shape: tuple[int, ...] | None
     """Shape of a sample before it was flattened."""
+    feature_names: tuple[str, ...] | None
     hashes: dict[str, str]
     """parameters_sha256, data_sha256 and config_sha256, as in evaluation.json."""
 
@@ -89,10 +90,11 @@ def read_trained(run_dir: Path, checkpoint: str, warn: Callable[[str], None]) ->
             config=config,
             model=model,
             parameters=parameters,
-            normalization=Normalization(**description["normalization"]),
+            normalization=Normalization.from_dict(description["normalization"]),
             class_names=tuple(description["class_names"]),
             schema=description.get("schema"),
             image_shape=tuple(description.get("image_shape") or ()) or None,
+            feature_names=None if (names := description.get("feature_names")) is None else tuple(names),
             hashes=hashes,
         )
     except (KeyError, RuntimeError, TypeError, ValueError) as error:

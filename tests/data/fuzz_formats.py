@@ -359,25 +359,9 @@ def _parquet_seeds(folder: Path) -> list[Seed]:
 
 
 def _scene_seeds(folder: Path) -> list[Seed]:
-    from tests.data.scenes.files import UTM, write
+    from tests.data.scenes.seeds import scene_seeds
 
-    cube = (np.arange(16 * 16 * 3) % 251).astype(np.uint16).reshape(16, 16, 3)
-    reference = (np.arange(256) // 40 % 4).astype(np.uint8).reshape(16, 16)
-    options: list[dict[str, Any]] = [
-        {}, {"compress": "deflate", "tiled": True, "blockxsize": 16, "blockysize": 16}, {"compress": "lzw"},
-        {"driver": "ENVI"}, {"driver": "ENVI", "interleave": "bip"},
-    ]  # fmt: skip
-    seeds = []
-    for number, keywords in enumerate(options):
-        place = folder / str(number)
-        place.mkdir()
-        envi = "driver" in keywords
-        place_scene, place_reference = place / ("a.img" if envi else "a.tif"), place / "r.tif"
-        write(place_scene, cube, **UTM, **keywords)
-        write(place_reference, reference, colors={1: (255, 0, 0), 2: (0, 255, 0)}, **UTM)
-        spec = "a.hdr" if envi else "a.tif"
-        seeds.append(Seed(spec=spec, labels="r.tif", files=files_of(place)))
-    return seeds
+    return scene_seeds(folder)
 
 
 SEEDS: dict[str, Callable[[Path], list[Seed]]] = {

@@ -53,6 +53,26 @@ def test_numbers_that_are_not_finite_are_found_by_the_part_that_holds_them(
         checks.check(data, 2, 4)
 
 
+def test_whole_numbers_that_float64_takes_for_one_are_refused() -> None:
+    for start, kind, fine in (
+        (2**62, np.int64, False),
+        (-(2**62), np.int64, False),
+        (2**63, np.uint64, False),
+        (2**53, np.int64, False),
+        (2**52, np.int64, True),
+        (1_700_000_000_000, np.int64, True),
+    ):
+        wide = np.array([[start + 20 * (row % 2)] for row in range(40)], kind)
+        if fine:
+            checks.check(dataset(wide, np.arange(40) % 2))
+            continue
+        with pytest.raises(DataError, match=r"feature 0 has values from .* subtract the smallest one first"):
+            checks.check(dataset(wide, np.arange(40) % 2))
+    nanoseconds = 1_700_000_000 * 10**9 + np.arange(40)[:, None] * 10**9
+    checks.check(dataset(nanoseconds, np.arange(40) % 2))
+    checks.check(dataset(np.full((40, 1), 2**62), np.arange(40) % 2))
+
+
 def test_the_test_split_is_checked_too() -> None:
     wrong = features()
     wrong[0, 0] = np.nan

@@ -81,6 +81,14 @@ def test_one_sample_in_a_class_gives_no_standard_error() -> None:
     assert result["per_class"][0]["users_accuracy_standard_error"] is not None
 
 
+def test_samples_that_all_agree_give_no_standard_error() -> None:
+    result = area_weighted(np.array([[3, 0], [0, 30]]), [1.0, 1.0], ["a", "b"])
+    assert result["overall_accuracy"] == 1.0
+    assert result["overall_accuracy_standard_error"] is result["overall_accuracy_interval"] is None
+    for row in result["per_class"]:
+        assert row["users_accuracy_interval"] is row["producers_accuracy_interval"] is row["area_interval"] is None
+
+
 def test_a_class_that_covers_nothing() -> None:
     result = area_weighted(np.array([[5, 1, 0], [1, 5, 0], [0, 2, 0]]), [1.0, 1.0, 0.0], ["a", "b", "c"])
     assert result["per_class"][2]["users_accuracy"] is None

@@ -12,7 +12,7 @@ from torchmetrics.functional import classification as torchmetrics
 
 from ptrain.evaluation.confusion import confusion_matrix
 from ptrain.evaluation.mergeable import count_samples
-from ptrain.evaluation.probabilities import summarise_probabilities
+from ptrain.evaluation.probabilities import probability_sums, summarise_probabilities
 from ptrain.evaluation.ranking import one_vs_rest
 from ptrain.evaluation.scores import summarise
 
@@ -124,8 +124,7 @@ def test_brier_score_of_two_classes() -> None:
 
 def test_calibration_error_of_a_confidence_of_one() -> None:
     labels, scores = np.array([1, 0]), np.array([[1.0, 0.0], [0.97, 0.03]])
-    sums = count_samples(labels, [0, 0], 2, probabilities=scores, num_bins=10).probabilities
-    assert sums is not None
+    sums = probability_sums(labels, np.array([0, 0]), scores, num_bins=10)
     assert summarise_probabilities(sums)["expected_calibration_error"] == pytest.approx(0.485)
     theirs = torchmetrics.multiclass_calibration_error(
         torch.from_numpy(scores), torch.from_numpy(labels), num_classes=2, n_bins=10

@@ -17,6 +17,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from ptrain.errors import DataError
 from ptrain.evaluation.mergeable import EvaluationCounts, count_samples, merge, summarise_counts
+from ptrain.evaluation.probabilities import probability_sums
 from ptrain.sums.exact import exact_sum
 
 NAMES = ["a", "b", "c", "d", "e", "f"]
@@ -83,11 +84,19 @@ def test_scores_of_probabilities_as_elsewhere() -> None:
 
 def test_bins_are_closed_on_the_right_and_ties_go_to_the_lower_class() -> None:
     scores = np.array([[0.5, 0.5], [1.0, 0.0], [0.25, 0.75]])
-    counts = count_samples([1, 0, 1], [0, 0, 1], 2, probabilities=scores, top_k=(1,), num_bins=4)
-    assert counts.probabilities is not None
-    assert counts.probabilities.bin_counts == (0, 1, 1, 1)
-    assert counts.probabilities.bin_correct == (0, 0, 1, 1)
-    assert counts.probabilities.top_k == ((1, 2),)
+    sums = probability_sums(np.array([1, 0, 1]), np.array([0, 0, 1]), scores, top_k=(1,), num_bins=4)
+    assert sums.bin_counts == (0, 1, 1, 1)
+    assert sums.bin_correct == (0, 0, 1, 1)
+    assert sums.top_k == ((1, 2),)
+
+
+def test_calibration_is_that_of_the_decision_and_ranks_those_of_the_scores() -> None:
+    shares = np.array([[0.6, 0.4, 0.0], [0.7, 0.3, 0.0]])
+    scores = np.array([[0.6, 0.4, -0.1], [0.9, 0.5, 0.6]])
+    sums = probability_sums(np.array([1, 2]), np.array([1, 0]), shares, scores=scores, top_k=(1, 2), num_bins=4)
+    assert sums.bin_counts == (0, 1, 1, 0)  # 0.4 for the class that was chosen, and 0.7
+    assert sums.bin_correct == (0, 1, 0, 0)
+    assert sums.top_k == ((1, 0), (2, 2))
 
 
 def test_probability_zero_counts_as_the_rounding_unit() -> None:
@@ -100,7 +109,7 @@ def test_an_infinite_loss_is_told() -> None:
     parts = [count_samples([0], [0], 2, losses=[np.inf]), count_samples([1], [1], 2, losses=[0.5])]
     summary = summarise_counts(merge(parts), ["a", "b"])
     assert summary["loss"] is None
-    assert summary["notes"] == ["the loss is not finite: left out"]
+    assert summary["notes"][0] == "the loss is not finite: left out"
 
 
 def test_no_samples() -> None:
@@ -132,6 +141,7 @@ def test_parts_of_different_kinds() -> None:
     with pytest.raises(DataError, match="no evaluation counts"):
         merge([])
     scores = np.array([[0.5, 0.5]])
-    fine, coarse = (count_samples([0], [0], 2, probabilities=scores, num_bins=bins) for bins in (15, 5))
+    zero = np.zeros(1, dtype=np.int64)
+    fine, coarse = (probability_sums(zero, zero, scores, num_bins=bins) for bins in (15, 5))
     with pytest.raises(DataError, match="with 15 bins"):
-        merge([fine, coarse])
+        fine + coarse

@@ -2,8 +2,8 @@
 
 usage: grid_program.py WORLDS CONFIGURATIONS.json FOLDER
 
-WORLDS are backends, each with its threads a rank, such as mpi:1,horovod:2: one after the other on the same ranks. Each of
-the configurations, a list of a list a world, is trained in its world alone.
+WORLDS are backends, each with its threads a rank, such as mpi:1,horovod:2: one after the other on the same ranks. The
+configurations are a list a world: each of them is trained in its world alone.
 """
 
 import contextlib

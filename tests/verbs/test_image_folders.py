@@ -72,6 +72,16 @@ def test_a_folder_that_lacks_a_class_is_evaluated_by_the_names_of_the_others(
     assert "class '45' of sample 8 is none of the classes of the training samples" in capsys.readouterr().err
 
 
+def test_the_split_of_other_data_that_is_evaluated_is_said(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, classes in (("train", ["10", "2"]), ("test", ["2"])):
+        write(tmp_path / "other" / name, *classes)
+    assert main(["evaluate", str(run), "--data", str(tmp_path / "other"), "--out", str(tmp_path / "out")]) == 0
+    assert evaluation(tmp_path / "out")["num_samples"] == 8
+    assert "its test split is evaluated, train not: see --split" in capsys.readouterr().out
+
+
 def test_predictions_name_their_files(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()

@@ -1,4 +1,4 @@
-"""What people should know about the samples of a scene before they believe an accuracy."""
+"""What people should know about the splits of a scene before they believe an accuracy."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from ptrain.data.samples import DataSet
 
 
 def warnings(dataset: DataSet, config: DataConfig) -> Iterator[str]:
-    """Yield a line for a split that flatters the accuracy, and one for labelled pixels that are left out."""
+    """Yield a line for a split that flatters the accuracy."""
     schema = dataset.schema
     if schema is None or schema.get("kind") != "scene":
         return
@@ -18,14 +18,3 @@ def warnings(dataset: DataSet, config: DataConfig) -> Iterator[str]:
             f"--split {config.split} of a scene: neighbouring pixels are much alike, so the accuracy on the "
             f"{' and '.join(drawn)} split is flattered; --split blocks holds out whole squares of the scene"
         )
-    if "labelled" not in schema:
-        return
-    at_edges, without = schema["labelled"] - schema["kept"], schema["kept"] - len(train)
-    if at_edges:
-        yield (
-            f"{at_edges:,} of {schema['labelled']:,} labelled pixels are left out, whose neighbourhood reaches into "
-            "another block"
-        )
-    if without > 0:
-        near = "" if schema["neighborhood"] == 1 else ", or are next to a pixel without one"
-        yield f"{without:,} of {schema['labelled']:,} labelled pixels are left out, which have no value{near}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ptrain.data.scenes import raster
+from ptrain.data.scenes import raster_files
 from ptrain.data.scenes.raster import Raster
 from ptrain.data.scenes.sidecar import sidecar_of
 from ptrain.data.sources import mat
@@ -14,17 +14,17 @@ from ptrain.errors import DataError
 
 
 @contextmanager
-def open_grid(spec: str) -> Iterator[Raster]:
-    """Open what a value of --data or --labels names; raises DataError for what is no scene.
+def open_grid(spec: str, *, reference: bool = False) -> Iterator[Raster]:
+    """Open what a value of --data names, or of --labels for a reference; raises DataError for what is no scene.
 
     Of a .mat file before version 7.3 the array is read whole, at most 2 GiB.
     """
     path, name = split_inner(spec)
     if not _is_mat(path):
-        with raster.open_raster(Path(spec).expanduser()) as grid:
+        with raster_files.open_raster(Path(spec).expanduser()) as grid:
             yield grid
         return
-    array = mat.open_array(path, name or _only(path))
+    array = mat.open_array(path, name or _only(path, 2 if reference else 3))
     if len(array.shape) not in (2, 3) or 0 in array.shape:
         raise DataError(
             f"{array.origin}: an array of shape {array.shape}; expected a cube of rows x columns x bands, or a "
@@ -37,7 +37,7 @@ def open_grid(spec: str) -> Iterator[Raster]:
             origin=array.origin,
             height=height,
             width=width,
-            bands=bands,
+            numbers=tuple(range(bands)),
             dtype=array.dtype,
             nodata=(None,) * bands,
             block_rows=array.chunk,
@@ -50,7 +50,7 @@ def files_of(spec: str) -> tuple[Path, ...]:
     path, _ = split_inner(spec)
     if _is_mat(path):
         return (path,)
-    files = raster.files_of(Path(spec).expanduser())
+    files = raster_files.files_of(Path(spec).expanduser())
     return (*files, *(beside for file in files if (beside := sidecar_of(file)).is_file()))
 
 
@@ -92,9 +92,9 @@ def _is_mat(path: Path) -> bool:
     return path.suffix.lower() == ".mat"
 
 
-def _only(path: Path) -> str:
+def _only(path: Path, dimensions: int) -> str:
     found = list(mat.variables(path))
-    cube = _grid(str(path), 3)
-    if len(found) != 1 and cube is None:
+    likely = _grid(str(path), dimensions)
+    if len(found) != 1 and likely is None:
         raise DataError(f"{path}: holds {listed(found)}; expected the name of one of them: {path}:NAME")
-    return found[0] if cube is None else split_inner(cube[0])[1]
+    return found[0] if likely is None else split_inner(likely[0])[1]

@@ -6,8 +6,6 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-_LARGEST = np.float32(np.finfo(np.float32).max)
-
 
 def reflected(positions: NDArray[np.int64], size: int) -> NDArray[np.int64]:
     """Positions on an axis of ``size`` pixels, those outside mirrored at the edge pixel (which is not doubled).
@@ -50,22 +48,6 @@ def neighborhoods(pixels: NDArray[np.generic], side: int) -> NDArray[np.generic]
     """
     view = sliding_window_view(pixels, (side, side), axis=(0, 1))
     return view.transpose(0, 1, 3, 4, 2)
-
-
-def without_value(pixels: NDArray[np.generic], nodata: tuple[float | None, ...]) -> NDArray[np.bool_]:
-    """Which pixels have no value in some band: NaN, infinite, too large for float32, or the band's nodata.
-
-    pixels: (h, w, bands). Result: (h, w).
-    """
-    missing: NDArray[np.bool_] = np.zeros(pixels.shape[:2], np.bool_)
-    if pixels.dtype.kind == "f":
-        missing |= ~(np.abs(pixels) <= _LARGEST).all(axis=2)
-    for band, value in enumerate(nodata):
-        if value is not None and not np.isnan(value):
-            # a float32 band is compared with the float32 that was meant
-            meant = np.asarray(value).astype(pixels.dtype) if pixels.dtype.kind == "f" else value
-            missing |= pixels[:, :, band] == meant
-    return missing
 
 
 def spread(missing: NDArray[np.bool_], side: int) -> NDArray[np.bool_]:

@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from ptrain.data.scenes import gdal
 from ptrain.data.scenes.classes import Classes
+from ptrain.data.scenes.place import Place
 from ptrain.data.scenes.sidecar import category_names_xml, sidecar_of
 from ptrain.errors import DataError
 from ptrain.files import discard, publish, temporary_name, write_file
 
+LARGEST_LISTED = 65535
+"""The sidecar lists the names of all values up to the largest."""
 TILE = 256
 """Pixels on a side of a tile."""
 
@@ -27,8 +30,7 @@ class Grid:
 
     height: int
     width: int
-    crs: str | None
-    transform: tuple[float, ...] | None
+    place: Place
 
 
 class TiffWriter:
@@ -39,7 +41,6 @@ class TiffWriter:
         self.path, self.temporary = path, temporary_name(path)
         self._rasterio = gdal.load_rasterio()
         self._sums: list[tuple[range, int]] = []
-        transform = {} if grid.transform is None else {"transform": self._rasterio.Affine(*grid.transform)}
         try:
             # GDAL's own words for a folder that is missing or read-only say nothing about the folder
             self.temporary.touch()
@@ -57,7 +58,6 @@ class TiffWriter:
                 width=grid.width,
                 count=bands,
                 dtype=np.dtype(dtype).name,
-                crs=grid.crs,
                 nodata=nodata,
                 tiled=True,
                 blockxsize=TILE,
@@ -66,14 +66,16 @@ class TiffWriter:
                 # differences of neighbours compress better; of one band of classes they do not
                 predictor=2 if bands > 1 and np.dtype(dtype).kind in "iu" else 1,
                 bigtiff="if_safer",  # compressed size is not known before: 4 GiB would be the end of a plain TIFF
-                **transform,
+                **grid.place.options,
             )
 
     def describe(self, classes: Classes) -> None:
         """Store names and colours of the classes: a colour table, and tags CLASS_<value> of the band."""
+        dtype, nothing = classes.in_map
+        colors = {value: (*color, 255) for value, color in zip(classes.values, classes.colors, strict=True)}
         with self._writing():
-            table = {0: (0, 0, 0, 0)} | {v: (*c, 255) for v, c in zip(classes.values, classes.colors, strict=True)}
-            self._file.write_colormap(1, table)
+            if dtype.itemsize <= 2:  # no wider type can have a colour table
+                self._file.write_colormap(1, {nothing: (0, 0, 0, 0)} | colors)
             self._file.update_tags(1, **{f"CLASS_{v}": n for v, n in zip(classes.values, classes.names, strict=True)})
 
     def name_bands(self, names: list[str]) -> None:
@@ -134,5 +136,7 @@ def write_beside(path: Path, content: bytes) -> None:
 def write_category_names(path: Path, classes: Classes) -> None:
     """Write the names of the classes into the sidecar file, where GDAL and QGIS look for them."""
     names = dict(zip(classes.values, classes.names, strict=True))
+    if max(names) > LARGEST_LISTED:
+        return
     listed = [names.get(value, "") for value in range(max(classes.values) + 1)]
     write_beside(sidecar_of(path), category_names_xml(listed))

@@ -1,7 +1,7 @@
 """Files and folders of named arrays: which of them are features and labels of which split."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ptrain.data.sources.array_stream import to_stream
@@ -54,7 +54,7 @@ def find_arrays(kind: str, opener: Opener, spec: str, request: Request) -> Array
     group, found = _locate(container, inner, request)
     files, pairs = [path], {}
     for split, part in found.parts.items():
-        features = _with_mask(container, group, part.features)
+        features = _with_mask(container, group, part.features, named=container.names(inner) is None)
         pairs[split] = Pair(features, None if part.labels is None else container.array(join(group, part.labels)))
     groups = None
     if request.labelled and GROUPS in (container.names(group) or []):
@@ -98,8 +98,11 @@ def _locate(container: Container, inner: str, request: Request) -> tuple[str, Fo
     return inner, search(names, origin, container.naming(inner))
 
 
-def _with_mask(container: Container, group: str, name: str) -> Array:
-    """Features, without the values that a mask of numpy.ma beside them hides: true where there is none."""
+def _with_mask(container: Container, group: str, name: str, *, named: bool) -> Array:
+    """Features, without the values that a mask of numpy.ma beside them hides: true where there is none.
+
+    Where the features are named on the command line a mask is not meant with them, which is said.
+    """
     features, names = container.array(join(group, name)), container.names(group) or []
     last = name.rpartition("/")[2]
     for beside in (f"{last}_{MASK}", MASK):
@@ -111,7 +114,8 @@ def _with_mask(container: Container, group: str, name: str) -> Array:
                 and mask.dtype.kind == "b"
                 and features.dtype.kind in "iuf"
             ):
-                return masked(features, mask)
+                said = f"{features.origin}: {mask.origin} is not applied to it, as it is named alone"
+                return replace(features, note=said) if named else masked(features, mask)
     return features
 
 

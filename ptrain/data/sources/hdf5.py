@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ptrain.data.sources.arrays import Array, Rows, check_chunk
 from ptrain.data.sources.containers import Container, open_arrays
 from ptrain.data.sources.names import listed
-from ptrain.data.sources.validity import NAMES, coding_of, decoded
+from ptrain.data.sources.validity import coding_of, decoded, says_how
 from ptrain.data.store.reading import check_expansion, decoding, need_content, need_package, reading
 from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
@@ -56,12 +56,12 @@ def open_array(path: Path, name: str) -> Array:
         chunk = 1 if dataset.chunks is None else dataset.chunks[0]
         how = partial(rows_of, path, name, origin, lambda dataset, start, stop: dataset[start:stop])
         array = Array(origin=origin, shape=dataset.shape, dtype=dataset.dtype, open=how, chunk=chunk)
-        return decoded(array, coding_of(_attributes(file, dataset), dataset.dtype, origin))
+        return decoded(array, coding_of(_attributes(file, dataset), dataset.dtype, origin), dataset.fillvalue)
 
 
 def _attributes(file: Any, dataset: Any) -> dict[str, Any]:
     """The attributes that say how values are to be read, and what the NetCDF library fills without being told."""
-    found = {name: dataset.attrs[name] for name in NAMES if name in dataset.attrs}
+    found = {name: dataset.attrs[name] for name in dataset.attrs if says_how(name)}
     unwritten = _NETCDF_FILL.get(dataset.dtype.str[1:])
     if "_NCProperties" in file.attrs and unwritten is not None and unwritten == dataset.fillvalue:
         found.setdefault("_FillValue", unwritten)

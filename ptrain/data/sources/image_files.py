@@ -74,8 +74,9 @@ def _survey(paths: Sequence[Path], size: tuple[int, int] | None) -> dict[str, An
             own, kind = _header(image, stream, path)
         size = size or own
         if own != size:
+            upright = " when it is turned as its EXIF orientation says" if "turned" in kind else ""
             raise DataError(
-                f"{path}: {own[0]} x {own[1]} pixels, but {like} {size[0]} x {size[1]}: expected all images alike; "
+                f"{path}: {own[0]} x {own[1]} pixels{upright}, but {like} {size[0]} x {size[1]}: expected all images alike; "
                 "resize them, such as with ImageMagick: "
                 f"mogrify -auto-orient -resize '{size[0]}x{size[1]}!' {path.name}"
             )

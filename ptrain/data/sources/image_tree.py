@@ -14,7 +14,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".
 """Those of torchvision.datasets.ImageFolder."""
 UNREAD = (
     *(".heic", ".heif", ".gif", ".avif", ".jfif", ".jpe", ".jp2", ".jxl", ".dng", ".cr2", ".cr3", ".nef", ".arw"),
-    *(".raw", ".psd", ".tga", ".svg", ".exr", ".hdr", ".dcm"),
+    *(".psd", ".tga", ".svg", ".exr", ".dcm"),
 )
 """Of images all the same, in formats that are not read."""
 _SYSTEM = frozenset(

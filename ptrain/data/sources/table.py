@@ -34,7 +34,8 @@ class Row:
     """Such as .csv, in lower case: a path that ends so needs no ``name:`` in front."""
     _: KW_ONLY
     recognises: str | None = None
-    """``module:function`` below ptrain.data that says whether a folder (a Path) is of this format."""
+    """``module:function`` below ptrain.data that says whether a folder, or a file whose name says nothing, is of this
+    format; it takes a Path."""
     labels: Literal["none", "optional", "required"] = "none"
     """Whether ``--labels`` goes with it."""
     packed: bool = False
@@ -106,8 +107,9 @@ _ROWS = (
     ),
     Row(
         *("scene", "file", "scenes.scene:open_scene", "SCENE.tif --labels REFERENCE.tif"),
-        # ENVI's other extensions, such as .img and .dat, mean anything: scene:PATH says it
         (".tif", ".tiff", ".hdr", ".bsq", ".bil", ".bip"),
+        # ENVI's other extensions, such as .img and .dat, mean anything: a header beside the file tells
+        recognises="scenes.gdal:is_scene",
         labels="optional",
     ),
 )
@@ -141,12 +143,14 @@ def parse(spec: str) -> tuple[Row, str]:
     if row is not None:
         return row, spec
     path = Path(spec).expanduser()
-    if spec and path.is_dir():  # IDX files are what is expected of a folder that nothing recognises
-        asked = (row for row in SOURCES.values() if row.recognises and resolve(row.recognises)(path))
-        return next(asked, SOURCES["idx"]), spec
+    sort = "folder" if spec and path.is_dir() else "file" if spec and path.is_file() else None
+    asked = (row for row in SOURCES.values() if row.sort == sort and row.recognises)
+    found = next((row for row in asked if resolve(row.recognises or "")(path)), None)
+    if found is not None or sort == "folder":  # IDX files are what is expected of a folder that nothing recognises
+        return found or SOURCES["idx"], spec
     near = "" if "/" in spec else hint(name, SOURCES)
-    found = "a file of no format that is known here" if spec and path.exists() else "no such source, folder or file"
-    raise DataError(f"--data {spec}: {found}; {near}expected {understood()}")
+    what = "a file of no format that is known here" if spec and path.exists() else "no such source, folder or file"
+    raise DataError(f"--data {spec}: {what}; {near}expected {understood()}")
 
 
 def by_extension(spec: str) -> Row | None:

@@ -46,8 +46,7 @@ def choose(table: Table, config: DataConfig) -> Choice:
     lists = {flag: [] if text is None else _names(flag, text) for flag, text in asked.items()}
     for flag, names in lists.items():
         _check_columns(table, flag, names)
-    expectations = ("the columns to learn from", "other columns", "features: classes are names already")
-    for flag, expected in zip(asked, expectations, strict=True):
+    for flag, expected in (("--features", "the columns to learn from"), ("--drop", "other columns")):
         if target in lists[flag]:
             raise DataError(f"{flag} {asked[flag]}: holds {target}, the --target; expected {expected}")
     if config.split == "groups" and config.group is None:

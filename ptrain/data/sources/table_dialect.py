@@ -6,6 +6,7 @@ Nothing of it can be told by flags: what the first lines leave no doubt of is ta
 import csv
 import io
 import re
+import unicodedata
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -174,7 +175,8 @@ def _rows(path: Path, lines: Sequence[str], delimiter: str, cut: bool, line: int
         rows = _cells(lines, delimiter, cut)
     except csv.Error as error:
         raise DataError(f"{path}, line {line}: {error}; expected a heading of columns' names in one line") from None
-    apart = next((cell for row in rows for cell in row if re.fullmatch(r' +"[^"]*("\s*)?', cell)), None)
+    blank = (cell for row in rows for cell in row if cell[:1] == " ")
+    apart = next((cell for cell in blank if re.fullmatch(r' +"[^"]*("\s*)?', cell)), None)
     if apart is not None:
         raise DataError(
             f"{path}: a blank before a quote, as in {apart!r}; expected quotes right behind "
@@ -187,7 +189,7 @@ def _heading(path: Path, rows: Sequence[Sequence[str]], known: Collection[str], 
     """The names in the first row. Raises DataError where it is none of names."""
     if any("\n" in name or "\r" in name for name in rows[0]):
         raise DataError(f"{path}, line {line}: a name with a line break; expected all names in one line: mend it")
-    names = [name.strip() for name in rows[0]]
+    names = [unicodedata.normalize("NFC", name.strip()) for name in rows[0]]  # as it is typed; Macs write it otherwise
     if names[0].startswith("#") and len(names) > 1:
         names[0] = names[0].lstrip("# ") or names[0]
     if not (known and set(known) <= set(names)) and _are_data(names, rows[1:]):

@@ -47,6 +47,8 @@ class Table:
     """The decimal point of numbers in text."""
     missing: tuple[str, ...] = MISSING
     """Spellings of a missing value."""
+    may_hold_codes: Callable[[], bool] = lambda: False
+    """Reads a file of text through, and says whether a whole number in it may lose something as a number."""
 
     @cached_property
     def missing_numbers(self) -> list[float]:
@@ -74,17 +76,19 @@ class Table:
     def guessed(self, columns: Sequence[str]) -> list[str]:
         """The columns of a file of text that hold numbers, by their first values.
 
-        Not those of whole numbers: they may be codes such as 0101, of which nothing may be lost.
+        Not those of whole numbers where some in the file may be codes, such as 0101, of which nothing may be lost.
         """
         first = None if self.kind == "parquet" else next(self.read(columns, ()), None)
         if first is None:
             return []
         seen = {name: set(map(str.strip, first.column(name).slice(0, _GUESS_ROWS).to_pylist())) for name in columns}
-        return [name for name, texts in seen.items() if self._are_measured(texts.difference(self.missing))]
+        careful = self.may_hold_codes()
+        return [name for name, texts in seen.items() if self._are_numbers(texts.difference(self.missing), careful)]
 
-    def _are_measured(self, texts: set[str]) -> bool:
-        numbers = [number_of(text, self.decimal) for text in texts]
-        return None not in numbers and any(whole_of(text, self.decimal) is None and not is_code(text) for text in texts)
+    def _are_numbers(self, texts: set[str], careful: bool) -> bool:
+        if any(number_of(text, self.decimal) is None for text in texts):
+            return False
+        return not careful or any(whole_of(text, self.decimal) is None and not is_code(text) for text in texts)
 
 
 class NotTyped(Exception):

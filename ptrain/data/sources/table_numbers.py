@@ -18,6 +18,8 @@ CODE = r"^0[0-9]+$"
 _CODE = re.compile(CODE[:-1] + r"\Z")
 _WHOLE = re.compile(r"[+-]?[0-9]+\Z")
 _MOST_DIGITS = 40
+SAFE_DIGITS = 15
+"""float64 has every whole number of as many digits."""
 _CURRENCIES = "$€£¥₹₩₽¢"
 _UNIT = re.compile(r"(?P<number>.*[0-9.,])\s?(?P<unit>[^\W\d_]{1,5}[²³]?|°[CF]?)\Z")
 _FEW = 20
@@ -63,6 +65,7 @@ def spelling_of(texts: Collection[str], decimal: str = ".") -> str | None:
         ways = {
             "per cent": ("%", "‰"), "a currency": tuple(_CURRENCIES), "commas": (",",), "underscores": ("_",),
             "apostrophes": ("'", "\u2019"), "several points": (".",), "blanks": (" ", "\xa0", "\u202f"),
+            "parentheses": ("(",),
         }  # fmt: skip
         found = next((way for way, marks in ways.items() if any(mark in text for text in odd for mark in marks)), None)
         return f"with {found}" if found else "with other characters than the digits 0 to 9"
@@ -77,6 +80,7 @@ def spelling_of(texts: Collection[str], decimal: str = ".") -> str | None:
 def _bare(text: str) -> str | None:
     """The digits of a number with per cent, a currency, separated thousands or other digits; None for anything else."""
     plain = unicodedata.normalize("NFKC", text).replace("\u2212", "-").replace("\u2019", "'").strip()
+    plain = plain[1:-1] if plain[:1] + plain[-1:] == "()" else plain  # what is owed
     plain = plain.strip(_CURRENCIES + "%‰ ")
     sign = plain[:1] if plain[:1] in ("+", "-") else ""
     plain = plain.removeprefix(sign).strip(_CURRENCIES + " ")

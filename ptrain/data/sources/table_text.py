@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ptrain.data.sources.table_bytes import opened, text_of
+from ptrain.data.sources.table_bytes import may_hold_codes, opened, text_of
 from ptrain.data.sources.table_dialect import Dialect, dialect_of, not_utf8
 from ptrain.data.sources.table_files import BLOCK_BYTES, NotTyped, Table, shortened
 from ptrain.data.store.cache import need_same, stamp
@@ -32,6 +32,7 @@ def open_text(path: Path, kind: str, missing: tuple[str, ...], known: Collection
         notes=dialect.notes,
         decimal=dialect.decimal,
         missing=missing,
+        may_hold_codes=file.may_hold_codes,
     )
 
 
@@ -103,6 +104,11 @@ class _TextFile:
             raise DataError(
                 f"{self.path}: ends inside a quoted value; expected a closing quote: the file is truncated, or mend it"
             )
+
+    def may_hold_codes(self) -> bool:
+        """Whether whole numbers may lose something as numbers; of UTF-16 that is not looked for."""
+        with decoding(str(self.path), f"a .{self.kind} file"), opened(self.path, self.dialect.packing) as file:
+            return self.dialect.encoding == "utf-16" or may_hold_codes(file, self.dialect.delimiter)
 
     def line_of(self, row: int) -> str:
         """Say in which line a row starts: a quoted value may hold line breaks, and empty lines are no rows."""

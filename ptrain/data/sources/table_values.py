@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptrain.data.sources.table_files import Table, quoted
-from ptrain.data.sources.table_numbers import CODE, PATTERNS, loses_digits, number_of
+from ptrain.data.sources.table_numbers import CODE, PATTERNS, SAFE_DIGITS, loses_digits, number_of
 from ptrain.errors import DataError, MissingValueError
 
 LARGEST = float(np.finfo(np.float32).max)
-_SAFE_DIGITS = 15  # float64 has every whole number of as many
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class Values:
 
         wrong = None
         if self.is_text:
-            long = pc.greater(pc.utf8_length(self.texts[0]), _SAFE_DIGITS)
+            long = pc.greater(pc.utf8_length(self.texts[0]), SAFE_DIGITS)
             rows = np.flatnonzero(pc.fill_null(long, False).to_numpy(zero_copy_only=False)).tolist()
             wrong = next((row for row in rows if loses_digits(self.texts[0][row].as_py())), None)
         elif pyarrow.types.is_int64(self.block.type) or pyarrow.types.is_uint64(self.block.type):

@@ -16,7 +16,7 @@ import numpy as np
 from ptrain.config import DataConfig
 from ptrain.data.sources import table_notes as notes
 from ptrain.data.sources.table_columns import Choice, choose, scan
-from ptrain.data.sources.table_files import MISSING, Table, open_parquet_file
+from ptrain.data.sources.table_files import MISSING, Table, open_parquet_file, quoted
 from ptrain.data.sources.table_numbers import is_code, number_of, whole_of
 from ptrain.data.sources.table_reader import Reader, feature_names
 from ptrain.data.sources.table_text import open_text
@@ -143,6 +143,8 @@ def _needs_float64(column: Mapping[str, Any]) -> bool:
 def _classes(table: Table, choice: Choice, found: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the target: sorted texts, or where all of them are whole numbers those, by size."""
     texts: list[str] = found["values"]
+    if choice.target in choice.categories:
+        return {"numbers": False, "values": texts}
     wholes = [whole_of(text, table.decimal) for text in texts]
     if None not in wholes:
         return {"numbers": True, "values": sorted({whole for whole in wholes if whole is not None})}
@@ -152,7 +154,8 @@ def _classes(table: Table, choice: Choice, found: Mapping[str, Any]) -> dict[str
     if broken is not None and all(number_of(text, table.decimal) is not None for text in texts):
         raise DataError(
             f"{table.path}, column {choice.target}: {broken} is no class; expected names or whole numbers: "
-            "choose another --target, or turn the values into classes"
+            "choose another --target, turn the values into classes, or keep them as names with "
+            f"--categories {quoted(choice.target or '')}"
         )
     return {"numbers": False, "values": texts}
 

@@ -17,11 +17,8 @@ from numpy.typing import NDArray
 from ptrain.data.sources.arrays import Array, Rows
 from ptrain.errors import DataError
 
-NAMES = (
-    *("_FillValue", "missing_value", "scale_factor", "add_offset", "valid_min", "valid_max", "valid_range"),
-    "_Unsigned",
-)
-"""Attributes that say how values are to be read."""
+_OTHERS = ("scale_factor", "add_offset", "valid_min", "valid_max", "valid_range", "_Unsigned")
+_MISSING = ("fillvalue", "missingvalue", "nodata", "nodatavalue")
 _EXACT = 2**53
 
 
@@ -83,12 +80,17 @@ class Coding:
         return f"{self.origin}: by its attributes {', '.join(said)}"
 
 
+def says_how(name: str) -> bool:
+    """Whether an attribute of this name says how values are to be read, also in other spellings than CF's."""
+    return name in _OTHERS or name.lower().replace("_", "") in _MISSING
+
+
 def coding_of(attributes: Mapping[str, Any], dtype: np.dtype[Any], origin: str) -> Coding | None:
     """What attributes say of an array of numbers of this type; None where values are what they are.
 
     Raises DataError where an attribute is not what it has to be.
     """
-    found = {name: value for name in NAMES if (value := attributes.get(name)) is not None}
+    found = {name: value for name, value in attributes.items() if says_how(name) and value is not None}
     if not found or dtype.kind not in "iuf":
         return None
     stored = dtype
@@ -106,7 +108,7 @@ def coding_of(attributes: Mapping[str, Any], dtype: np.dtype[Any], origin: str) 
     for name, value in (("scale_factor", scale), ("add_offset", offset)):
         if not np.isfinite(value) or (name == "scale_factor" and value == 0):
             raise _wrong(origin, name, value, "a finite number, and no scale of 0")
-    missing = {*numbers.get("_FillValue", []), *numbers.get("missing_value", [])}
+    missing = {value for name, values in numbers.items() if name not in _OTHERS for value in values}
     packed = (scale, offset) != (1.0, 0.0)
     kinds = {np.asarray(found[name]).dtype.kind for name in ("valid_range", "valid_min", "valid_max") if name in found}
     if stored != dtype:  # written with a sign, as the type of the file has none without
@@ -125,10 +127,12 @@ def coding_of(attributes: Mapping[str, Any], dtype: np.dtype[Any], origin: str) 
     return coding if changes else None
 
 
-def decoded(array: Array, coding: Coding | None) -> Array:
-    """An array of the real values of another one."""
+def decoded(array: Array, coding: Coding | None, fill: Any = None) -> Array:
+    """An array of the real values of another one; ``fill`` is what a file has where nothing was written."""
     if coding is None:
-        return array
+        is_value = isinstance(fill, int | float | np.number) and np.isfinite(fill) and fill != 0
+        said = f"{array.origin}: {fill}, its fill value, is a value like others without an attribute _FillValue"
+        return replace(array, note=said) if is_value and array.dtype.kind in "iuf" else array
 
     @contextmanager
     def opened() -> Iterator[Rows]:
@@ -156,7 +160,7 @@ def masked(array: Array, mask: Array) -> Array:
 def _numbers(value: Any, name: str, origin: str) -> list[int | float]:
     """An attribute as numbers: a number, some of them, or a text of base64, which Zarr has for floats."""
     value = _plain(value)
-    if isinstance(value, str) and name in ("_FillValue", "missing_value"):
+    if isinstance(value, str) and name not in _OTHERS:
         try:
             content = base64.b64decode(value, validate=True)
             return [struct.unpack("<d" if len(content) == 8 else "<f", content)[0]]

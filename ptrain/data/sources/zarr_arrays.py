@@ -87,10 +87,11 @@ def open_array(root: Path, name: str) -> Array:
     check_chunk(meta.chunks, meta.dtype, origin)
     how = partial(_rows, folder, origin, meta)
     array = Array(origin=origin, shape=meta.shape, dtype=meta.dtype, open=how, chunk=(*meta.chunks, 1)[0])
-    return decoded(array, coding_of(_attributes(folder), meta.dtype, origin))
+    fill = _json(folder / ("zarr.json" if _is_third(folder) else ".zarray")).get("fill_value")
+    return decoded(array, coding_of(_attributes(folder, fill), meta.dtype, origin), fill)
 
 
-def _attributes(folder: Path) -> dict[str, Any]:
+def _attributes(folder: Path, fill: Any) -> dict[str, Any]:
     """The attributes of an array, with the missing value that xarray has in the metadata of version 2.
 
     Elsewhere ``fill_value`` is what a chunk that is not stored holds: a value as good as any.
@@ -99,7 +100,6 @@ def _attributes(folder: Path) -> dict[str, Any]:
         found = _json(folder / "zarr.json").get("attributes", {})
         return found if isinstance(found, dict) else {}
     attributes = _json(folder / ".zattrs") if (folder / ".zattrs").is_file() else {}
-    fill = _json(folder / ".zarray").get("fill_value")
     if "_ARRAY_DIMENSIONS" in attributes and isinstance(fill, int | float):
         attributes.setdefault("_FillValue", fill)
     return attributes

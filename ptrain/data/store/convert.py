@@ -116,10 +116,13 @@ def finish(stream: Stream, key: str, stamps: list[Stamp], partial: Path, folder:
             path.unlink()
     rows = sum(one.rows for one in train)
     content = {"version": VERSION, **stream.about, "class_names": names, "key": key}
+    counted = () if stream.counted is None else stream.counted()
     content |= {
         "num_samples": rows,
         "num_features": stream.num_features,
         "notes": (*stream.notes, *left_out(stream, rows)),
+        "warnings": (*stream.warnings, *counted),
+        "counted": counted,
     }
     content |= {f"num_{name}": held_out[name].rows if name in held_out else None for name in ("validation", "test")}
     content["sources"] = {str(one.path): file_sha256(one) for one in stamps}

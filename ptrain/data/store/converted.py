@@ -42,7 +42,8 @@ def cached(stream: Stream | Source, watch: Watch | None = None) -> Source:
         with contextlib.nullcontext() if watch is None else watch(stream) as report:
             convert(stream, folder, report, alone=alone)
 
-    source = load(cache.made("converted", stream_key(stream)[0], make))
+    folder = cache.made("converted", stream_key(stream)[0], make)
+    source = load(folder)
     held_out: dict[str, Any] = {
         name: replace(one, origin=f"{stream.name}, {name} split") for name, one in source.held_out.items()
     }
@@ -53,7 +54,7 @@ def cached(stream: Stream | Source, watch: Watch | None = None) -> Source:
         description=stream.description,
         train=replace(source.train, origin=stream.name, labels_origin=None, named=stream.named),
         notes=(*stream.notes, *left_out(stream, len(source.train))),
-        warnings=stream.warnings,
+        warnings=(*stream.warnings, *described(folder).get("counted", ())),
         **held_out,
     )
 

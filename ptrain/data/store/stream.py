@@ -47,6 +47,8 @@ class Stream(About):
     """The source's own test split."""
     pieces: Pieces | None = None
     """The rows of ``train`` in pieces, where ranks can read these independently."""
+    counted: Callable[[], tuple[str, ...]] | None = None
+    """Warnings that are known after reading, such as how many samples were left out."""
     named: Named | None = None
     """What the samples of ``train`` are called."""
 

@@ -10,6 +10,7 @@ from ptrain.config import DataConfig, RunConfig
 from ptrain.console import Console
 from ptrain.data.scenes.classes import Classes
 from ptrain.data.scenes.generate import NODATA, ROWS, Scene
+from ptrain.data.scenes.place import Place
 from ptrain.data.scenes.writing import TILE, Grid, TiffWriter, write_beside, write_category_names
 from ptrain.errors import EXIT_DONE, DataError, os_error_as
 from ptrain.verbs.data import DataOptions
@@ -41,7 +42,7 @@ def _write(scene: Scene, folder: Path, console: Console) -> None:
     from ptrain.report import scene_picture  # loads matplotlib, which a wrong number should not wait for
 
     legend = Classes(values=tuple(range(1, scene.classes + 1)), names=scene.names, colors=scene.colors)
-    grid = Grid(height=scene.height, width=scene.width, crs=CRS, transform=TRANSFORM)
+    grid = Grid(height=scene.height, width=scene.width, place=Place(crs=CRS, transform=TRANSFORM))
     writers: list[TiffWriter] = []
     stride = scene_picture.stride_of(scene.height, scene.width)
     rgb = [int(np.argmin(np.abs(scene.wavelengths - centre))) for centre in (850, 650, 450)]

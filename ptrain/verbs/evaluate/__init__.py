@@ -24,13 +24,13 @@ class EvaluateOptions:
     checkpoint: Annotated[str, CHECKPOINT] = "last"
     """checkpoint to load: last, best, or a name such as step-00000469"""
     predictions: Annotated[str | None, Flag(metavar="FILE")] = None
-    """evaluate these predictions against --labels, without a run: classes or probabilities, .csv or .npy"""
+    """evaluate these predictions against --labels, without a run: classes or probabilities, .csv, .npy or .parquet"""
     absent: Literal["exclude", "zero"] = "exclude"
     """what an undefined ratio (0/0) counts as: exclude leaves it out of means, zero is 0"""
     areas: Annotated[str | None, Flag(metavar="FILE.csv")] = None
     """mapped area of each class, lines class,area: weights the accuracy by area (Olofsson et al. 2014)"""
     out: Annotated[str | None, Flag(metavar="FOLDER")] = None
-    """folder for evaluation.json and the CSV files (default: the run, or one below it; none for --predictions)"""
+    """folder for evaluation.json and the CSV files (default: the run, or a folder below it; none for --predictions)"""
     json: Annotated[bool, SWITCH] = False
     """print evaluation.json instead of a table"""
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 from ptrain.config import RunConfig
@@ -35,6 +36,8 @@ def run(options: EvaluateOptions, _settings: RunConfig) -> int:
         add_ranking(summary, judged.labels, judged.probabilities)
     if options.areas is not None:
         add_areas(summary, read_areas(Path(options.areas), judged.class_names))
+    if judged.said:
+        summary["notes"].append(f"read: {'; '.join(judged.said)}")
     summary |= {"predictions": options.predictions, "labels": options.labels}
     if options.json:
         console.say(json.dumps(summary, indent=1))
@@ -47,6 +50,5 @@ def run(options: EvaluateOptions, _settings: RunConfig) -> int:
         ):
             folder.mkdir(parents=True, exist_ok=True)
         write_files(summary, folder)
-        if not options.json:
-            console.say(f"written to {folder}")
+        Console(stream=sys.stderr if options.json else None).say(f"written to {folder}")
     return EXIT_DONE

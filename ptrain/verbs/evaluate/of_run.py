@@ -1,15 +1,20 @@
 """``ptrain evaluate RUN``: exact evaluation of a trained network on any number of ranks."""
 
+import itertools
 import json
+import sys
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from ptrain.config import DataConfig, RunConfig
+from ptrain.console import Console
 from ptrain.data.samples import DataSet, Split, check_shape
 from ptrain.errors import EXIT_DONE, DataError, RunDirectoryError
 from ptrain.evaluation.area import add_areas
 from ptrain.evaluation.files import read_areas
-from ptrain.evaluation.table import show
+from ptrain.evaluation.table import EVALUATION, show
 from ptrain.run import listing
 from ptrain.run.scoring import EVALUATION_FILES, Evaluation, evaluate_split
 from ptrain.run.session import Session, load_data, open_session
@@ -36,6 +41,10 @@ def run(options: EvaluateOptions, settings: RunConfig) -> int:
             config = DataConfig(data=data, labels=options.labels, test_fraction=0.0, neighborhood=config.neighborhood)
         dataset, data_sha256 = load_data(session, config, trained.config.train.seed, trained.class_names, schema)
         chosen = session.agreed(lambda: _choose(dataset, trained, split, data, data_sha256))
+        if data is not None:
+            session.console.tell(_unused(dataset, chosen), ())
+            known, names = trained.normalization.seen, trained.feature_names
+            session.warn_if_foreign(chosen.samples.origin, session.look_at(chosen), known, names)
         with trained.inference(session) as inference:
             found = evaluate_split(
                 session, inference, dataset, chosen, trained.normalization, trained.class_names, absent=options.absent
@@ -44,18 +53,37 @@ def run(options: EvaluateOptions, settings: RunConfig) -> int:
         if mapped is not None:
             session.agreed(lambda: add_areas(found.summary, mapped))
         if session.is_root:
-            _write(session, found, folder, _folder_of(options, folder), options.json)
+            _write(session, found, folder, _folder_of(options, folder, found.summary), options.json)
     return EXIT_DONE
 
 
-def _folder_of(options: EvaluateOptions, run_dir: Path) -> Path:
-    """Where the evaluation goes: only that of the run's own test split by its last checkpoint into the run itself."""
+def _folder_of(options: EvaluateOptions, run_dir: Path, summary: Mapping[str, Any]) -> Path:
+    """Where the evaluation goes: only that of the run's own test split by its last checkpoint into the run itself.
+
+    Others get a folder each: one that holds the evaluation of something else is left alone, and the next number taken.
+    """
     if options.out is not None:
         return Path(options.out)
-    name = options.split if options.data is None else Path(options.data).stem
+    name = options.split if options.data is None else Path(options.data).stem.strip(".") or "data"
     if options.checkpoint != "last":
         name += f"-{options.checkpoint}"
-    return run_dir if options.data is None and name == "test" else run_dir / "evaluations" / name
+    if options.data is None and name == "test":
+        return run_dir
+    folders = (run_dir / "evaluations" / (name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
+    return next(folder for folder in folders if _is_of_the_same(folder, summary))
+
+
+def _is_of_the_same(folder: Path, summary: Mapping[str, Any]) -> bool:
+    """Whether a folder may take this evaluation: it has none, or one of the same split of the same data."""
+    try:
+        there = json.loads((folder / EVALUATION).read_bytes())
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return isinstance(there, dict) and all(
+        there.get(key) == summary.get(key) for key in ("data", "split", "data_sha256")
+    )
 
 
 def _choose(dataset: DataSet, trained: Trained, split: str, data: str | None, data_sha256: str) -> Split:
@@ -80,6 +108,13 @@ def _choose(dataset: DataSet, trained: Trained, split: str, data: str | None, da
     return found
 
 
+def _unused(dataset: DataSet, chosen: Split) -> list[str]:
+    """A line for splits of other data that are not the one which is evaluated."""
+    others = [name for name, split in dataset.splits.items() if split is not chosen]
+    [used] = [name for name, split in dataset.splits.items() if split is chosen]
+    return [f"{dataset.name}: its {used} split is evaluated, {' and '.join(others)} not: see --split"] if others else []
+
+
 def _write(session: Session, found: Evaluation, run_dir: Path, folder: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found.summary, indent=1))
@@ -90,6 +125,6 @@ def _write(session: Session, found: Evaluation, run_dir: Path, folder: Path, as_
         is_of_run = run_dir.resolve() in (folder.resolve(), *folder.resolve().parents)
         with listing.renewing(run_dir, folder, EVALUATION_FILES) if is_of_run else nullcontext():
             found.write(folder)
-        session.console.say(f"written to {folder}")
+        Console(stream=sys.stderr if as_json else None).say(f"written to {folder}")
     except (OSError, RunDirectoryError) as error:
         session.console.warn(f"{folder} cannot be written ({error}): the evaluation is shown here only")

@@ -49,6 +49,8 @@ def run(options: PredictOptions, settings: RunConfig) -> int:
             return EXIT_DONE
         samples = session.agreed(lambda: _samples(source, trained, session))
         session.agreed(lambda: check_finite(samples, session.owned(len(samples))))
+        mine = session.look_at(Split(samples, 0, len(samples)))
+        session.warn_if_foreign(samples.origin, mine, trained.normalization.seen, trained.feature_names)
         _predict(session, trained, samples, Path(out))
         session.console.say(f"{len(samples):,} samples written to {out}")
     return EXIT_DONE

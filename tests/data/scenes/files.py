@@ -8,6 +8,7 @@ import numpy as np
 import rasterio
 from affine import Affine
 from numpy.typing import NDArray
+from rasterio.enums import ColorInterp
 from rasterio.errors import NotGeoreferencedWarning
 
 from ptrain.config import DataConfig
@@ -17,18 +18,35 @@ from ptrain.data.store.stream import Request, Stream
 UTM: dict[str, Any] = {"crs": "EPSG:32632", "transform": Affine(10, 0, 500_000, 0, -10, 5_400_000)}
 
 
-def write(path: Path, pixels: NDArray[Any], *, colors: dict[int, Any] | None = None, **options: Any) -> Path:
-    """Write (h, w) or (h, w, bands) as a GeoTIFF, or as the driver that is asked for."""
+def write(path: Path, pixels: NDArray[Any], **options: Any) -> Path:
+    """Write (h, w) or (h, w, bands) as a GeoTIFF, or as the driver that is asked for.
+
+    options: rasterio's, and colors (a table), names, tags, scales, offsets and colorinterp of the bands, mask (h, w) of
+    pixels with a value, and gcps with their crs.
+    """
     cube = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    more = {name: options.pop(name, None) for name in ("colors", "names", "tags", "scales", "offsets", "mask")}
+    colorinterp = options.pop("colorinterp", None)
     profile = {"driver": "GTiff", "dtype": cube.dtype.name} | options
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(
             path, "w", height=cube.shape[0], width=cube.shape[1], count=cube.shape[2], **profile
         ) as file:
+            if colorinterp is not None:
+                file.colorinterp = [ColorInterp[name] for name in colorinterp]
             file.write(np.moveaxis(cube, -1, 0))
-            if colors is not None:
-                file.write_colormap(1, colors)
+            if more["colors"] is not None:
+                file.write_colormap(1, more["colors"])
+            if more["names"] is not None:
+                file.descriptions = more["names"]
+            for name in ("scales", "offsets"):
+                if more[name] is not None:
+                    setattr(file, name, more[name])
+            for band, tags in enumerate(more["tags"] or (), 1):
+                file.update_tags(band, **tags)
+            if more["mask"] is not None:
+                file.write_mask(more["mask"])
     return path
 
 

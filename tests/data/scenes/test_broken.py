@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from PIL import Image
 
-from ptrain.data.scenes import raster
+from ptrain.data.scenes import gdal
 from ptrain.errors import DataError
 
 from .files import UTM, numbered, samples, stream, write
@@ -88,6 +89,13 @@ def test_formats_that_can_name_other_files(tmp_path: Path, labels: Path) -> None
         assert "no such file" in refused(address, labels)
 
 
+def test_pages_are_not_bands(tmp_path: Path, labels: Path) -> None:
+    pages = [Image.fromarray(np.full((40, 30), page, np.uint8)) for page in range(3)]
+    pages[0].save(tmp_path / "p.tif", save_all=True, append_images=pages[1:])
+    message = refused(tmp_path / "p.tif", labels)
+    assert "p.tif: holds 3 images one after the other (pages); expected one image with all bands" in message
+
+
 def test_what_is_no_regular_file(tmp_path: Path, labels: Path) -> None:
     os.mkfifo(tmp_path / "pipe.tif")
     assert "is a FIFO" in refused(tmp_path / "pipe.tif", labels)
@@ -141,6 +149,6 @@ def test_a_compressed_bomb_and_blocks_that_are_too_large(
     ):
         pass  # no tile is written: 40 GB of nothing
     assert "declares 200000 x 200000 pixels of 1 bands, 40000000000 bytes" in refused(tmp_path / "s.tif", labels)
-    monkeypatch.setattr(raster, "BLOCK_LIMIT", 3000)
+    monkeypatch.setattr(gdal, "BLOCK_LIMIT", 3000)
     write(tmp_path / "t.tif", numbered(40, 30), compress="deflate", blockysize=40, **UTM)
     assert "blocks of 30 x 40 pixels take 4800 bytes each; expected at most 3000" in refused(tmp_path / "t.tif", labels)

@@ -9,7 +9,6 @@ import h5py
 import numpy as np
 import pytest
 import scipy.io
-from affine import Affine
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -74,8 +73,9 @@ def test_blocks_share_no_pixel(tmp_path: Path, height: int, width: int, side: in
     features, labels, groups = samples(opened)
     pixels = [set(features[groups == group].ravel().tolist()) for group in np.unique(groups)]
     assert sum(map(len, pixels)) == len(set.union(*pixels))
-    assert opened.schema is not None
-    assert len(labels) == opened.schema["kept"] <= opened.schema["labelled"] == int((values > 0).sum())
+    left_out = int((values > 0).sum()) - len(labels)
+    said = f"{left_out:,} of {(values > 0).sum():,} labelled pixels are left out, whose neighbourhood reaches into"
+    assert [text.startswith(said) for text in opened.warnings] == [True] * (left_out > 0)
 
 
 def test_pixels_without_a_value_are_left_out_with_all_that_see_them(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_pixels_without_a_value_are_left_out_with_all_that_see_them(tmp_path: Pa
 def test_names_and_colours_of_the_reference_are_kept(tmp_path: Path) -> None:
     values = reference(20, 20) * 30
     colors = {30: (1, 2, 3), 60: (4, 5, 6), 90: (7, 8, 9)}
-    labels = write(tmp_path / "r.tif", values, nodata=255, colors=colors, **UTM)
+    labels = write(tmp_path / "r.tif", values, nodata=0, colors=colors, **UTM)
     sidecar_of(labels).write_bytes(category_names_xml([f"<{value}>" if value != 60 else "" for value in range(91)]))
     schema = stream(write(tmp_path / "s.tif", numbered(20, 20), **UTM), labels).schema
     assert schema is not None
@@ -115,8 +115,8 @@ def test_nodata_of_the_reference_is_unlabelled_and_whole_floats_are_classes(tmp_
     values = reference(20, 20).astype(np.float32)
     values[3, 3:6] = [np.nan, -1, 4]
     scene, labels = write(tmp_path / "s.tif", numbered(20, 20), **UTM), tmp_path / "r.tif"
-    assert stream(scene, write(labels, values, nodata=-1, **UTM)).class_names == ("1", "2", "3", "4")
-    assert len(samples(stream(scene, labels))[0]) == int((np.nan_to_num(values) > 0).sum())
+    assert stream(scene, write(labels, values, nodata=-1, **UTM)).class_names == ("0", "1", "2", "3", "4")
+    assert len(samples(stream(scene, labels))[0]) == 398
 
 
 @pytest.mark.parametrize("name", ["s.img", "s.dat", "s.hdr"])
@@ -176,15 +176,9 @@ def test_scene_and_reference_must_fit_together(tmp_path: Path) -> None:
     scene = write(tmp_path / "s.tif", numbered(20, 30), **UTM)
     cases: list[tuple[Any, dict[str, Any], str]] = [
         (reference(20, 29), UTM, "29 x 20 pixels; expected 30 x 20"),
-        (reference(20, 30), UTM | {"crs": "EPSG:4326"}, "coordinate system EPSG:4326; expected EPSG:32632"),
-        (
-            reference(20, 30),
-            UTM | {"transform": Affine(10, 0, 500_005, 0, -10, 5_400_000)},
-            "transform 500005, 5400000, 10, -10; expected 500000, 5400000, 10, -10",
-        ),
         (numbered(20, 30, 2), UTM, "2 bands; expected 1 band"),
         (np.zeros((20, 30), np.uint8), UTM, "no labelled pixel"),
-        (numbered(20, 30) + 70_000, UTM, "value 70001 in row 0, column 0; expected class numbers from 1 to 65535"),
+        (numbered(20, 30) + 2.0**32, UTM, "value 4294967297.0 in row 0, column 0; expected whole numbers of classes"),
         (numbered(20, 30).astype(np.float32) / 2, UTM, "value 0.5 in row 0, column 0"),
         (numbered(20, 30).astype(np.int16) - 3, UTM, "value -2 in row 0, column 0"),
     ]

@@ -81,11 +81,14 @@ def test_what_is_left_out_is_counted(tmp_path: Path) -> None:
     write(tmp_path / "s.tif", scene, nodata=0, **UTM)
     write(tmp_path / "r.tif", np.repeat(np.array([[1], [2]], np.uint8), 20, 0).repeat(40, 1), **UTM)
     chosen = config(tmp_path, split="blocks", block_size=20, neighborhood=3)
-    assert list(warnings(load(chosen, 0), chosen)) == [
-        # a cross two pixels wide; of the nine pixels that see the missing one it leaves one
-        "156 of 1,600 labelled pixels are left out, whose neighbourhood reaches into another block",
-        "1 of 1,600 labelled pixels are left out, which have no value, or are next to a pixel without one",
-    ]
+    for _ in range(2):  # the second time from the cache
+        dataset = load(chosen, 0)
+        assert list(warnings(dataset, chosen)) == []
+        assert dataset.warnings == (
+            # a cross two pixels wide; of the nine pixels that see the missing one it leaves one
+            "156 of 1,600 labelled pixels are left out, whose neighbourhood reaches into another block",
+            "1 of 1,444 labelled pixels are left out for lack of a value (1 next to such a pixel)",
+        )
 
 
 def test_another_scene_as_the_test(tmp_path: Path) -> None:
@@ -111,6 +114,17 @@ def test_a_cube_is_told_from_samples_by_its_reference(tmp_path: Path) -> None:
     assert (cube.train.size, cube.num_features) == ((values > 0).sum(), 3)
     flat = load(DataConfig(data=f"{path}:/flat", labels=f"{path}:/y", test_fraction=0.0), 0)
     assert (flat.train.size, flat.num_features) == (20, 3)
+
+
+def test_a_cube_and_its_reference_are_found_among_other_variables(tmp_path: Path) -> None:
+    scene, values = numbered(30, 20, 3), reference(30, 20)
+    path = f"{tmp_path}/c.mat"
+    scipy.io.savemat(path, {"cube": scene, "gt": values, "rate": 3.5, "note": "made for a test"})
+    cube = load(DataConfig(data=path, labels=path, test_fraction=0.0), 0)
+    assert np.array_equal(pixels(cube, "train"), scene[values > 0])
+    scipy.io.savemat(path, {"one": scene, "two": scene, "gt": values})
+    with pytest.raises(DataError, match=r"c\.mat: holds gt, one, two; expected the name of one of them"):
+        load(DataConfig(data=f"scene:{path}", labels=path), 0)
 
 
 def test_a_scene_that_changes_is_converted_again(tmp_path: Path) -> None:

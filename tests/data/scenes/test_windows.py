@@ -12,7 +12,6 @@ from ptrain.data.scenes.windows import (
     reflected,
     spread,
     windows,
-    without_value,
 )
 
 sides = st.sampled_from([1, 3, 5, 7])
@@ -76,18 +75,6 @@ def test_missing_pixels_spread_to_all_that_see_them(height: int, width: int, sid
         [missing[row : row + side, column : column + side].any() for column in range(width)] for row in range(height)
     ]
     assert np.array_equal(spread(missing, side), expected)
-
-
-def test_what_counts_as_no_value() -> None:
-    pixels = np.array([[[1.0, 2.0], [np.nan, 2.0], [1.0, -np.inf], [1.0, -9999.0], [-9999.0, 1.0]]], np.float32)
-    assert without_value(pixels, (None, None)).tolist() == [[False, True, True, False, False]]
-    assert without_value(pixels, (None, -9999.0)).tolist() == [[False, True, True, True, False]]
-    assert without_value(pixels, (np.nan, np.nan)).tolist() == [[False, True, True, False, False]]
-    large = np.array([[[1e38], [4e38], [-1e300], [np.nan]]])
-    assert without_value(large, (None,)).tolist() == [[False, True, True, True]]
-    tenth = np.full((1, 1, 1), 0.1, np.float32)
-    assert without_value(tenth, (0.1,)).all()
-    assert not without_value(np.full((1, 1, 1), 255, np.uint8), (-1.0,)).any()
 
 
 def test_the_default_size_of_a_block() -> None:

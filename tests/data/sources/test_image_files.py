@@ -143,5 +143,5 @@ def test_what_is_known_of_images_is_remembered_by_content(tmp_path: Path) -> Non
     assert survey([path], None) == ((4, 6), {"L": [1, 0]})
     save(path, UPRIGHT.T, 6)
     assert survey([path], None) == ((4, 6), {"L turned": [1, 0]})
-    with pytest.raises(DataError, match="4 x 6 pixels, but the training images have 6 x 4"):
+    with pytest.raises(DataError, match=r"4 x 6 pixels when it is turned .*, but the training images have 6 x 4"):
         survey([path], (6, 4))

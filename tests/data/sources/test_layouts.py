@@ -170,7 +170,9 @@ def test_what_xarray_and_netcdf_mean_without_an_attribute(tmp_path: Path) -> Non
     group = zarr.open_group(tmp_path / "x.zarr", mode="w", zarr_format=2)
     for name, one in (("x", X), ("y", Y)):
         group.create_array(name, data=one, fill_value=one.dtype.type(49))
-    assert opened(tmp_path / "x.zarr").train.size == 20  # a fill value alone is a value like others
+    plain = opened(tmp_path / "x.zarr")  # a fill value alone is a value like others
+    assert plain.train.size == 20
+    assert "49, its fill value, is a value like others" in plain.notes[0]
     group["x"].attrs["_ARRAY_DIMENSIONS"] = ["sample", "feature"]
     assert opened(tmp_path / "x.zarr", missing="drop").train.size == int((~(X == 49).any(axis=1)).sum())
     with h5py.File(tmp_path / "n.nc", "w") as file:
@@ -238,6 +240,9 @@ def test_a_mask_beside_features(tmp_path: Path) -> None:
         np.testing.assert_array_equal(values(dropped.train), X[~(X > 40).any(axis=1)])
         with pytest.raises(DataError, match="is nan"):
             opened(path)
+        named = opened(f"{path}:{next(iter(names))}")
+        np.testing.assert_array_equal(values(named.train), X)
+        assert "is not applied to it, as it is named alone" in named.notes[0]
     np.savez(path, x=X, mask=X.astype(bool)[:, 0], y=Y)  # of another shape it says nothing of values
     assert opened(path).train.size == 20
 
@@ -331,6 +336,13 @@ def test_a_run_keeps_the_labels_of_its_classes(tmp_path: Path, capsys: pytest.Ca
     assert "x_test and y_test are taken as the samples" in found.err
     assert main(["predict", run, str(tmp_path / "part.npz"), "--out", str(tmp_path / "p.npy")]) == 0
     np.testing.assert_array_equal(np.load(tmp_path / "p.npy")["class"], labels[part])
+    for number in (len(part), 1):  # also where one class alone was predicted
+        np.save(tmp_path / "q.npy", np.load(tmp_path / "p.npy")[:number])
+        np.save(tmp_path / "l.npy", labels[part][:number])
+        capsys.readouterr()
+        words = ["--predictions", str(tmp_path / "q.npy"), "--labels", str(tmp_path / "l.npy"), "--json"]
+        assert main(["evaluate", *words]) == 0
+        assert '"overall_accuracy": 1.0' in capsys.readouterr().out
     assert main(["predict", run, str(tmp_path / "part.npz"), "--out", str(tmp_path / "p.csv")]) == 0
     lines = (tmp_path / "p.csv").read_text().splitlines()
     assert lines[0] == "sample,class,p(2),p(3),p(5)"

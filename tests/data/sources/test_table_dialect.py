@@ -119,6 +119,7 @@ HEADINGS: list[tuple[str, tuple[str, ...], dict[str, str]]] = [
     ("0,1,2\n0.5,0.25,a\n", ("0", "1", "2"), {}),
     (",0,1\n0,0.5,a\n", ("column 1", "0", "1"), {"column 1": "has no heading"}),
     ("p,x\ne,b\ne,f\n", ("p", "x"), {}),
+    ("ho\u0308he,y\n1,a\n", ("h\u00f6he", "y"), {}),
 ]
 
 

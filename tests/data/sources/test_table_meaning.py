@@ -55,6 +55,7 @@ def classes(data: DataSet) -> list[str]:
 
 KINDS = pytest.mark.parametrize("kind", ["csv", "parquet"])
 AB = ["a", "b"] * 2
+HINT = "; if that is a value, --missing-values empty says so"
 
 
 # Codes and ids
@@ -101,6 +102,12 @@ def test_classes_of_every_type_have_their_own_names(tmp_path: Path, column: Any,
     categories = opened(path, categories="z", drop="x")
     known = categories.feature_names or ()
     assert [known[int(np.argmax(row))] for row in features(categories)] == [f"z={name}" for name in names]
+
+
+def test_classes_that_look_like_numbers_may_be_names(tmp_path: Path) -> None:
+    path = write(tmp_path, {"x": [1, 2, 3, 5], "y": ["1.10", "1.1", "2", "1.10"]})
+    assert "1.1 is no class; expected names or whole numbers" in refused(path)
+    assert classes(opened(path, categories="y")) == ["1.10", "1.1", "2", "1.10"]
 
 
 @KINDS
@@ -271,7 +278,25 @@ def test_a_column_that_counts_the_rows_is_warned_of(tmp_path: Path) -> None:
     data = opened(write(tmp_path, columns))
     assert [text for text in data.warnings if "column Id counts the rows, 1 to 40" in text and "--drop Id" in text]
     assert opened(write(tmp_path, columns), drop="Id").warnings == ()
-    assert opened(write(tmp_path, {**columns, "Id": [*range(39), 50]})).warnings == ()
+    assert not [t for t in opened(write(tmp_path, {**columns, "Id": [*range(39), 50]})).warnings if "counts" in t]
+
+
+@pytest.mark.parametrize("name", ["plot_id", "ID", "PatientID", "index", "level_0", "row_nr"])
+def test_ids_and_indices_out_of_order_are_warned_of(tmp_path: Path, name: str) -> None:
+    (warning,) = opened(write(tmp_path, {name: [7, 3, 9, 1], "x": [1.5, 2, 3, 5], "y": AB})).warnings
+    assert f"column {name} is taken as a measurement" in warning
+    assert f"--drop {name}" in warning
+    for other in ("width", "humid", "idle", "grid", "rainfall index"):
+        assert opened(write(tmp_path, {other: [7, 3, 9, 1], "y": AB})).warnings == ()
+
+
+def test_names_that_differ_in_case_alone_are_warned_of(tmp_path: Path) -> None:
+    data = opened(write(tmp_path, {"c": ["red", "Red", "blue", "x"], "y": ["oak", "pine", "oak ", "Oak"]}))
+    assert data.class_names == ("Oak", "oak", "pine")
+    assert data.warnings == (
+        "column c: 'Red' and 'red' are different names here; are they the same?",
+        "column y: 'Oak' and 'oak' are different names here; are they the same?",
+    )
 
 
 def test_columns_are_found_by_name_and_others_are_said(tmp_path: Path) -> None:
@@ -294,7 +319,7 @@ def test_spellings_of_a_missing_value_are_said_and_may_be_values(tmp_path: Path)
         opened(path)
     dropped = opened(path, missing="drop")
     assert classes(dropped) == ["AO", "ZA"]
-    assert dropped.warnings == ("3 of 5 rows are left out, as they have no value in y (3 rows, written NA)",)
+    assert dropped.warnings == (f"3 of 5 rows are left out, as they have no value in y (3 rows, written NA){HINT}",)
     kept = opened(path, missing="drop", missing_values="empty")
     assert classes(kept) == ["AO", "NA", "ZA", "NA"]
     assert kept.warnings == ("1 of 5 rows are left out, as they have no value in y (1 row)",)
@@ -304,7 +329,9 @@ def test_none_may_be_an_answer(tmp_path: Path) -> None:
     path = write(tmp_path, {"t": ["None", "Drug", "None", "Drug"], "y": AB})
     mean = opened(path, missing="mean")
     assert mean.feature_names == ("t=Drug",)
-    assert mean.notes == ("the mean of the column takes the place of missing values: t (2 rows, written None)",)
+    assert mean.warnings == (
+        f"the mean of the column takes the place of missing values: t (2 rows, written None){HINT}",
+    )
     assert opened(path, missing_values="empty").feature_names == ("t=Drug", "t=None")
 
 
@@ -325,7 +352,7 @@ def test_rows_left_out_of_other_data_are_counted_as_well(tmp_path: Path) -> None
     data = opened(path, missing="drop", test_data=str(test))
     assert data.warnings == (
         "1 of 4 rows are left out, as they have no value in x (1 row)",
-        "2 of 3 rows are left out, as they have no value in x (1 row, written ?), y (1 row)",
+        "2 of 3 rows are left out, as they have no value in x (1 row), y (1 row)",
     )
     assert data.test is not None
     assert data.test.size == 1
@@ -344,3 +371,9 @@ def test_rows_to_predict_are_those_of_the_file_and_have_its_ids(tmp_path: Path) 
     named = read_unlabelled(str(tmp_path / "new.csv.gz"), DataConfig(), trained.schema).named
     assert named is not None
     assert (named.heading, list(named.names)) == ("PassengerId", ["007", "b", ""])
+    days = {"day": pa.array([1, 2], pa.timestamp("s")), "__index_level_1__": ["u", "v"], "x": [1.5, 2.5]}
+    meta = {"pandas": json.dumps({"index_columns": ["day", "__index_level_1__"]})}
+    parquet.write_table(pa.table(days).replace_schema_metadata(meta), tmp_path / "new.parquet")
+    named = read_unlabelled(str(tmp_path / "new.parquet"), DataConfig(), trained.schema).named
+    assert named is not None
+    assert (named.heading, list(named.names)) == ("__index_level_1__", ["u", "v"])

@@ -1,5 +1,6 @@
 """What a text is: a number, for Python and Arrow alike, a code, or a number that has to be asked about."""
 
+import io
 import math
 from contextlib import suppress
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ptrain.data.sources.table_bytes import may_hold_codes
 from ptrain.data.sources.table_numbers import CODE, PATTERNS, is_code, loses_digits, number_of, spelling_of, whole_of
 
 WIDE = "\uff11\uff12"
@@ -112,6 +114,7 @@ def test_codes_are_no_numbers() -> None:
         (["1 234", "12"], "with blanks"),
         (["1'000"], "with apostrophes"),
         (["1_000"], "with underscores"),
+        (["(1000)", "5"], "with parentheses"),
         ([WIDE, "3"], "with other characters than the digits 0 to 9"),
         (["\u22125"], "with other characters than the digits 0 to 9"),
         ([f"{number} kg" for number in range(30)], "with the unit kg"),
@@ -129,3 +132,20 @@ def test_numbers_in_other_spellings_are_known(texts: list[str], way: str) -> Non
 )  # fmt: skip
 def test_names_and_dates_are_no_numbers(texts: list[str]) -> None:
     assert spelling_of(texts) is None
+
+
+CODES: list[tuple[bytes, bool]] = [
+    (b"x,y\n1,2\n", False),
+    (b"x,y\n1,02\n", True),
+    (b"01,2\n", True),
+    (b'"01",2\n', True),
+    (b"10,0\n0.5,1e-05\n", False),
+    (b"123456789012345,1\n", False),
+    (b"1234567890123456,1\n", True),
+]
+
+
+@pytest.mark.parametrize(("text", "found"), CODES)
+@pytest.mark.parametrize("before", [0, 2**20 - 20, 2**20 - 3, 2**20 - 2, 2**20 - 1, 2**20])
+def test_codes_and_long_numbers_are_found_wherever_they_lie(text: bytes, found: bool, before: int) -> None:
+    assert may_hold_codes(io.BytesIO(b"x" * before + b"\n" * (before > 0) + text), ",") == found

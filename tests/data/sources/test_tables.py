@@ -241,7 +241,7 @@ def test_a_broken_text_is_refused_in_one_line(tmp_path: Path, name: str) -> None
 def test_one_class_and_one_row_are_refused_by_the_checks(tmp_path: Path) -> None:
     from ptrain.data.checks import check
 
-    with pytest.raises(DataError, match="all 1 training samples have class 0"):
+    with pytest.raises(DataError, match="all 1 training samples have class a"):
         check(opened(write(tmp_path / "t.csv", "x,y\n1,a\n")))
     with pytest.raises(DataError, match="leave none for training"):
         opened(write(tmp_path / "t.csv", "x,y\n1,a\n"), test_fraction=0.5)

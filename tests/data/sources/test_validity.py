@@ -27,6 +27,7 @@ def read(values: Any, dtype: str, **attributes: Any) -> np.ndarray:
     ("values", "dtype", "attributes", "expected", "type_found"),
     [
         ([1, -9999], "i2", {"_FillValue": np.int16(-9999)}, [1, NAN], "f4"),
+        ([1, 254], "u1", {"NoData": 254, "MissingValue": [253]}, [1, NAN], "f4"),
         ([1, 255], "u1", {"missing_value": np.array([255], "u1")}, [1, NAN], "f4"),
         ([1, 7, 8], "i4", {"missing_value": np.array([7, 8])}, [1, NAN, NAN], "f8"),
         ([1, 1e20], "f4", {"_FillValue": 1e20}, [1, NAN], "f4"),
