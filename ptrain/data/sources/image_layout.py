@@ -24,7 +24,7 @@ Images = dict[str, list[str]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Layout:
+class FolderLayout:
     """Splits and classes of a folder of images, and what there is to say of them."""
 
     classes: tuple[str, ...]
@@ -35,7 +35,7 @@ class Layout:
     warnings: tuple[str, ...] = ()
 
 
-def arrange(tree: Tree, class_names: Sequence[str] | None = None) -> Layout:
+def arrange(tree: Tree, class_names: Sequence[str] | None = None) -> FolderLayout:
     """The splits and classes of the images below a folder.
 
     class_names: of a trained network that is to classify them; then there need not be a training split. Raises
@@ -67,7 +67,7 @@ def arrange(tree: Tree, class_names: Sequence[str] | None = None) -> Layout:
     warnings += [] if roles else _doubts(tree, tops)
     used = _listing(f"{name} ({role})" for role, name in roles.items() if role in splits)
     notes = [f"{tree.folder}: the splits are by folder: {used}"] if used else []
-    return Layout(
+    return FolderLayout(
         classes=classes,
         splits=splits,
         notes=(*notes, *left_out(tree, 1 if roles else 0)),

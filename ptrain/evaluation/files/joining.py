@@ -7,10 +7,10 @@ from ptrain.evaluation.files.classes import counts_lines
 from ptrain.evaluation.files.columns import ClassColumn, Ids
 from ptrain.evaluation.files.headings import is_word
 from ptrain.evaluation.files.lines import listing
-from ptrain.evaluation.files.tables import Table
+from ptrain.evaluation.files.tables import CellTable
 
 
-def settle(found: Table, reference: Table) -> tuple[Table, Table, list[str]]:
+def settle(found: CellTable, reference: CellTable) -> tuple[CellTable, CellTable, list[str]]:
     """Decide of text files whether their first lines are headings, and say what was guessed.
 
     A first line is none where it is a class of the other file, or where the numbers of rows say so.
@@ -32,7 +32,7 @@ def settle(found: Table, reference: Table) -> tuple[Table, Table, list[str]]:
     return tables[0], tables[1], said
 
 
-def _ways(table: Table, other: Table) -> tuple[bool, ...]:
+def _ways(table: CellTable, other: CellTable) -> tuple[bool, ...]:
     """Whether the first line of a file may be a heading, the more probable first."""
     if table.heading in ("none", "certain"):
         return (table.heading == "certain",)

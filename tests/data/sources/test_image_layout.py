@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptrain.data.sources.image_layout import ROLES, Layout, arrange
+from ptrain.data.sources.image_layout import ROLES, FolderLayout, arrange
 from ptrain.data.sources.image_tree import Tree
 from ptrain.errors import DataError
 
 
-def arranged(*images: str, network: tuple[str, ...] | None = None) -> Layout:
+def arranged(*images: str, network: tuple[str, ...] | None = None) -> FolderLayout:
     return arrange(Tree(Path("root"), images=list(images)), network)
 
 
