@@ -28,7 +28,7 @@ _TURNS = (2, 3, 4, 5, 6, 7, 8)
 _ORIENTATION = 0x0112
 _MARKS = (b"eXIf", b"Raw profile type", b"XML:com.adobe.xmp")
 """What in a PNG says that it may have EXIF or XMP."""
-_DEEP = (";16B", ";16L", ";16N", ", 65535)")
+_DEEP = (";16B", ";16L", ";16N")
 """What Pillow's names for stored values hold where these have 16 bits of which 8 are read."""
 _VERSION = 1
 _NO_LOG = logging.NullHandler()
@@ -99,7 +99,8 @@ def _header(image: Any, stream: Any, path: Path) -> tuple[tuple[int, int], str]:
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         raise DataError(f"{path}: holds {image.n_frames} images; expected one: give each a file of its own")
     words = [mode]
-    if mode != "I;16" and any(end in text for text in stored for end in _DEEP):
+    largest = [one for tile in image.tile for one in tile[3] if isinstance(one, int)] if image.format == "PPM" else []
+    if mode != "I;16" and (any(end in text for text in stored for end in _DEEP) or max(largest, default=0) > 255):
         words.append("deep")
     if mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         words.append("alpha")

@@ -107,11 +107,12 @@ def test_images_of_several_modes_get_one(
     is_array(train(stream)[0], expected)
 
 
-def test_colours_of_sixteen_bits_are_said_to_lose_some(tmp_path: Path) -> None:
+@pytest.mark.parametrize("largest", [65535, 1023])
+def test_colours_of_sixteen_bits_are_said_to_lose_some(tmp_path: Path, largest: int) -> None:
     for name in ("a", "b"):
         (tmp_path / "root" / name).mkdir(parents=True)
         # a PPM may have 16 bits a channel, which Pillow reads with 8
-        content = b"P6 2 1 65535\n" + np.array([0, 256, 65535, 1, 2, 3], ">u2").tobytes()
+        content = f"P6 2 1 {largest}\n".encode() + np.array([0, 256, largest, 1, 2, 3], ">u2").tobytes()
         (tmp_path / "root" / name / "0.ppm").write_bytes(content)
     assert "16 bits a channel" in str(opened(tmp_path / "root").warnings)
 
