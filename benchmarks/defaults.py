@@ -63,27 +63,29 @@ def with_ptrain(values: dict[str, Any]) -> Callable[[Arrays, int], Score]:
             with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
                 train(build(config))
             found = json.loads((folder / "run" / "evaluation.json").read_text())
-        return {"accuracy": found["overall_accuracy"], "log_loss": found["log_loss"]}
+        return {"accuracy": found["overall_accuracy"], "log_loss": found["loss"]}
 
     return score
 
 
-def scikit_learn(*, scaled: bool) -> Callable[[Arrays, int], Score]:
-    """MLPClassifier() as it is, on features as they are or behind a StandardScaler()."""
+def scikit_learn(*, scaled: bool = False, divided: bool = False) -> Callable[[Arrays, int], Score]:
+    """MLPClassifier() as it is, on features as they are, behind a StandardScaler(), or divided by 255."""
     from sklearn.metrics import log_loss
     from sklearn.neural_network import MLPClassifier
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     def score(arrays: Arrays, seed: int) -> Score:
-        x, y, test_x, test_y = arrays
+        x, y, test_x, test_y = (np.asarray(array) for array in arrays)
+        if divided:
+            x, test_x = x / np.float32(255), test_x / np.float32(255)
         model = MLPClassifier(random_state=seed)
         if scaled:
             model = make_pipeline(StandardScaler(), model)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # that 200 epochs were not enough
-            model.fit(np.asarray(x), np.asarray(y))
-        shares = model.predict_proba(np.asarray(test_x))
+            model.fit(x, y)
+        shares = model.predict_proba(test_x)
         return {"accuracy": float(np.mean(shares.argmax(1) == test_y)), "log_loss": float(log_loss(test_y, shares))}
 
     return score
@@ -92,7 +94,8 @@ def scikit_learn(*, scaled: bool) -> Callable[[Arrays, int], Score]:
 KERAS = {"optimizer": "adam", "lr": 0.001, "epsilon": 1e-7, "batch_size": 32, "init": "glorot"}
 """Keras' defaults: Adam, fit()'s batch size, Dense's initial weights; how long to train it leaves to the user."""
 PEERS = {
-    "MLPClassifier()": lambda: scikit_learn(scaled=False),
+    "MLPClassifier()": scikit_learn,
+    "x / 255, MLPClassifier()": lambda: scikit_learn(divided=True),
     "StandardScaler(), MLPClassifier()": lambda: scikit_learn(scaled=True),
     "as Keras, 20 epochs": lambda: with_ptrain(KERAS | {"epochs": 20, "normalize": "none"}),
     "as Keras, scaled, 20 epochs": lambda: with_ptrain(KERAS | {"epochs": 20}),

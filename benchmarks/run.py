@@ -131,7 +131,17 @@ def run_ptrain(program: Program, job: Job) -> dict[str, Any]:
         run_dir = Path(folder) / "run"
         ranks = ["--ranks", str(program.ranks)] if program.ranks > 1 else []
         # 0 to 1, like the peers.
-        flags = ["--data", "fashion-mnist", "--normalize", "unit", "--run-dir", str(run_dir), "--no-report"]
+        flags = [
+            "--data",
+            "fashion-mnist",
+            "--normalize",
+            "unit",
+            "--optimizer",
+            "sgd",
+            "--run-dir",
+            str(run_dir),
+            "--no-report",
+        ]
         flags += ["--threads", str(program.threads), *ranks, *program.flags, *job.flags]
         code, _, err = run_limited([sys.executable, "-m", "ptrain", "train", *flags], TIME_LIMIT, environment(program))
         if code != 0:

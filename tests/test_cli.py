@@ -115,12 +115,14 @@ def test_the_help_of_train_shows_docstrings_defaults_sections_and_examples() -> 
     text = " ".join(verbs.load("train").parser("train").format_help().split())
     for part in (
         "--batch-size N|all Global batch: samples a step over all ranks together; 1 is stochastic, all is batch "
-        "gradient descent. (default: 128)",
+        "gradient descent. By default 128 for sgd, momentum and nesterov; for adam and adamw the largest power of two "
+        "with at least 50 steps an epoch, from 8 to 128.",
         "--hidden N [N ...] Widths of the hidden layers;",
         "(default: 128 128)",
         "--bias, --no-bias Whether the layers have a bias. (default: yes)",
         "[optimizer] How the parameters follow the gradient:",
-        "--optimizer sgd|momentum|nesterov|adam|adamw The update rule. (default: sgd)",
+        "--optimizer sgd|momentum|nesterov|adam|adamw The update rule; --optimizer sgd is that of the lecture, with a "
+        "learning rate and a batch of its own. (default: adam)",
         "examples: ptrain train --data fashion-mnist",
     ):
         assert part in text

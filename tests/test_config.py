@@ -113,7 +113,7 @@ def test_the_hash_ignores_run_and_nothing_else() -> None:
         "hidden": [3], "activation": "tanh", "output_activation": "tanh",
         "activation_alpha": 0.2,
         "bias": False, "init": "he", "init_sigma": 0.5, "dropout": 0.5, "loss": "mse", "class_weights": "balanced",
-        "optimizer": "adam", "lr": 0.5, "momentum": 0.5, "beta1": 0.5, "beta2": 0.5, "epsilon": 0.5,
+        "optimizer": "sgd", "lr": 0.5, "momentum": 0.5, "beta1": 0.5, "beta2": 0.5, "epsilon": 0.5,
         "weight_decay": 0.5, "schedule": "step", "step_epochs": 3, "step_factor": 0.5, "warmup_epochs": 1.0,
         "clip_norm": 1.0, "epochs": 3, "batch_size": "all", "shards": 4, "seed": 1, "precision": "bf16",
         "reduction": "allreduce", "early_stopping": 3, "kernels": "torch",
@@ -153,6 +153,17 @@ def test_whole_numbers_are_accepted_where_numbers_are_expected() -> None:
 def test_the_default_learning_rate_is_the_optimizers(optimizer: str, rate: float) -> None:
     assert config.build({"optimizer": optimizer}).optimizer.learning_rate == rate
     assert config.build({"optimizer": optimizer, "lr": 0.5}).optimizer.learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch"),
+    [(2, 8), (120, 8), (799, 8), (800, 16), (1438, 16), (3199, 32), (3200, 64), (6399, 64), (6400, 128), (10**9, 128)],
+)
+def test_the_default_batch_grows_with_the_samples_for_adam_and_is_128_for_sgd(samples: int, batch: int) -> None:
+    assert config.build({}).optimizer.default_batch(samples) == batch
+    assert config.build({"optimizer": "adamw"}).optimizer.default_batch(samples) == batch
+    for optimizer in ("sgd", "momentum", "nesterov"):
+        assert config.build({"optimizer": optimizer}).optimizer.default_batch(samples) == 128
 
 
 MESSAGES: list[tuple[dict[str, Any], str]] = [

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.golden_hashes import FASHION_MNIST_SGD
 from tests.ranks import run_group
 
 PTRAIN = [sys.executable, "-m", "ptrain"]
@@ -35,3 +36,8 @@ def test_two_hidden_layers_are_clearly_better_than_none(tmp_path: Path) -> None:
     hidden = evaluation(tmp_path / "with", *flags, "--hidden", "128", "128")["overall_accuracy"]
     assert without > 0.8
     assert hidden > without + 0.01
+
+
+def test_the_settings_of_the_lecture_give_the_bits_that_they_always_gave(tmp_path: Path) -> None:
+    flags = ["--optimizer", "sgd", "--hidden", "128", "128", "--lr", "0.1", "--epochs", "4"]
+    assert evaluation(tmp_path / "run", *flags)["parameters_sha256"] == FASHION_MNIST_SGD

@@ -35,7 +35,8 @@ def test_backpropagation_by_hand() -> None:
 
 def accuracy(folder: Path, **values: object) -> float:
     run_dir = folder / "run"
-    train(build({"run_dir": str(run_dir), "threads": 1, "shards": 1, "batch_size": "all", "report": False, **values}))
+    settings = {"optimizer": "sgd", "threads": 1, "shards": 1, "batch_size": "all", "report": False}
+    train(build({"run_dir": str(run_dir), **settings, **values}))
     return float(json.loads((run_dir / "evaluation.json").read_text())["overall_accuracy"])
 
 

@@ -27,7 +27,7 @@ class Circumstances:
     """What a configuration is used on."""
 
     config: Config
-    """With the learning rate that is used."""
+    """With the learning rate that is used, and the batch size that was asked for."""
     given: Collection[str]
     """Fields that were given on the command line: to give what is the default anyway means something there."""
     num_samples: int
@@ -118,7 +118,8 @@ def _of_time(job: Circumstances) -> Iterator[str]:
 def _of_batch(job: Circumstances) -> Iterator[str]:
     """Yield what does not fit the number of samples."""
     train = job.config.train
-    batch = job.num_samples if train.batch_size == "all" else train.batch_size
+    asked = train.batch_size or job.config.optimizer.default_batch(job.num_samples)
+    batch = job.num_samples if asked == "all" else asked
     if batch > job.num_samples and job.is_chosen("batch_size"):
         yield (
             f"--batch-size {batch} with {job.num_samples:,} training samples: every step takes all of them, "

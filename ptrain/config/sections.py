@@ -44,7 +44,7 @@ class DataConfig:
     test_fraction: float = 0.2
     """Share of the samples held out for the test, where the source has no test split of its own and none is given."""
     validation: float = 0.0
-    """Share of the training samples held out for validation."""
+    """Share of the training samples held out for validation, where the source has no validation split of its own."""
     split: Literal["random", "stratified", "groups", "blocks"] = "random"
     """How samples are held out: random; stratified, the same share of every class; groups, whole groups of --group; or
     blocks, whole squares of a scene."""
@@ -139,8 +139,8 @@ class ModelConfig:
 class OptimizerConfig:
     """How the parameters follow the gradient."""
 
-    optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw"] = "sgd"
-    """The update rule."""
+    optimizer: Literal["sgd", "momentum", "nesterov", "adam", "adamw"] = "adam"
+    """The update rule; --optimizer sgd is that of the lecture, with a learning rate and a batch of its own."""
     lr: float | None = None
     """Learning rate; by default 0.1 for sgd, 0.01 for momentum and nesterov, 0.001 for adam and adamw. It is never
     scaled with the number of ranks."""
@@ -179,6 +179,12 @@ class OptimizerConfig:
             return self.lr
         return {"sgd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adam": 0.001, "adamw": 0.001}[self.optimizer]
 
+    def default_batch(self, num_samples: int) -> int:
+        """The global batch where none is given: small data need small ones, to get enough steps out of an epoch."""
+        if self.optimizer not in ("adam", "adamw"):
+            return 128  # what the default learning rates are for
+        return next((size for size in (128, 64, 32, 16) if num_samples >= 50 * size), 8)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
@@ -186,8 +192,10 @@ class TrainConfig:
 
     epochs: int = 20
     """Passes over the training split."""
-    batch_size: int | Literal["all"] = 128
-    """Global batch: samples a step over all ranks together; 1 is stochastic, all is batch gradient descent."""
+    batch_size: int | Literal["all"] | None = None
+    """Global batch: samples a step over all ranks together; 1 is stochastic, all is batch gradient descent. By default
+    128 for sgd, momentum and nesterov; for adam and adamw the largest power of two with at least 50 steps an epoch,
+    from 8 to 128. It never depends on the number of ranks."""
     shards: int = 8
     """Gradient shards a global batch is cut into: the largest useful number of ranks. Part of the arithmetic."""
     seed: int = 0
@@ -200,7 +208,7 @@ class TrainConfig:
     """Who computes: native is ptrain's own compiled kernels (CPU, fp32), with the same bits on every processor; torch
     is torch's. Part of the arithmetic. auto takes native where it can."""
     early_stopping: int | None = None
-    """Stop after this many epochs without a lower validation loss; needs --validation."""
+    """Stop after this many epochs without a lower validation loss; needs --validation or a source with such a split."""
 
     def __post_init__(self) -> None:
         require(self, ("epochs", "shards"), _is_counted, "1 or more")

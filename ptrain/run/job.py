@@ -81,11 +81,11 @@ def prepare(session: Session, config: Config, *, resume: bool, given: Collection
     job = load_job(session, config)
     folder: Path = session.from_root(lambda: files.claim(job.config, resume=resume))
     job = replace(job, folder=folder, config=replace(job.config, run=replace(job.config.run, run_dir=str(folder))))
-    _print_header(job)
+    _print_header(job, config.train.batch_size is None)
     _warn_of_scale(job)
     test = job.dataset.test
     circumstances = Circumstances(
-        config=job.config,
+        config=replace(config, optimizer=job.config.optimizer),
         given=given,
         num_samples=job.dataset.train.size,
         ranks=session.comm.info.size,
@@ -97,13 +97,14 @@ def prepare(session: Session, config: Config, *, resume: bool, given: Collection
     return job
 
 
-def _print_header(job: Job) -> None:
+def _print_header(job: Job, chosen: bool) -> None:
     """Print what runs where and on which data, and the configuration, defaults included."""
     config, dataset, plan, environment = job.config, job.dataset, job.plan, job.environment
     console = job.session.console
     hosts = len({process["host"] for process in environment["processes"]})
     splits = ", ".join(f"{split.size:,} {name}" for name, split in dataset.splits.items())
     instructions = environment["instruction_set"]
+    why = f" (for {config.optimizer.optimizer} and {plan.num_samples:,} samples)" if chosen else ""
     lines = {
         "ptrain": f"{environment['ptrain']} on torch {environment['torch']}",
         "ranks": f"{environment['world_size']} on {hosts} host{'s' if hosts > 1 else ''}, "
@@ -112,8 +113,8 @@ def _print_header(job: Job) -> None:
         "samples": f"{dataset.name}: {splits}; {dataset.num_features} features, {dataset.num_classes} classes",
         "normalize": job.normalization.rule,
         "network": f"{job.model.title}, {job.model.layout.num_parameters:,} parameters",
-        "steps": f"{plan.steps_per_epoch:,} an epoch, global batch {plan.batch_size:,} in {plan.shards} shards of "
-        f"{plan.rows} rows",
+        "steps": f"{plan.steps_per_epoch:,} an epoch, global batch {plan.batch_size:,}{why} in {plan.shards} shards of "
+        f"{plan.rows} row{'s' if plan.rows > 1 else ''}",
         "kernels": f"{config.train.kernels}{f' ({instructions})' if instructions else ''}, {config.train.precision}",
         "directory": str(job.folder),
     }
@@ -157,9 +158,10 @@ def load_job(session: Session, config: Config) -> Job:
     train = config.train
     kernels = session.agreed(lambda: resolve(train.kernels, train.precision, session.device))
     optimizer = replace(config.optimizer, lr=config.optimizer.learning_rate)
-    config = replace(config, optimizer=optimizer, train=replace(train, kernels=kernels))
     num_samples = dataset.train.size
-    batch = num_samples if config.train.batch_size == "all" else min(config.train.batch_size, num_samples)
+    asked = optimizer.default_batch(num_samples) if train.batch_size is None else train.batch_size
+    config = replace(config, optimizer=optimizer, train=replace(train, kernels=kernels, batch_size=asked))
+    batch = num_samples if asked == "all" else min(asked, num_samples)
     return Job(
         session=session,
         config=config,

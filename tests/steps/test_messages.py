@@ -15,7 +15,9 @@ from tests.steps.work import CONFIGS, samples, step_of, train, with_kernels, wit
 @pytest.mark.parametrize("batch_size", [1, 10, "all"])
 def test_pattern_mini_batch_and_batch_training_each_lower_the_loss(batch_size: int) -> None:
     config = Config(
-        model=ModelConfig(hidden=(8,)), optimizer=OptimizerConfig(lr=0.05), train=TrainConfig(batch_size=batch_size)
+        model=ModelConfig(hidden=(8,)),
+        optimizer=OptimizerConfig(optimizer="sgd", lr=0.05),
+        train=TrainConfig(batch_size=batch_size),
     )
     losses = []
     for epochs in (1, 30):
@@ -26,7 +28,8 @@ def test_pattern_mini_batch_and_batch_training_each_lower_the_loss(batch_size: i
 
 def test_the_gradient_is_the_mean_over_the_global_batch() -> None:
     """One batch step of plain gradient descent against autograd on all samples at once."""
-    work = work_of(Config(model=ModelConfig(hidden=(6,)), train=TrainConfig(batch_size="all", shards=7)))
+    train = TrainConfig(batch_size="all", shards=7)
+    work = work_of(Config(model=ModelConfig(hidden=(6,)), optimizer=OptimizerConfig(optimizer="sgd"), train=train))
     step = step_of(work)
     leaf = work.state.parameters.clone().requires_grad_()
     views = work.model.layout.views(leaf)
@@ -45,7 +48,7 @@ def test_the_gradient_is_the_mean_over_the_global_batch() -> None:
 def test_clipping_limits_the_length_of_the_update() -> None:
     config = Config(
         model=ModelConfig(hidden=(6,)),
-        optimizer=OptimizerConfig(lr=1.0, clip_norm=0.01),
+        optimizer=OptimizerConfig(optimizer="sgd", lr=1.0, clip_norm=0.01),
         train=TrainConfig(batch_size="all"),
     )
     work = work_of(config)

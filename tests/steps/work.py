@@ -23,24 +23,33 @@ CPU = torch.device("cpu")
 ONE = SingleCommunicator(RankInfo(rank=0, size=1, local_rank=0, local_size=1, host="here", launcher="none", job_id=""))
 NUM_SAMPLES = 50
 OPTIMIZERS = {
-    "sgd": OptimizerConfig(weight_decay=0.01),
+    "sgd": OptimizerConfig(optimizer="sgd", weight_decay=0.01),
     "momentum": OptimizerConfig(optimizer="momentum", weight_decay=0.1, clip_norm=0.3),
     "nesterov": OptimizerConfig(optimizer="nesterov", clip_norm=0.2),
     "adam": OptimizerConfig(optimizer="adam", clip_norm=0.2, schedule="cosine"),
     "adamw": OptimizerConfig(optimizer="adamw", weight_decay=0.01),
 }
+SGD = OptimizerConfig(optimizer="sgd")
 CONFIGS = {
-    "plain": Config(model=ModelConfig(hidden=(7,)), train=TrainConfig(batch_size=16)),
-    "uneven": Config(model=ModelConfig(hidden=(5, 6), dropout=0.2), train=TrainConfig(batch_size=13, shards=6)),
-    "stochastic": Config(model=ModelConfig(hidden=()), train=TrainConfig(batch_size=1, shards=3)),
-    "batch": Config(model=ModelConfig(hidden=(4,), activation="gelu"), train=TrainConfig(batch_size="all", shards=5)),
+    "plain": Config(model=ModelConfig(hidden=(7,)), optimizer=SGD, train=TrainConfig(batch_size=16)),
+    "uneven": Config(
+        model=ModelConfig(hidden=(5, 6), dropout=0.2), optimizer=SGD, train=TrainConfig(batch_size=13, shards=6)
+    ),
+    "stochastic": Config(model=ModelConfig(hidden=()), optimizer=SGD, train=TrainConfig(batch_size=1, shards=3)),
+    "batch": Config(
+        model=ModelConfig(hidden=(4,), activation="gelu"),
+        optimizer=SGD,
+        train=TrainConfig(batch_size="all", shards=5),
+    ),
     "bf16": Config(
         model=ModelConfig(hidden=(8,), activation="sigmoid"),
         optimizer=OptimizerConfig(optimizer="adam", clip_norm=0.1),
         train=TrainConfig(batch_size=20, precision="bf16"),
     ),
     "weighted": Config(
-        model=ModelConfig(hidden=(13,), loss="mse", class_weights=(1.0, 0.5, 2.0)), train=TrainConfig(batch_size=16)
+        model=ModelConfig(hidden=(13,), loss="mse", class_weights=(1.0, 0.5, 2.0)),
+        optimizer=SGD,
+        train=TrainConfig(batch_size=16),
     ),
     **{
         name: Config(model=ModelConfig(hidden=(13, 6), dropout=0.1), optimizer=rule, train=TrainConfig(batch_size=16))
@@ -68,7 +77,8 @@ def samples(bad: int | None = None) -> Split:
 
 
 def plan_of(config: Config) -> BatchPlan:
-    batch = NUM_SAMPLES if config.train.batch_size == "all" else config.train.batch_size
+    asked = config.train.batch_size
+    batch = asked if isinstance(asked, int) else NUM_SAMPLES
     return BatchPlan(num_samples=NUM_SAMPLES, batch_size=batch, shards=config.train.shards)
 
 

@@ -6,7 +6,17 @@ from pathlib import Path
 
 from ptrain.data.sources.array_stream import to_stream
 from ptrain.data.sources.arrays import Array, Arrays, Pair
-from ptrain.data.sources.names import Found, Part, find, find_features, find_labels, listed, partner, split_in, split_of
+from ptrain.data.sources.names import (
+    FoundArrays,
+    SplitNames,
+    find,
+    find_features,
+    find_labels,
+    listed,
+    partner,
+    split_in,
+    split_of,
+)
 from ptrain.data.sources.validity import masked
 from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
@@ -80,7 +90,7 @@ def find_arrays(kind: str, opener: Opener, spec: str, request: Request) -> Array
     )
 
 
-def _locate(container: Container, inner: str, request: Request) -> tuple[str, Found]:
+def _locate(container: Container, inner: str, request: Request) -> tuple[str, FoundArrays]:
     """The group, and what is asked for in it, by convention where it is not said; raises DataError where it is not."""
     needs_labels = request.labelled and request.config.labels is None
     names, origin = container.names(inner), container.origin(inner)
@@ -91,7 +101,7 @@ def _locate(container: Container, inner: str, request: Request) -> tuple[str, Fo
             raise DataError(
                 f"{origin}: features without labels; expected --labels {container.origin(join(group, 'NAME'))}"
             )
-        return group, Found({"train": Part(last, labels)}, _left(container, inner))
+        return group, FoundArrays({"train": SplitNames(last, labels)}, _left(container, inner))
     for split in [name for name in names if split_of(name) is not None]:
         names = [*names, *(join(split, name) for name in container.names(join(inner, split)) or [])]
     search = find if needs_labels else find_features

@@ -12,7 +12,7 @@ from typing import Any
 
 from ptrain.data.samples import Named
 from ptrain.data.sources.image_files import Form, common_mode, conversions, pixels, survey
-from ptrain.data.sources.image_layout import Layout, arrange, left_out, losses
+from ptrain.data.sources.image_layout import FolderLayout, arrange, left_out, losses
 from ptrain.data.sources.image_tree import KIND, SUFFIXES, Tree, holds_images, is_image, tree_of
 from ptrain.data.store.reading import need_folder
 from ptrain.data.store.stream import Block, Request, Stream, blocks_of
@@ -34,7 +34,7 @@ def open_image_folder(spec: str, request: Request) -> Stream:
     else:
         need_folder(folder, KIND)
         tree = tree_of(folder)
-    layout = arrange(tree, for_network=request.class_names is not None) if request.labelled else _unlabelled(tree)
+    layout = arrange(tree, request.class_names) if request.labelled else _unlabelled(tree)
     schema = request.schema if request.schema is not None and request.schema.get("kind") == "images" else None
     return _stream(f"images:{spec}", tree.folder, layout, schema)
 
@@ -47,7 +47,7 @@ def is_image_folder(folder: Path) -> bool:
         return False
 
 
-def _stream(name: str, folder: Path, layout: Layout, schema: Mapping[str, Any] | None) -> Stream:
+def _stream(name: str, folder: Path, layout: FolderLayout, schema: Mapping[str, Any] | None) -> Stream:
     """The stream of a layout; ``schema`` is that of training images, whose size and mode these get."""
     paths = {split: [folder / image for image, _ in images] for split, images in layout.splits.items()}
     files = [path for part in paths.values() for path in part]
@@ -82,11 +82,11 @@ def _stream(name: str, folder: Path, layout: Layout, schema: Mapping[str, Any] |
     )
 
 
-def _unlabelled(tree: Tree) -> Layout:
+def _unlabelled(tree: Tree) -> FolderLayout:
     """All images as samples of a class without a name, in the order of their folders and names."""
     if not tree.images:
         raise DataError(f"{tree.folder}: no images; expected files that end in {', '.join(SUFFIXES)}: check the path")
-    return Layout(
+    return FolderLayout(
         classes=("",),
         splits={"train": [(image, 0) for image in tree.images]},
         notes=tuple(left_out(tree)),

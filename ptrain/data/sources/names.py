@@ -42,7 +42,7 @@ class Role:
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitNames:
     """The arrays of one split."""
 
     features: str
@@ -50,10 +50,10 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundArrays:
     """The arrays of a file that are used."""
 
-    parts: dict[str, Part]
+    parts: dict[str, SplitNames]
     """By split; that to train on is there."""
     warnings: tuple[str, ...] = ()
     """What people may not expect: other arrays that could be meant, another split than one for training."""
@@ -80,13 +80,13 @@ def role_of(name: str) -> Role | None:
     return Role(_SPLIT_OF[words[0]] if words else "", match["word"])
 
 
-def find(names: Collection[str], origin: str, naming: str) -> Found:
+def find(names: Collection[str], origin: str, naming: str) -> FoundArrays:
     """Features and labels of each split by their names. ``naming`` says how one is named on the command line.
 
     Raises DataError where there are none, where one of a pair is missing, and where several could be meant.
     """
     roles = {name: role for name in names if (role := role_of(name)) is not None}
-    parts: dict[str, Part] = {}
+    parts: dict[str, SplitNames] = {}
     warnings: list[str] = []
     alone: dict[str, list[str]] = {}
     for split in dict.fromkeys(role.split for role in roles.values()):
@@ -106,7 +106,7 @@ def find(names: Collection[str], origin: str, naming: str) -> Found:
     return _with_train(parts, warnings, origin)
 
 
-def _part(words: dict[str, str], origin: str, naming: str) -> Part | None:
+def _part(words: dict[str, str], origin: str, naming: str) -> SplitNames | None:
     """The pair among the arrays of a split, given with their words; None where one of the two is missing."""
     features, labels = ([name for name, word in words.items() if word in role] for role in (FEATURES, LABELS))
     if not features or not labels:
@@ -119,10 +119,10 @@ def _part(words: dict[str, str], origin: str, naming: str) -> Part | None:
             f"{origin}: holds {listed([*features, *labels])}, several of which could be meant: expected one array of "
             f"features and one of labels; say {naming}"
         )
-    return Part(features[0], labels[0])
+    return SplitNames(features[0], labels[0])
 
 
-def _with_train(parts: dict[str, Part], warnings: list[str], origin: str) -> Found:
+def _with_train(parts: dict[str, SplitNames], warnings: list[str], origin: str) -> FoundArrays:
     """The splits with one to train on: that with its name, else arrays without a split, else what there is."""
     plain = parts.pop("", None)
     if "train" in parts:
@@ -140,10 +140,10 @@ def _with_train(parts: dict[str, Part], warnings: list[str], origin: str) -> Fou
             "to train on" + "".join(f"; {part.features} and {part.labels} are not used" for part in left)
         )
         parts = {"train": parts[taken]}
-    return Found(parts, tuple(warnings))
+    return FoundArrays(parts, tuple(warnings))
 
 
-def find_features(names: Collection[str], origin: str, naming: str) -> Found:
+def find_features(names: Collection[str], origin: str, naming: str) -> FoundArrays:
     """Features to predict, as the part ``train``: those without a split, else of the test split, else of another one.
 
     Raises DataError where there are none.
@@ -157,7 +157,7 @@ def find_features(names: Collection[str], origin: str, naming: str) -> Found:
         )
     if roles[order[0]] in [roles[name] for name in order[1:]]:
         raise DataError(f"{origin}: holds {listed(order)}, several of which could be meant: expected one; say {naming}")
-    return Found({"train": Part(order[0])}, _unused(origin, order, Part(order[0])))
+    return FoundArrays({"train": SplitNames(order[0])}, _unused(origin, order, SplitNames(order[0])))
 
 
 def partner(name: str, names: Collection[str]) -> str | None:
@@ -183,6 +183,6 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(some[:8] + [f"{len(some) - 8} more"] * (len(some) > 8)) or "no arrays"
 
 
-def _unused(origin: str, names: Iterable[str], part: Part) -> tuple[str, ...]:
+def _unused(origin: str, names: Iterable[str], part: SplitNames) -> tuple[str, ...]:
     others = [name for name in names if name not in (part.features, part.labels)]
     return (f"{origin}: {listed(others)} not used beside {part.features}",) if others else ()

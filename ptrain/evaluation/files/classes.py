@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ptrain.errors import DataError
 from ptrain.evaluation.files.lines import is_number
-from ptrain.evaluation.files.tables import Table
+from ptrain.evaluation.files.tables import CellTable
 
 Text = NDArray[np.str_]
 
@@ -17,7 +17,7 @@ _WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0*)?|-?\d\.\d{18}e\+\d\d", re.ASCII)
 _COMMA = re.compile(r"[+-]?\d+(,\d+)?", re.ASCII)
 
 
-def class_names(table: Table, values: NDArray[Any]) -> tuple[Text, bool]:
+def class_names(table: CellTable, values: NDArray[Any]) -> tuple[Text, bool]:
     """The class of every sample as text, and whether all are whole numbers; (samples,).
 
     2.0 is 2, while 01 is not 1. Raises DataError for numbers that are no classes.
@@ -40,14 +40,10 @@ def class_names(table: Table, values: NDArray[Any]) -> tuple[Text, bool]:
         different, inverse = np.unique(values, return_inverse=True)
         numbers = [int(number) for number in different.tolist()]
         names = np.array([str(number) for number in numbers], dtype=np.str_)[inverse]
-    negative = next((number for number in numbers if number < 0), None)
-    if negative is not None and not set(numbers) <= {-1, 1}:
-        row = int(np.flatnonzero(names == str(negative))[0])
-        raise DataError(f"{table.origin}: class {negative} of sample {row}: expected 0 or more")
     return names, True
 
 
-def _refuse_fractions(table: Table, values: Text, texts: list[str]) -> None:
+def _refuse_fractions(table: CellTable, values: Text, texts: list[str]) -> None:
     """Refuse a column of numbers with decimals of which most occur once: scores, or what a regression predicts."""
     if texts and all(map(is_number, texts)) and 2 * len(texts) > len(values):
         row, cell = next((row, cell) for row, cell in enumerate(values.tolist()) if not _WHOLE.fullmatch(cell))

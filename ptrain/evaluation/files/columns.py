@@ -12,7 +12,7 @@ from ptrain.errors import DataError
 from ptrain.evaluation.files.classes import Text, as_numbers, class_names, counts_lines, is_one_hot
 from ptrain.evaluation.files.headings import Kind, class_of_probability, kind_of, without_prefix
 from ptrain.evaluation.files.lines import listing
-from ptrain.evaluation.files.tables import Column, Table
+from ptrain.evaluation.files.tables import CellTable, Column
 from ptrain.evaluation.probabilities import are_probabilities
 
 _PREFERRED: dict[str, tuple[Kind, ...]] = {
@@ -65,7 +65,7 @@ class ClassColumn:
         return replace(self, classes=self.classes[order], probabilities=shares)
 
 
-def choose(table: Table) -> ClassColumn:
+def choose(table: CellTable) -> ClassColumn:
     """Find the classes, the ids and the probabilities among the columns of a file.
 
     Raises DataError where it has no classes, or several columns that may be meant.
@@ -79,7 +79,7 @@ def choose(table: Table) -> ClassColumn:
     return replace(found, gaps=table.gaps)
 
 
-def _by_headings(table: Table) -> ClassColumn:
+def _by_headings(table: CellTable) -> ClassColumn:
     of_kind: dict[Kind, list[Column]] = {}
     for column in table.columns:
         of_kind.setdefault(_kind(column, len(table.columns)), []).append(column)
@@ -128,7 +128,7 @@ def _by_headings(table: Table) -> ClassColumn:
     return _with_probabilities(table, found, *_matrix(table, shares)) if shares else found
 
 
-def _by_content(table: Table) -> ClassColumn:
+def _by_content(table: CellTable) -> ClassColumn:
     columns = [column.values for column in table.columns]
     if len(columns) == 1 and columns[0].ndim == 2:
         matrix = columns[0]
@@ -156,7 +156,7 @@ def _by_content(table: Table) -> ClassColumn:
     return ClassColumn(origin=table.origin, path=table.path, classes=classes, numeric=numeric, ids=ids, said=(said,))
 
 
-def _refuse_text(table: Table, columns: Sequence[NDArray[Any]]) -> NoReturn:
+def _refuse_text(table: CellTable, columns: Sequence[NDArray[Any]]) -> NoReturn:
     row, cell = next(
         (row, cell)
         for row, cells in enumerate(zip(*(values.tolist() for values in columns), strict=True))
@@ -169,7 +169,7 @@ def _refuse_text(table: Table, columns: Sequence[NDArray[Any]]) -> NoReturn:
     )
 
 
-def _the_one(table: Table, candidates: list[Column]) -> Column:
+def _the_one(table: CellTable, candidates: list[Column]) -> Column:
     """The only candidate, or the one with text of those that say the same."""
     if len(candidates) > 1:
         texts = [_texts(column.values) for column in candidates if column.values.ndim == 1]
@@ -179,7 +179,7 @@ def _the_one(table: Table, candidates: list[Column]) -> Column:
     return next((column for column in candidates if as_numbers(column.values) is None), candidates[0])
 
 
-def _refuse_columns(table: Table, columns: Sequence[Column]) -> NoReturn:
+def _refuse_columns(table: CellTable, columns: Sequence[Column]) -> NoReturn:
     name = "prediction" if table.flag == "--predictions" else "label"
     raise DataError(
         f"{table.origin}: columns {listing([str(column.heading) for column in columns])}: expected one of "
@@ -201,7 +201,7 @@ def _marks_classes(matrix: NDArray[np.floating]) -> bool:
     return is_one_hot(matrix) or bool(are_probabilities(matrix).all())
 
 
-def _matrix(table: Table, columns: Sequence[Column]) -> tuple[NDArray[np.floating], tuple[str, ...] | None]:
+def _matrix(table: CellTable, columns: Sequence[Column]) -> tuple[NDArray[np.floating], tuple[str, ...] | None]:
     """The numbers of columns that each belong to a class, and the names of the classes."""
     numbers = []
     for column in columns:
@@ -220,7 +220,7 @@ def _matrix(table: Table, columns: Sequence[Column]) -> tuple[NDArray[np.floatin
 
 
 def _of_matrix(
-    table: Table, matrix: Any, names: tuple[str, ...] | None, ids: tuple[Ids, ...], said: str = ""
+    table: CellTable, matrix: Any, names: tuple[str, ...] | None, ids: tuple[Ids, ...], said: str = ""
 ) -> ClassColumn:
     """The class of each row is the column with the largest number."""
     if matrix.ndim != 2 or matrix.shape[1] < 2:
@@ -242,7 +242,9 @@ def _of_matrix(
     return _with_probabilities(table, found, matrix, names)
 
 
-def _with_probabilities(table: Table, column: ClassColumn, matrix: Any, names: tuple[str, ...] | None) -> ClassColumn:
+def _with_probabilities(
+    table: CellTable, column: ClassColumn, matrix: Any, names: tuple[str, ...] | None
+) -> ClassColumn:
     """The column with the matrix beside it, which only counts as probabilities where every row is some."""
     column = replace(column, width=matrix.shape[1], names=names)
     if is_one_hot(matrix):

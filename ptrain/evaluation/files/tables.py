@@ -25,7 +25,7 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Table:
+class CellTable:
     """The content of a file."""
 
     path: Path
@@ -48,7 +48,7 @@ class Table:
         """How messages name a row."""
         return f"line {self.lines[row]}" if self.lines else f"row {row}"
 
-    def settled(self, has_heading: bool) -> "Table":
+    def settled(self, has_heading: bool) -> "CellTable":
         """The columns of a text file, once it is known whether its first line is a heading."""
         headings = self.rows[0] if has_heading else (None,) * len(self.rows[0])
         rows, lines = self.rows[has_heading:], self.lines[has_heading:]
@@ -62,16 +62,16 @@ class Table:
         return replace(self, columns=tuple(columns), lines=lines, gaps=gaps)
 
 
-def read_table(path: Path, flag: str) -> Table:
+def read_table(path: Path, flag: str) -> CellTable:
     """Read a file; ``flag`` names it in messages. Raises DataError."""
     if path.suffix in (".npy", ".npz"):
-        return Table(path=path, flag=flag, columns=_read_numpy(path, flag))
+        return CellTable(path=path, flag=flag, columns=_read_numpy(path, flag))
     if path.suffix in (".parquet", ".pq"):
-        return Table(path=path, flag=flag, columns=_read_parquet(path, flag))
+        return CellTable(path=path, flag=flag, columns=_read_parquet(path, flag))
     lines = read_lines(path, flag)
     if not lines.rows:
         raise DataError(f"{flag} {path}: holds no samples; expected at least one")
-    return Table(
+    return CellTable(
         path=path,
         flag=flag,
         columns=(),

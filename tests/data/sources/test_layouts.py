@@ -108,8 +108,8 @@ def test_a_split_that_is_not_used_is_said(tmp_path: Path, name: str) -> None:
     assert warning.endswith("x_train: x_test, y_test not used beside it")
     assert not opened(inner.replace("x_train", "x_test")).warnings
     if name in ("a.h5", "2.zarr"):
-        arrays: dict[str, Any] = {"train/x": X, "train/y": Y, "test/x": X, "test/y": Y}
-        path = saved(tmp_path, name, **arrays)
+        groups: dict[str, Any] = {"train/x": X, "train/y": Y, "test/x": X, "test/y": Y}
+        path = saved(tmp_path, name, **groups)
         assert opened(f"{path}:/train").warnings[0].endswith("/train: test not used beside it")
 
 

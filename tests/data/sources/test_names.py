@@ -2,7 +2,7 @@ from itertools import product
 
 import pytest
 
-from ptrain.data.sources.names import Part, Role, find, find_features, find_labels, partner, role_of
+from ptrain.data.sources.names import Role, SplitNames, find, find_features, find_labels, partner, role_of
 from ptrain.errors import DataError
 
 SAY = "--data FILE:NAME --labels FILE:NAME"
@@ -53,26 +53,26 @@ def test_splits_are_found_under_all_names(x: str, y: str, pattern: str) -> None:
     found = find(["other", *names], "a.npz", SAY)
     assert set(found.parts) == {"train", "validation", "test"}
     for split, short in (("train", "train"), ("validation", "val"), ("test", "test")):
-        assert found.parts[split] == Part(pattern.format(x, short), pattern.format(y, short))
+        assert found.parts[split] == SplitNames(pattern.format(x, short), pattern.format(y, short))
     assert found.warnings == ()
 
 
 def test_arrays_without_a_split_are_for_training() -> None:
     found = find(["X", "y", "Xval", "yval", "Xtest", "ytest"], "a.mat", SAY)  # as in a well-known course
     assert found.parts == {
-        "train": Part("X", "y"), "validation": Part("Xval", "yval"), "test": Part("Xtest", "ytest")
+        "train": SplitNames("X", "y"), "validation": SplitNames("Xval", "yval"), "test": SplitNames("Xtest", "ytest")
     }  # fmt: skip
 
 
 def test_what_is_there_and_not_used_is_said() -> None:
     found = find(["x", "y", "x_train", "y_train"], "a.npz", SAY)
-    assert found.parts == {"train": Part("x_train", "y_train")}
+    assert found.parts == {"train": SplitNames("x_train", "y_train")}
     assert found.warnings == ("a.npz: x and y are not used beside x_train",)
     found = find(["data", "images", "target", "target_names"], "a.npz", SAY)  # scikit-learn's digits
-    assert found.parts == {"train": Part("data", "target")}
+    assert found.parts == {"train": SplitNames("data", "target")}
     assert found.warnings == ("a.npz: images not used beside data",)
     found = find(["x_test", "y_test", "x_val", "y_val"], "a.npz", SAY)
-    assert found.parts == {"train": Part("x_test", "y_test")}
+    assert found.parts == {"train": SplitNames("x_test", "y_test")}
     (note,) = found.warnings
     assert note.startswith("a.npz: x_test and y_test are taken as the samples, as there are none to train on; x_val")
 
@@ -107,7 +107,7 @@ def test_features_to_predict() -> None:
         (["train/x", "test/x"], "test/x"),
     ):
         found = find_features(names, "a.npz", SAY)
-        assert found.parts == {"train": Part(expected)}
+        assert found.parts == {"train": SplitNames(expected)}
         assert bool(found.warnings) == (len([name for name in names if "y" not in name]) > 1)
     for names in (["other"], ["x", "X"], ["y"]):
         with pytest.raises(DataError, match="expected"):
