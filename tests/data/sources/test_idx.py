@@ -205,3 +205,18 @@ def test_any_change_of_a_file_gives_an_array_or_one_clear_error(
         message, size = str(error), 0
     assert "\n" not in message
     assert size <= 72
+
+
+def test_a_pair_for_validation_is_read_and_two_pairs_for_one_split_are_refused(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    for what in ("images-idx3-ubyte", "labels-idx1-ubyte"):
+        (tmp_path / f"val-{what}").write_bytes((tmp_path / f"t10k-{what}").read_bytes())
+    dataset = load(DataConfig(data=str(tmp_path)), 0)
+    assert dataset.validation is not None
+    assert dataset.test is not None
+    np.testing.assert_array_equal(dataset.validation.samples.features, dataset.test.samples.features)
+    (tmp_path / "test-images-idx3-ubyte").write_bytes(GOOD)
+    assert "t10k-images-idx3-ubyte and test-images-idx3-ubyte: expected one of them" in refused(tmp_path)
+    (tmp_path / "test-images-idx3-ubyte").unlink()
+    (tmp_path / "val-labels-idx1-ubyte").unlink()
+    assert "validation split without labels; expected a file such as val-labels" in refused(tmp_path)
