@@ -90,6 +90,13 @@ BAD = {
     "shuffled against counted from 1": ("0,a\n2,b\n1,a\n", ",label\n1,a\n2,b\n3,a\n", "no id 3"),
     "which column": ("a1,a2\nx,y\ny,y\nx,y\nx,z\n", "x\ny\nx\nx\n", "columns a1, a2: expected one .* named prediction"),
     "features": ("0\n1\n", "x1,x2\n0.5,2\n0.7,3\n", "--labels .*: columns x1, x2: expected one .* named label"),
+    "features without a heading": ("0\n1\n1\n", "5.1,3,0\n4.2,2,1\n3,3,1\n", "--labels .*: 3 numbers a sample, which"),
+    "labels and predictions without a heading": (
+        "1,1\n0,1\n1,1\n",
+        "1\n0\n1\n",
+        "2 numbers a sample, which are neither",
+    ),
+    "logits as labels": ([0, 1], [[2.5, -1.0], [0.5, 7.0]], "--labels .*: 2 numbers a sample"),
     "a column of others": ("y_true,model\na,b\nb,b\n", "a\nb\n", "columns y_true, model: expected .* named prediction"),
     "which of two": ("pred 1,pred 2\nx,y\ny,y\n", "x\ny\n", "columns pred 1, pred 2: expected one"),
     "two columns of classes": ("x,x\ny,x\ny,x\n", "x\ny\ny\n", "'x' in line 1 is no probability"),
@@ -226,6 +233,7 @@ SAME: dict[str, tuple[object, object, str]] = {
         "{p}: no probabilities, since row 0 is not 0 to 1 with the sum 1; the class is",
     ),
     "per cent": (SHARES * 100, np.array(Y), "no probabilities"),
+    "votes": (np.full((10, 3), 2) + 4 * np.eye(3, dtype=np.int64)[P], np.array(Y), "no probabilities"),
     "one-hot": (2 * np.eye(3)[P], np.array(Y), "{p}: one-hot rows"),
     "one-hot labels": (SHARES, np.eye(3, dtype=np.int64)[Y], "{l}: one-hot rows"),
 }

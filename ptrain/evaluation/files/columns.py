@@ -228,6 +228,14 @@ def _of_matrix(
     wrong = np.flatnonzero(np.isnan(matrix).any(axis=1))
     if wrong.size:
         raise DataError(f"{table.origin}: no number in {table.place(int(wrong[0]))}; expected a probability a class")
+    counted = table.columns[0].values.dtype.kind != "f" and names is None and (np.rint(matrix) == matrix).all()
+    if not _marks_classes(matrix) and (
+        table.flag == "--labels" or (counted and len(np.unique(matrix.sum(axis=1))) > 1)  # votes have one sum
+    ):
+        raise DataError(
+            f"{table.origin}: {matrix.shape[1]} numbers a sample, which are neither probabilities nor one-hot: "
+            "expected one class a sample; give the columns a heading"
+        )
     largest = matrix.argmax(axis=1)
     numeric = names is None or all(name.isdecimal() and str(int(name)) == name for name in names)
     classes = np.array(list(map(str, range(matrix.shape[1]))) if names is None else names, dtype=np.str_)[largest]
