@@ -44,7 +44,7 @@ class DataConfig:
     test_fraction: float = 0.2
     """Share of the samples held out for the test, where the source has no test split of its own and none is given."""
     validation: float = 0.0
-    """Share of the training samples held out for validation."""
+    """Share of the training samples held out for validation, where the source has no validation split of its own."""
     split: Literal["random", "stratified", "groups", "blocks"] = "random"
     """How samples are held out: random; stratified, the same share of every class; groups, whole groups of --group; or
     blocks, whole squares of a scene."""
@@ -208,7 +208,7 @@ class TrainConfig:
     """Who computes: native is ptrain's own compiled kernels (CPU, fp32), with the same bits on every processor; torch
     is torch's. Part of the arithmetic. auto takes native where it can."""
     early_stopping: int | None = None
-    """Stop after this many epochs without a lower validation loss; needs --validation."""
+    """Stop after this many epochs without a lower validation loss; needs --validation or a source with such a split."""
 
     def __post_init__(self) -> None:
         require(self, ("epochs", "shards"), _is_counted, "1 or more")

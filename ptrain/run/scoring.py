@@ -16,7 +16,7 @@ from ptrain.data.samples import DataSet, Split
 from ptrain.evaluation.mergeable import EvaluationCounts, count_samples, merge, summarise_counts
 from ptrain.evaluation.ranking import add_ranking, leave_out_ranking
 from ptrain.evaluation.ratios import Absent
-from ptrain.evaluation.table import write_contents, write_files
+from ptrain.evaluation.table import EVALUATION, write_contents, write_files
 from ptrain.models.inference import CHUNK_ROWS, ChunkResult, Inference
 from ptrain.run.images import to_pixels
 from ptrain.run.session import Session
@@ -32,7 +32,7 @@ OF_MSE = (
     "top-k accuracy, ROC AUC and average precision are by the outputs themselves"
 )
 PREDICTIONS, MISCLASSIFIED, PIXELS = "predictions.npy", "misclassified.json", "misclassified.npy"
-EVALUATION_FILES = ("evaluation.json", "confusion.csv", "per_class.csv", PREDICTIONS, MISCLASSIFIED, PIXELS)
+EVALUATION_FILES = (EVALUATION, "confusion.csv", "per_class.csv", PREDICTIONS, MISCLASSIFIED, PIXELS)
 """What ``Evaluation.write`` writes."""
 
 

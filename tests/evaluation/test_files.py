@@ -201,6 +201,7 @@ SAME: dict[str, tuple[object, object, str]] = {
     "number and name": (lines((f"{k},{N[k]}" for k in P), "class_id,class_name"), names(Y), ""),
     "shares": (SHARES, np.array(Y), ""),
     "shares by names": (shares("cat,dog,emu"), names(Y), "the first line is a heading (cat, dog, emu)"),
+    "shares by names, both with a heading": (shares("cat,dog,emu"), names(Y, "species"), "heading (species)"),
     "shares by names, numbers": (shares("cat,dog,emu"), lines(Y), "labels in {l} are 0 = cat, 1 = dog, 2 = emu"),
     "shares by prefix": (shares("prob_cat,prob_dog,prob_emu"), names(Y), ""),
     "shares with ids": (
@@ -300,6 +301,32 @@ def test_01_and_1_are_two_classes(tmp_path: Path) -> None:
 
 def test_classes_beyond_64_bits(tmp_path: Path) -> None:
     assert judged(tmp_path, f"{2**70}\n3\n", f"{2**70}\n{2**70}\n")[2] == ("3", str(2**70))
+
+
+def test_class_numbers_beside_probabilities_that_are_not_their_positions(tmp_path: Path) -> None:
+    values = np.array([3, 7, 9])
+    rows = np.zeros(10, dtype=[("class", "<i8"), ("probabilities", "<f4", (3,))])  # as ptrain predict writes them
+    rows["class"], rows["probabilities"] = values[P], SHARES
+    found = read(tmp_path, rows, lines(values[Y]))
+    assert (found.predictions.tolist(), found.labels.tolist(), found.class_names) == (P, Y, ("3", "7", "9"))
+    assert found.probabilities is not None
+    text = np.zeros(10, dtype=[("class", "<U3"), ("probabilities", "<f4", (3,))])
+    text["class"], text["probabilities"] = [N[k] for k in P], SHARES
+    found = read(tmp_path, text, names(Y))
+    assert (found.predictions.tolist(), found.class_names, found.probabilities is None) == (P, tuple(N), False)
+    text["probabilities"] *= 2  # not known to be of which class, nor probabilities
+    found = read(tmp_path, text, names(Y))
+    assert (found.predictions.tolist(), found.probabilities) == (P, None)
+    rows["class"] = np.array([0, 2, 5])[P]
+    assert read(tmp_path, rows, lines(np.array([0, 2, 5])[Y])).predictions.tolist() == P
+    found = read(tmp_path, rows[:2], "0\n2\n")  # of three classes two occur
+    assert found.probabilities is None
+    assert "left out" in found.said[0]
+
+
+def test_classes_below_0(tmp_path: Path) -> None:
+    assert judged(tmp_path, "-1\n1\n", "1\n1\n") == ([1, 1], [0, 1], ("-1", "1"))
+    assert judged(tmp_path, "-5\n3\n0\n", "-5\n-5\n0\n")[2] == ("-5", "0", "3")
 
 
 def test_a_class_that_is_not_the_most_probable_is_told(tmp_path: Path) -> None:

@@ -68,10 +68,7 @@ DATA: dict[str, tuple[Callable[[Path], list[str]], str]] = {
     "rows differ": (lambda f: pair(f, labels=LABELS[:39]), "40 rows of features but 39 labels"),
     "NaN": (lambda f: pair(f, changed((7, 1), np.nan)), "feature 1 of sample 7 is nan"),
     "infinity": (lambda f: pair(f, changed((9, 2), -np.inf)), "feature 2 of sample 9 is -inf"),
-    "negative label": (lambda f: pair(f, labels=LABELS - 1), "label -1 of sample 0 is negative"),
-    "too large a label": (lambda f: pair(f, labels=LABELS * 100_000), "label 100000 of sample 1 is too large"),
     "strings": (lambda f: pair(f, FEATURES.astype(str)), "features are text"),
-    "string labels": (lambda f: pair(f, labels=np.array(["a", "b"] * 20)), "labels are"),
     "one class only": (lambda f: pair(f, labels=LABELS * 0), "expected at least two classes"),
     "a pickle in an .npz": (pickled, "pickled Python objects, which are never read"),
     "unknown source": (lambda f: ["--data", "fashon-mnist"], "did you mean fashion-mnist?"),
@@ -158,8 +155,9 @@ def test_evaluate_and_predict_check_what_they_are_given(tmp_path: Path, capfd: p
         (["predict", run_dir, "xor", "--out", str(tmp_path / "none" / "out.csv")], "cannot be written"),
     ]:
         assert main(argv) == 2, argv
-        error = capfd.readouterr().err
-        assert error.count("\n") == 1, error
+        # a warning of how classes were matched may come before it
+        [error] = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("warning: ")]
+        assert error.startswith("ptrain: error: "), error
         assert part in error
     assert not (tmp_path / "out.csv").exists()
 

@@ -69,7 +69,7 @@ def test_a_folder_that_lacks_a_class_is_evaluated_by_the_names_of_the_others(
     assert "classes are matched by name; it has no samples of 2" in capsys.readouterr().out
     (data / "é NA").rename(data / "45")
     assert main(["evaluate", str(run), "--data", str(data), "--out", str(tmp_path / "out")]) == 2
-    assert "class '45' of sample 8 is none of the classes of the training samples" in capsys.readouterr().err
+    assert "new: class '45' is none of the classes of the training samples" in capsys.readouterr().err
 
 
 def test_the_split_of_other_data_that_is_evaluated_is_said(

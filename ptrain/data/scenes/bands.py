@@ -127,17 +127,18 @@ def match(trained: Bands, found: Bands, counts: tuple[int, int], origin: str) ->
             _need_agreement(trained, found, order, origin)
             return order, _told(trained, found, order, counts[1], origin), []
     # both files name their bands in the same way, but not the same bands
-    for wanted, there in keys:
+    for kind, (wanted, there) in zip(("names", "wavelengths", "colors"), keys, strict=True):
         if wanted is None or there is None:
             continue
-        labels = _labels(trained, counts[0])
+        labels, others = (Bands(**{kind: getattr(bands, kind)}).labels or () for bands in (trained, found))
         missing = [label for label, one in zip(labels, wanted, strict=True) if one not in there]
         raise DataError(
-            f"{origin}: has no band {_listed(missing)}, only {_listed(_labels(found, counts[1]))}; expected "
-            f"{_listed(labels)}, those of the training scene: give these bands, under these names"
+            f"{origin}: has no band {_listed(missing)}, only {_listed(others)}; expected {_listed(labels)}, those of "
+            "the training scene: give these bands, under these names or without any"
         )
-    twice = [name for names in (trained.names or (), found.names or ()) for name in names if names.count(name) > 1]
-    if twice and trained.names and found.names:
+    real = [names for names in (trained.names, found.names) if names and not _default(names)]
+    twice = [name for names in real for name in names if names.count(name) > 1]
+    if twice and len(real) == 2 and trained.names:
         raise DataError(
             f"{origin}: band name {twice[0]} occurs twice, so bands cannot be told apart; expected "
             f"{_listed(trained.names)}, in this order"
@@ -167,7 +168,9 @@ def _real(bands: Bands) -> tuple[str, ...] | None:
 
 
 def _default(names: Sequence[str]) -> bool:
-    """Whether these are the names that GDAL and ENVI give to bands without one: Band 1, Band 2, ...."""
+    """Whether these tell nothing apart: all the same, or Band 1, Band 2, ..., as GDAL and ENVI call bands."""
+    if len(names) > 1 and len({*names}) == 1:
+        return True
     return all(
         re.fullmatch(rf"(band|layer)?[ _]?{number}", name, re.IGNORECASE) for number, name in enumerate(names, 1)
     )

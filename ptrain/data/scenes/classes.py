@@ -70,7 +70,12 @@ class Classes:
         theirs = {value: name for value, name in reference.names.items() if name != str(value)}
         if not named or not theirs:
             return own, []
-        found = {value: named[name.casefold()] for value, name in theirs.items() if name.casefold() in named}
+        found = {
+            value: named[key]
+            for value, name in theirs.items()
+            for key in (name.casefold(), _numbered(name, value).casefold())  # the latter of two classes of one name
+            if key in named
+        }
         taken = {*found.values()}
         for value, label in own.items():
             nameless = value not in theirs or self.names[label] == str(value)
@@ -144,11 +149,15 @@ def _counted(values: NDArray[np.integer[Any]]) -> dict[int, int]:
 def _described(reference: Raster, values: tuple[int, ...]) -> Classes:
     names = [reference.names.get(value, str(value)) for value in values]
     if len(set(names)) < len(names):
-        names = [f"{name} ({value})" for name, value in zip(names, values, strict=True)]
+        names = [_numbered(name, value) for name, value in zip(names, values, strict=True)]
     colors = [reference.class_colors.get(value, (0, 0, 0)) for value in values]
     if len(set(colors)) < len(colors):
         colors = list(default_colors(len(values)))
     return Classes(values=values, names=tuple(names), colors=tuple(colors))
+
+
+def _numbered(name: str, value: int) -> str:
+    return f"{name} ({value})"
 
 
 def read_labels(

@@ -11,6 +11,7 @@ from ptrain.data.scenes.classes import Classes, Found, find_classes
 from ptrain.data.scenes.raster import Raster
 from ptrain.data.scenes.unlabelled import Unlabelled, doubtful, rule, told
 from ptrain.data.store.stream import Request
+from ptrain.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,11 @@ def find_labels(reference: Raster, request: Request, keep: Callable[[range, rang
         for value in unlabelled.given & {*numbers}:  # it is called Unclassified here, unless it was so in training
             if classes.names[numbers[value]].casefold() != reference.names.get(value, "").casefold():
                 del numbers[value]
+        if not numbers:
+            raise DataError(
+                f"{reference.origin}: its classes are called {', '.join([*reference.names.values()][:20])}; expected "
+                f"{', '.join(classes.names[:20])}, those of the training reference: give them these names, or none"
+            )
         nothing = {*unlabelled.given, *known.get("unlabelled", [0])} - {*numbers}
         found = find_classes(reference, Unlabelled(given=frozenset(nothing)), keep)
     names = {value: classes.names[label] for value, label in numbers.items()}

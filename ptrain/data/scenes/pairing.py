@@ -44,9 +44,9 @@ def fitted(scene: Raster, schema: Mapping[str, Any]) -> Fitted:
     counts = int(schema["bands"]), scene.bands
     order, notes, warnings = match(Bands.from_schema(schema), scene.identity, counts, scene.origin)
     found = alone(scene.select(order))
-    scaled = found.scene.scaling is not None
-    if scaled != schema.get("scaled", scaled):
-        here, there = ("a scale or offset", "none") if scaled else ("no scale or offset", "one")
+    values = _values(scene)
+    if {values, schema.get("values")} == {"scaled", "whole"}:
+        here, there = ("a scale or offset", "none") if values == "scaled" else ("no scale or offset", "one")
         found.warnings.append(
             f"{scene.origin}: its bands have {here}; those of the training scene have {there}: see that both are in "
             "one unit"
@@ -56,8 +56,13 @@ def fitted(scene: Raster, schema: Mapping[str, Any]) -> Fitted:
 
 def described(scene: Raster, side: int) -> dict[str, Any]:
     """What is needed to read another scene like this one, as JSON has it."""
-    scaled = scene.scaling is not None
-    return {"kind": "scene", "bands": scene.bands, "neighborhood": side, "scaled": scaled, **scene.identity.to_schema()}
+    about = {"kind": "scene", "bands": scene.bands, "neighborhood": side, "values": _values(scene)}
+    return about | scene.identity.to_schema()
+
+
+def _values(scene: Raster) -> str:
+    """What the values are: scaled by the file's scale and offset, whole numbers as they are stored, or real numbers."""
+    return "scaled" if scene.scaling is not None else "whole" if scene.dtype.kind in "biu" else "real"
 
 
 def check_pair(scene: Raster, reference: Raster) -> list[str]:

@@ -83,6 +83,12 @@ class Reading:
                     group = (y + rows.start) // block * across + (x + columns.start) // block
                     features = around_each[y, x].reshape(len(y), -1)
                     yield features.astype(features.dtype.newbyteorder("="), copy=False), numbers[y, x], group
+        if not self.without[0]:
+            what = f"none of the {self.without.sum():,} labelled pixels has a value in every band"
+            raise DataError(
+                f"{self.spec}: {what} ({listed(self.without)}); expected some: see its nodata value and its mask, and "
+                "that scene and reference belong together"
+            )
 
     def counted(self) -> tuple[str, ...]:
         """What the reading found that people should know."""

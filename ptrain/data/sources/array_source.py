@@ -19,10 +19,10 @@ def to_source(arrays: Arrays) -> Source:
     """
     arrays.check()
     features = arrays.train.features
-    labels = {name: _labels_of(pair) for name, pair in {"train": arrays.train, **arrays.held_out}.items()}
+    labels = {name: _labels_of(pair) for name, pair in arrays.pairs.items()}
     names = tuple(np.unique(labels["train"]).tolist()) if labels["train"].dtype.kind == "U" else None
     parts: dict[str, Any] = {}
-    for name, pair in {"train": arrays.train, **arrays.held_out}.items():
+    for name, pair in arrays.pairs.items():
         origin = pair.features.origin if pair.labels is None else pair.labels.origin
         numbers = labels[name] if names is None else _numbers(labels[name], names, origin)
         parts[name] = make_samples(_whole(pair.features), numbers, pair.features.origin, origin)[0]

@@ -36,18 +36,17 @@ def to_stream(arrays: Arrays, request: Request, *, in_pieces: bool = False) -> S
     takes the memory of one read, at most READ_BYTES or one sample, and of one chunk of the file.
     """
     arrays.check()
-    for pair in (arrays.train, *arrays.held_out.values()):
+    for pair in arrays.pairs.values():
         if pair.features.row_bytes > READ_BYTES:
             raise DataError(
                 f"{pair.features.origin}: a sample of shape {pair.features.shape[1:]} takes {pair.features.row_bytes} "
                 f"bytes: expected at most {READ_BYTES}; see that the samples are the first dimension"
             )
-    features, missing = arrays.train.features, missing_of(request)
+    features, missing, dtype = arrays.train.features, missing_of(request), arrays.dtype
     total, step = features.shape[0], _step(features)
     fill = (request.schema or {}).get("fill") if missing == "mean" else None
-    reader = _Reader(
-        drop=missing == "drop" and request.labelled, fill=None if fill is None else np.array(fill, features.dtype)
-    )
+    drop = missing == "drop" and request.labelled
+    reader = _Reader(dtype=dtype, drop=drop, fill=None if fill is None else np.array(fill, dtype))
     read = partial(reader.blocks, arrays.train)
     # in at most _PIECES pieces, each of whole reads
     spans = list(row_ranges(range(total), 1, step * -(-total // (step * _PIECES))))
@@ -55,25 +54,25 @@ def to_stream(arrays: Arrays, request: Request, *, in_pieces: bool = False) -> S
         name: partial(reader.blocks, pair, range(pair.features.shape[0])) for name, pair in arrays.held_out.items()
     }
     coding = {} if not arrays.notes else {"said": arrays.notes}
-    handled = {} if missing == "error" else {"missing": [missing, reader.drop, fill]}
+    handled = {} if missing == "error" else {"missing": [missing, drop, fill]}
     # means are of no use where no value can be missing
-    mean = {"missing": "mean", "fill": fill} if missing == "mean" and features.dtype.kind == "f" else {}
+    mean = {"missing": "mean", "fill": fill} if missing == "mean" and dtype.kind == "f" else {}
     schema = mean | ({"missing": "drop", "fill": None} if missing == "drop" else {})
     return Stream(
         name=arrays.name,
         description=f"arrays of {arrays.files[0]}",
         files=arrays.files,
         options={**(arrays.options or {}), **coding, **handled},
-        dtype=features.dtype,
+        dtype=dtype,
         num_features=math.prod(features.shape[1:]),
         image_shape=features.shape[1:] if len(features.shape) > 2 else None,
-        num_samples=None if reader.drop else total,
-        num_offered=total if reader.drop else None,
+        num_samples=None if drop else total,
+        num_offered={name: pair.features.shape[0] for name, pair in arrays.pairs.items()} if drop else None,
         schema=schema or None,
         notes=arrays.notes,
         warnings=arrays.warnings,
         train=partial(read, range(total)),
-        pieces=tuple((len(span), partial(read, span)) for span in spans) if in_pieces and not reader.drop else None,
+        pieces=tuple((len(span), partial(read, span)) for span in spans) if in_pieces and not drop else None,
         **held_out,
     )
 
@@ -89,6 +88,8 @@ def _step(features: Array) -> int:
 class _Reader:
     """Reads blocks of some MiB, from reads that unpack every chunk of the file once where that fits into memory."""
 
+    dtype: np.dtype[Any]
+    """Of the samples of all splits."""
     drop: bool
     """Whether samples that lack a value or a label are left out."""
     fill: NDArray[np.generic] | None
@@ -129,6 +130,7 @@ class _Reader:
                 features = np.where(lost, self.fill, features)
             else:
                 without = without | lost.any(axis=1)
+        features = features.astype(self.dtype, copy=False)
         if not self.drop or not without.any():
             return features, labels, groups
         return features[~without], labels[~without], None if groups is None else groups[~without]

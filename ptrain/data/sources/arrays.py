@@ -75,13 +75,30 @@ class Arrays:
     """What the result depends on besides the files."""
 
     @property
+    def pairs(self) -> dict[str, Pair]:
+        """All splits by name."""
+        return {"train": self.train, **self.held_out}
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type that holds the features of all splits."""
+        types = {pair.features.dtype for pair in self.pairs.values()}
+        return types.pop() if len(types) == 1 else np.result_type(*types)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What people are told of values and labels: attributes that were obeyed, one-hot rows."""
-        pairs = (self.train, *self.held_out.values())
+        pairs = self.pairs.values()
         arrays = [one for pair in pairs for one in (pair.features, pair.labels) if one is not None]
         one_hot = [pair.labels for pair in pairs if pair.labels is not None and is_one_hot(pair.labels.shape)]
         return (
             *(array.note for array in arrays if array.note is not None),
+            *(
+                f"{pair.features.origin} is {pair.features.dtype.name} and {self.train.features.origin} "
+                f"{self.train.features.dtype.name}: values are taken as they are"
+                for pair in pairs
+                if pair.features.dtype.name != self.train.features.dtype.name
+            ),
             *(f"{labels.origin}: one-hot rows are classes 0 to {labels.shape[1] - 1}" for labels in one_hot),
         )
 
@@ -89,7 +106,7 @@ class Arrays:
         """Raise DataError where types and shapes cannot be trained on, before anything is read."""
         first = self.train.features
         texts = set()
-        for name, pair in {"train": self.train, **self.held_out}.items():
+        for name, pair in self.pairs.items():
             _check(pair.features, pair.labels)
             if pair.groups is not None:
                 _check(pair.features, pair.groups)

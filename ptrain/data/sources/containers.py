@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ptrain.data.sources.array_stream import to_stream
 from ptrain.data.sources.arrays import Array, Arrays, Pair
-from ptrain.data.sources.names import Found, Part, find, find_features, find_labels, listed, partner, split_of
+from ptrain.data.sources.names import Found, Part, find, find_features, find_labels, listed, partner, split_in, split_of
 from ptrain.data.sources.validity import masked
 from ptrain.data.store.stream import Request, Stream
 from ptrain.errors import DataError
@@ -91,11 +91,21 @@ def _locate(container: Container, inner: str, request: Request) -> tuple[str, Fo
             raise DataError(
                 f"{origin}: features without labels; expected --labels {container.origin(join(group, 'NAME'))}"
             )
-        return group, Found({"train": Part(last, labels)})
+        return group, Found({"train": Part(last, labels)}, _left(container, inner))
     for split in [name for name in names if split_of(name) is not None]:
         names = [*names, *(join(split, name) for name in container.names(join(inner, split)) or [])]
     search = find if needs_labels else find_features
-    return inner, search(names, origin, container.naming(inner))
+    found = search(names, origin, container.naming(inner))
+    return inner, replace(found, warnings=(*found.warnings, *_left(container, inner)))
+
+
+def _left(container: Container, inner: str) -> tuple[str, ...]:
+    """A warning where arrays or a group to train on are named, and there are others to test on that are not used."""
+    group, _, last = inner.rpartition("/")
+    if not last or split_in(last) != "train":
+        return ()
+    others = [name for name in container.names(group) or [] if split_in(name) in ("validation", "test")]
+    return (f"{container.origin(inner)}: {listed(others)} not used beside it",) if others else ()
 
 
 def _with_mask(container: Container, group: str, name: str, *, named: bool) -> Array:

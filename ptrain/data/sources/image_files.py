@@ -76,8 +76,8 @@ def _survey(paths: Sequence[Path], size: tuple[int, int] | None) -> dict[str, An
         if own != size:
             upright = " when it is turned as its EXIF orientation says" if "turned" in kind else ""
             raise DataError(
-                f"{path}: {own[0]} x {own[1]} pixels{upright}, but {like} {size[0]} x {size[1]}: expected all images alike; "
-                "resize them, such as with ImageMagick: "
+                f"{path}: {own[0]} x {own[1]} pixels{upright}, but {like} {size[0]} x {size[1]}: "
+                "expected all images alike; resize them, such as with ImageMagick: "
                 f"mogrify -auto-orient -resize '{size[0]}x{size[1]}!' {path.name}"
             )
         kinds.setdefault(kind, [0, number])[0] += 1

@@ -34,7 +34,7 @@ def open_image_folder(spec: str, request: Request) -> Stream:
     else:
         need_folder(folder, KIND)
         tree = tree_of(folder)
-    layout = arrange(tree, for_network=request.class_names is not None) if request.labelled else _unlabelled(tree)
+    layout = arrange(tree, request.class_names) if request.labelled else _unlabelled(tree)
     schema = request.schema if request.schema is not None and request.schema.get("kind") == "images" else None
     return _stream(f"images:{spec}", tree.folder, layout, schema)
 

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ptrain.data.sources.image_tree import KIND, SUFFIXES, UNREAD, Tree
@@ -35,11 +35,11 @@ class Layout:
     warnings: tuple[str, ...] = ()
 
 
-def arrange(tree: Tree, *, for_network: bool) -> Layout:
+def arrange(tree: Tree, class_names: Sequence[str] | None = None) -> Layout:
     """The splits and classes of the images below a folder.
 
-    ``for_network`` says that a trained network is to classify them, so that there need not be a training split.
-    Raises DataError where it is not clear what is what, and for a class without training images.
+    class_names: of a trained network that is to classify them; then there need not be a training split. Raises
+    DataError where it is not clear what is what, and for a class without training images or that is none of these.
     """
     tops = _grouped(tree.images, 0)
     if not any(tops):
@@ -48,7 +48,8 @@ def arrange(tree: Tree, *, for_network: bool) -> Layout:
             f"{tree.folder}: {what} in it; expected {KIND}, files that end in {', '.join(SUFFIXES)}: sort the images "
             "into FOLDER/CLASS/"
         )
-    roles = _roles(tree, tops, for_network)
+    known = class_names is not None and {_spelled(name) for name in tops if name} <= set(class_names)
+    roles = {} if known else _roles(tree, tops, for_network=class_names is not None)
     parts = {role: _grouped(tops[name], 1) for role, name in roles.items()} or {"train": tops}
     warnings = [*_flat(tree, roles, parts), *_beside(tree, tops if roles else {}, parts)]
     if "train" not in parts:
@@ -56,6 +57,12 @@ def arrange(tree: Tree, *, for_network: bool) -> Layout:
         warnings += unused
     named = {role: _by_class(tree, part) for role, part in parts.items()}
     classes = tuple(sorted(named["train"]))
+    unknown = [] if class_names is None else [name for name in classes if name not in class_names]
+    if unknown:
+        raise DataError(
+            f"{tree.folder}: class {unknown[0]!r} is none of the classes of the training samples; expected "
+            f"{_listing(class_names or ())}: rename the folder, leave it out, or train with it"
+        )
     splits = {role: _labelled(f"{tree.folder / roles.get(role, '')}", part, classes) for role, part in named.items()}
     warnings += [] if roles else _doubts(tree, tops)
     used = _listing(f"{name} ({role})" for role, name in roles.items() if role in splits)
@@ -102,7 +109,7 @@ def losses(tree: Tree) -> list[str]:
     return found
 
 
-def _roles(tree: Tree, tops: Images, for_network: bool) -> dict[str, str]:
+def _roles(tree: Tree, tops: Images, *, for_network: bool) -> dict[str, str]:
     """The folders of the splits, by the names of these; none where the folders are classes."""
     found = _by_role(tops)
     classes = [name for name in tops if name and not any(name in names for names in found.values())]
@@ -179,19 +186,21 @@ def _for_test(tree: Tree, roles: Mapping[str, str], parts: Mapping[str, Images])
 
 
 def _by_class(tree: Tree, part: Images) -> Images:
-    """The same by the name of the class: text that is spelled alike on every system.
-
-    A Mac takes é apart into e and an accent, Linux does not.
-    """
+    """The same by the name of the class."""
     found: Images = {}
     for folder, images in part.items():
-        name = unicodedata.normalize("NFC", folder)
+        name = _spelled(folder)
         if any(unicodedata.category(one) in _BROKEN for one in name):
             raise DataError(f"{tree.folder}: a folder with the name {folder!a}; expected text in UTF-8: rename it")
         if name in found:
             raise DataError(f"{tree.folder}: two folders with the name {name}; expected one: put their images together")
         found[name] = images
     return found
+
+
+def _spelled(name: str) -> str:
+    """A name as it is on every system: a Mac takes é apart into e and an accent, Linux does not."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _labelled(folder: str, part: Images, classes: tuple[str, ...]) -> list[tuple[str, int]]:

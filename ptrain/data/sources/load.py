@@ -92,7 +92,7 @@ def _of_form(source: Source, schema: Schema) -> Source:
     if kind in ("table", "scene") and (source.schema or {}).get("kind") != kind:
         text = f"{source.name}: its features have no names: they are taken in the order of the {kind} of training"
         return replace(source, warnings=(*source.warnings, text))
-    for key in ("columns", "bands", "neighborhood", "band_names", "band_wavelengths", "scaled"):
+    for key in ("columns", "bands", "neighborhood", "band_names", "band_wavelengths"):
         found, expected = ((one or {}).get(key) for one in (source.schema, schema))
         if found is not None and expected is not None and found != expected:
             shown = ", ".join(column["name"] for column in expected[:20]) if key == "columns" else expected

@@ -64,6 +64,12 @@ def split_of(name: str) -> str | None:
     return _SPLIT_OF.get(name.lower())
 
 
+def split_in(name: str) -> str | None:
+    """The split that the name of an array or group says; None or empty where it says none."""
+    role = role_of(name)
+    return split_of(name) if role is None else role.split
+
+
 def role_of(name: str) -> Role | None:
     """What a name, or GROUP/NAME, says; None where it says nothing."""
     group, _, last = name.rpartition("/")

@@ -60,7 +60,8 @@ def dialect_of(path: Path, kind: str, known: Collection[str] = ()) -> Dialect:
     first, named, notes = _preamble(path, lines)
     sample = [line for line in lines[first : first + _HEAD_LINES] if line.strip()]
     cut, usual = not whole or len(lines) > first + _HEAD_LINES, "\t" if kind == "tsv" else ","
-    delimiter = named or _delimiter(path, sample, usual, cut, first + 1)
+    single = lines[first].strip() in known
+    delimiter = named or (usual if single else _delimiter(path, sample, usual, cut, first + 1))
     if delimiter not in (named, usual):
         notes.append(f"{path.name}: columns are separated by {SEPARATORS[delimiter]}")
     rows = _rows(path, sample, delimiter, cut, first + 1)
@@ -215,18 +216,19 @@ def _names(names: Sequence[str], where: str) -> tuple[tuple[str, ...], dict[str,
         name: "has the heading that pandas gives a column without one" for name in names if _UNNAMED.fullmatch(name)
     }
     last = max((number for number, name in enumerate(names) if name), default=0)
-    made = list(names)
+    made: dict[str, None] = {}
     for number, name in enumerate(names):
         if not name and 0 < number < last:
             raise DataError(f"{where}: column {number + 1} has no name; expected one for each column: name it")
         if not name:
-            made[number] = f"column {number + 1}"
-            index[made[number]] = "has no heading"
-        if made[number] in made[:number]:
+            name = f"column {number + 1}"
+            index[name] = "has no heading"
+        if name in made:
             raise DataError(
-                f"{where}: two columns are named {made[number]}; expected different names: rename one, or, if this is "
-                "a row of values, add a line of names on top"
+                f"{where}: two columns are named {name}; expected different names: rename one, or, if this is a row of "
+                "values, add a line of names on top"
             )
+        made[name] = None
     return tuple(made), index
 
 

@@ -55,7 +55,7 @@ class ColumnSummary:
     low: float = math.inf
     high: float = -math.inf
     counts: float | None = None
-    """Its first value, where each one is the next number; NaN where it is not so."""
+    """What it counts from, where each value is the next number; NaN where it is not so."""
     first_number: tuple[int, str] | None = None
     first_text: tuple[int, str] | None = None
     values: set[str] = field(default_factory=set)
@@ -149,9 +149,9 @@ class ColumnSummary:
             block.need_digits(self.fix)
         if len(kept):
             self.low, self.high = min(self.low, float(kept.min())), max(self.high, float(kept.max()))
-        if self.counts is None:
-            self.counts = float(numbers[0])
-        if not np.array_equal(numbers, self.counts + np.arange(block.start, block.start + len(numbers))):
+        if self.counts is None and len(numbers):
+            self.counts = float(numbers[0]) - block.start
+        if len(numbers) and not np.array_equal(numbers - (self.counts or 0.0), block.start + np.arange(len(numbers))):
             self.counts = math.nan
 
     def described(self, rows: int) -> dict[str, Any]:

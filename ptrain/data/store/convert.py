@@ -7,7 +7,7 @@ beside the folder and renamed at the end. A conversion that was interrupted goes
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -120,7 +120,10 @@ def finish(stream: Stream, key: str, stamps: list[Stamp], partial: Path, folder:
     content |= {
         "num_samples": rows,
         "num_features": stream.num_features,
-        "notes": (*stream.notes, *left_out(stream, rows)),
+        "notes": (
+            *stream.notes,
+            *left_out(stream, {"train": rows} | {name: one.rows for name, one in held_out.items()}),
+        ),
         "warnings": (*stream.warnings, *counted),
         "counted": counted,
     }
@@ -131,12 +134,15 @@ def finish(stream: Stream, key: str, stamps: list[Stamp], partial: Path, folder:
     publish(partial, folder)
 
 
-def left_out(stream: Stream, rows: int) -> tuple[str, ...]:
-    """A note where not all samples of the file are there."""
-    offered = rows if stream.num_offered is None else stream.num_offered
-    if offered == rows:
-        return ()
-    return (f"{stream.name}: {offered - rows:,} of {offered:,} samples are left out, which lack a value or a label",)
+def left_out(stream: Stream, rows: Mapping[str, int]) -> tuple[str, ...]:
+    """A note for each split of which not all samples of the file are there."""
+    lost = {name: (number - rows[name], number) for name, number in (stream.num_offered or {}).items()}
+    return tuple(
+        f"{stream.name}: {gone:,} of {number:,} samples{'' if name == 'train' else f' for {name}'} are left out, which "
+        "lack a value or a label"
+        for name, (gone, number) in lost.items()
+        if gone
+    )
 
 
 def _finish_split(

@@ -47,13 +47,14 @@ def cached(stream: Stream | Source, watch: Watch | None = None) -> Source:
     held_out: dict[str, Any] = {
         name: replace(one, origin=f"{stream.name}, {name} split") for name, one in source.held_out.items()
     }
+    splits = {"train": source.train, **source.held_out}
     # the cache knows contents: the same ones may lie under another name now
     return replace(
         source,
         name=stream.name,
         description=stream.description,
         train=replace(source.train, origin=stream.name, labels_origin=None, named=stream.named),
-        notes=(*stream.notes, *left_out(stream, len(source.train))),
+        notes=(*stream.notes, *left_out(stream, {name: len(one) for name, one in splits.items()})),
         warnings=(*stream.warnings, *described(folder).get("counted", ())),
         **held_out,
     )
@@ -77,7 +78,7 @@ def stream_of(source: Source) -> Stream:
         **source.about,
         files=(),
         options={"content": content},
-        dtype=train.features.dtype.newbyteorder("<"),
+        dtype=np.result_type(*(one.features.dtype for one in parts)).newbyteorder("<"),
         num_features=train.features.shape[1],
         num_samples=len(train),
         train=lambda: blocks(train),

@@ -41,6 +41,11 @@ class RowFiles(ExitStack):
                 f"expected {len(features)} rows of {self.stream.num_features} features: the file is damaged, write it "
                 "again"
             )
+        if not np.can_cast(features.dtype, self.stream.dtype, "same_kind"):
+            raise DataError(
+                f"{self.stream.name}: {features.dtype} at sample {row} where others are {self.stream.dtype}; expected "
+                "one type for all samples: convert them"
+            )
         self._put("features.npy", _HEADER_BYTES, row, np.ascontiguousarray(features, dtype=self.stream.dtype))
         self._put("labels.int64", 0, row, labels)
         if groups is not None:

@@ -38,8 +38,8 @@ class Stream(About):
     num_features: int
     num_samples: int | None = None
     """Of ``train``; None where it is known only after reading."""
-    num_offered: int | None = None
-    """Rows of ``train`` in the file, where those without a value are left out while they are read."""
+    num_offered: Mapping[str, int] | None = None
+    """Rows of each split in the file, where those without a value are left out while they are read."""
     train: Callable[[], Iterator[Block]]
     validation: Callable[[], Iterator[Block]] | None = None
     """The source's own validation split."""

@@ -40,10 +40,6 @@ def class_names(table: Table, values: NDArray[Any]) -> tuple[Text, bool]:
         different, inverse = np.unique(values, return_inverse=True)
         numbers = [int(number) for number in different.tolist()]
         names = np.array([str(number) for number in numbers], dtype=np.str_)[inverse]
-    negative = next((number for number in numbers if number < 0), None)
-    if negative is not None and not set(numbers) <= {-1, 1}:
-        row = int(np.flatnonzero(names == str(negative))[0])
-        raise DataError(f"{table.origin}: class {negative} of sample {row}: expected 0 or more")
     return names, True
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from ptrain.evaluation.files.lines import is_number
 
 Kind = Literal["counter", "id", "probability", "score", "prediction", "reference", "class", "other"]
-Evidence = Literal["sure", "likely", "none"]
+Evidence = Literal["certain", "sure", "likely", "none"]
 
 _COUNTER = {"index", "idx", "sample", "row", "rownumber", "rowid", "nr", "no", "number", "unnamed0", "indexlevel0"}
 _ID = {"id", "ids", "image", "images", "file", "files", "filename", "filenames", "path", "filepath", "name", "key"}
@@ -74,16 +74,19 @@ def without_prefix(headings: Sequence[str]) -> list[str]:
 def evidence(rows: Sequence[Sequence[str]]) -> Evidence:
     """How much speaks for the first line being a heading.
 
-    Sure: it has a word that columns are called by, or text above numbers, or a number above text, or the numbers of
-    classes above probabilities. Likely: no cell occurs again in its column, while others below do. A word that occurs
-    below in its own column is a class.
+    Certain: several columns have text above numbers, or the numbers of classes are above probabilities. Sure: there is
+    a word that columns are called by, or text above numbers, or a number above text. Likely: no cell occurs again in
+    its column, while others below do. A word that occurs below in its own column is a class.
     """
     if len(rows) < 2:
         return "sure" if rows and any(map(is_word, rows[0])) else "none"
     columns = [column for column in zip(*rows, strict=True) if any(column)]
     if any(column[0] in column[1:] and not is_number(column[0]) for column in columns):
         return "none"
-    if any(map(is_word, rows[0])) or any(map(_differs, columns)) or _numbers_classes(rows):
+    differing = sum(map(_differs, columns))
+    if differing > 1 or _numbers_classes(rows):
+        return "certain"
+    if differing or any(map(is_word, rows[0])):
         return "sure"
     again = any(2 * len(set(column[1:])) <= len(column) - 1 and not is_number(column[0]) for column in columns)
     return "likely" if again and not any(column[0] in column[1:] for column in columns) else "none"

@@ -6,6 +6,7 @@ from ptrain.errors import DataError
 from ptrain.evaluation.files.classes import counts_lines
 from ptrain.evaluation.files.columns import ClassColumn, Ids
 from ptrain.evaluation.files.headings import is_word
+from ptrain.evaluation.files.lines import listing
 from ptrain.evaluation.files.tables import Table
 
 
@@ -20,7 +21,7 @@ def settle(found: Table, reference: Table) -> tuple[Table, Table, list[str]]:
     fitting = [(first, second) for first, second in together if sizes[0] - first == sizes[1] - second]
     chosen = (fitting or together)[0]
     said = [
-        f"{table.path}: the first line is a heading ({', '.join(table.rows[0])[:60]})"
+        f"{table.path}: the first line is a heading ({listing(table.rows[0], 4)})"
         for table, heading in zip((found, reference), chosen, strict=True)
         if heading and not any(map(is_word, table.rows[0]))
     ]
@@ -33,10 +34,10 @@ def settle(found: Table, reference: Table) -> tuple[Table, Table, list[str]]:
 
 def _ways(table: Table, other: Table) -> tuple[bool, ...]:
     """Whether the first line of a file may be a heading, the more probable first."""
-    if table.heading == "none":
-        return (False,)
-    elsewhere = {cell for row in other.rows[1:] for cell in row}
-    if elsewhere.intersection(table.rows[0]) - {""}:
+    if table.heading in ("none", "certain"):
+        return (table.heading == "certain",)
+    cells = set(table.rows[0]) - {""}
+    if any(not cells.isdisjoint(row) for row in other.rows[1:]):
         return (False, True)
     return (True,) if table.heading == "sure" else (True, False)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ptrain.errors import DataError
 from ptrain.evaluation.files.columns import choose
 from ptrain.evaluation.files.joining import join, settle
-from ptrain.evaluation.files.naming import common_names, without_nameless
+from ptrain.evaluation.files.naming import common_names, with_known_columns
 from ptrain.evaluation.files.tables import read_table
 
 
@@ -39,9 +39,9 @@ def read_judged(predictions: Path, labels: Path) -> Judged:
     found, reference = choose(first), choose(second)
     said = [*said, *found.said, *(text for text in reference.said if text not in found.said)]
     found, joined = join(found, reference)
-    found, dropped = without_nameless(found, reference)
+    found, named = with_known_columns(found, reference)
     names, found_classes, reference_classes, matched = common_names(found, reference)
-    said = [*said, *joined, *dropped, *matched]
+    said = [*said, *joined, *named, *matched]
     if predictions.resolve() == labels.resolve() and found.heading == reference.heading:
         if len(first.columns) > 1:
             raise DataError(f"{predictions}: one column is read as predictions and labels; expected headings for both")

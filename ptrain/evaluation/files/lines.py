@@ -33,9 +33,9 @@ def is_number(cell: str) -> bool:
     return _NUMBER.fullmatch(cell) is not None
 
 
-def listing(names: Sequence[str]) -> str:
+def listing(names: Sequence[str], most: int = 8) -> str:
     """The first of some names, for a message."""
-    return f"{', '.join(names[:8])}{', …' if len(names) > 8 else ''}"
+    return f"{', '.join(names[:most])}{', …' if len(names) > most else ''}"
 
 
 def read_lines(path: Path, flag: str) -> Lines:

@@ -24,6 +24,7 @@ def common_names(found: ClassColumn, reference: ClassColumn) -> Named:
 
     Raises DataError where classes of the one cannot be those of the other.
     """
+    _check_negative(found, reference)
     if found.width is not None:
         return _names_of_columns(found, reference)
     _check_spellings(found, reference)
@@ -56,9 +57,6 @@ def _names_of_columns(found: ClassColumn, reference: ClassColumn) -> Named:
     assert found.width is not None
     names = found.names or tuple(map(str, range(found.width)))
     labels = reference.classes
-    if _are_labels(found, names):
-        known = _sorted(np.r_[found.classes, labels], found.numeric and reference.numeric)
-        return known, found.classes, labels, [f"columns of {found.path} are {_mapping(names, known)}"]
     if set(labels.tolist()) <= set(names):
         return names, found.classes, labels, []
     if reference.numeric and not (found.names and found.numeric):
@@ -84,26 +82,6 @@ def _names_of_columns(found: ClassColumn, reference: ClassColumn) -> Named:
     )
 
 
-def without_nameless(found: ClassColumn, reference: ClassColumn) -> tuple[ClassColumn, list[str]]:
-    """The predictions without numbers for classes of which it is not known which is which, and what is said of it."""
-    if found.width is None or not _are_labels(found, tuple(map(str, range(found.width)))):
-        return found, []
-    if len({*found.classes.tolist(), *reference.classes.tolist()}) == found.width:
-        return found, []
-    said = f"{found.path}: {found.width} numbers for each sample, of which it is not known which class each is of"
-    return replace(found, width=None, probabilities=None), [f"{said}: they are not used"]
-
-
-def _are_labels(found: ClassColumn, numbers: Sequence[str]) -> bool:
-    """Whether classes beside numbers for each class are labels, such as 1 to 3, and not positions of these numbers."""
-    if found.names is not None or not set(found.classes.tolist()) <= set(numbers):
-        return found.names is None
-    if found.probabilities is None:
-        return False
-    largest = np.array(numbers, dtype=np.str_)[found.probabilities.argmax(axis=1)]
-    return not (largest == found.classes).any()
-
-
 def _start(numbers: Text, num_names: int, *, complete: bool) -> int | None:
     """Whether class numbers count from 0 or from 1; None where that is not clear. ``complete``: all names are known."""
     different = {int(number) for number in np.unique(numbers).tolist()}
@@ -121,6 +99,42 @@ def _fits(predictions: Text, labels: Text, names: Sequence[str]) -> bool:
     counts = confusion_matrix(of_labels, of_predictions, len(names))
     right = counts.diagonal()
     return bool((right[:, None] + right >= counts + counts.T)[~np.eye(len(names), dtype=bool)].all())
+
+
+def with_known_columns(found: ClassColumn, reference: ClassColumn) -> tuple[ClassColumn, list[str]]:
+    """Name the columns of numbers for each class beside classes that are not their positions, such as labels 3, 7, 9.
+
+    Where it is not known which column is which class, they are left out.
+    """
+    if found.width is None or found.names is not None or found.heading is None:
+        return found, []
+    shares, positions = found.probabilities, tuple(map(str, range(found.width)))
+    same_kind = found.numeric == reference.numeric
+    names = _sorted(np.r_[found.classes, reference.classes], found.numeric) if same_kind else ()
+    largest = None if shares is None else shares.argmax(axis=1)
+    if largest is None:
+        by_position = set(found.classes.tolist()) <= set(positions)
+    else:
+        by_position = np.array_equal(largest.astype(np.str_), found.classes)
+    if by_position or names == positions:
+        return found, []
+    if len(names) == found.width and largest is not None:
+        agreeing = np.count_nonzero(np.array(names, dtype=np.str_)[largest] == found.classes)
+        if 2 * agreeing >= len(largest):
+            return replace(found, names=names), [f"columns of {found.path} are {_mapping(positions, names)}"]
+    said = f"{found.path}: {found.width} numbers for each sample are left out: which is of which class is not known"
+    return replace(found, width=None, probabilities=None), [said]
+
+
+def _check_negative(found: ClassColumn, reference: ClassColumn) -> None:
+    """Refuse numbers below 0 that only one file has: they mark samples without a class. -1 and 1 are classes."""
+    theirs, ours = (set(column.classes.tolist()) for column in (found, reference))
+    if theirs | ours <= {"-1", "1"}:
+        return
+    for column, others in ((found, ours), (reference, theirs)):
+        rows = [row for row, name in enumerate(column.classes.tolist()) if name[0] == "-" and name not in others]
+        if column.numeric and rows:
+            raise DataError(f"{column.origin}: class {column.classes[rows[0]]} of sample {rows[0]}: expected 0 or more")
 
 
 def _check_spellings(found: ClassColumn, reference: ClassColumn) -> None:

@@ -18,7 +18,7 @@ class PredictOptions:
     """What to predict with which network, and where the result goes."""
 
     paths: Annotated[tuple[str, ...], Flag(is_positional=True, metavar="RUN INPUT")]
-    """run directory of ptrain train, and features: any source of ptrain train, or a scene; RUN may be --run RUN"""
+    """run directory of ptrain train, and features: any source, images or a scene; RUN may be --run RUN"""
     run: Annotated[str | None, Flag(metavar="RUN")] = None
     """run directory, where it is not given in front of INPUT"""
     out: Annotated[str, Flag(metavar="FILE")]
@@ -61,6 +61,7 @@ VERB = Verb(
     examples="""\
   ptrain predict runs/first samples.npy --out classes.csv
   ptrain predict runs/first samples.npz --out classes.npy --checkpoint best --ranks 2 --backend mpi
+  ptrain predict runs/photos folder --out classes.csv
   ptrain predict scene.tif --run runs/scene --out map.tif --ranks 2
 """,
     groups=(FlagGroup(of=PredictOptions), FlagGroup(of=RunConfig, names=RUN_FIELDS)),

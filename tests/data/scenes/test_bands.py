@@ -70,6 +70,8 @@ def test_what_is_reordered_and_left_out_is_said() -> None:
         (named("red", "nir"), Bands(wavelengths=(650, 850)), True),
         (named("red", "nir"), Bands(colors=("red", "nir")), False),
         (named("NDVI", "NDVI"), named("NDVI", "NDVI"), False),
+        (named("reflectance", "reflectance"), Bands(), False),
+        (named("reflectance", "reflectance"), named("red", "nir"), True),
     ],
 )
 def test_order_counts_where_a_file_names_nothing(trained: Bands, found: Bands, warns: bool) -> None:

@@ -130,6 +130,15 @@ def test_names_decide_which_class_it_is(tmp_path: Path, scene: Path) -> None:
     assert unnamed.notes == ()
 
 
+def test_two_classes_of_one_name_are_told_apart_by_their_numbers(tmp_path: Path, scene: Path) -> None:
+    twice = {0: "water", 1: "forest", 2: "forest"}
+    first = opened(tmp_path, scene, VALUES, named=twice)
+    assert first.class_names == ("water (0)", "forest (1)", "forest (2)")
+    again = opened(tmp_path, scene, VALUES, first.schema, named=twice)
+    assert np.array_equal(samples(again)[1], VALUES.reshape(-1))
+    assert again.notes == ()
+
+
 def test_a_class_that_is_not_known_is_refused_by_name(tmp_path: Path, scene: Path) -> None:
     schema = opened(tmp_path, scene, VALUES, named=NAMED).schema
     found = opened(tmp_path, scene, VALUES, schema, named={0: "water", 1: "pine", 2: "beech"})
@@ -137,6 +146,10 @@ def test_a_class_that_is_not_known_is_refused_by_name(tmp_path: Path, scene: Pat
         DataError, match=r"class 1 \(pine\) in row 0, column 1; expected one of 0 \(water\), 2 \(beech\)"
     ):
         samples(found)
+    with pytest.raises(
+        DataError, match=r"its classes are called Wasser, Eiche, Buche; expected water, oak, beech, those of"
+    ):
+        opened(tmp_path, scene, VALUES, schema, named={0: "Wasser", 1: "Eiche", 2: "Buche"})
     plain = opened(tmp_path, scene, VALUES, unlabelled="none").schema
     with pytest.raises(DataError, match=r"class 3 in row 0, column 2; expected one of 0, 1, 2, those of the training"):
         samples(opened(tmp_path, scene, np.where(VALUES == 2, 3, VALUES).astype(np.uint8), plain))

@@ -1,6 +1,6 @@
 """Pixels without a value: nodata, masks, alpha bands and NaN are obeyed and counted; scale and offset are applied."""
 
-import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,11 @@ import pytest
 import rasterio
 from numpy.typing import NDArray
 
+from ptrain.config import DataConfig
+from ptrain.data.scenes.scene import open_scene
 from ptrain.data.scenes.sidecar import sidecar_of
 from ptrain.data.scenes.validity import MASKED, NEAR, NO_NUMBER, NODATA, around, is_alpha, lacking, scaling
+from ptrain.data.store.stream import Request
 from ptrain.errors import DataError
 
 from .files import UTM, samples, stream, write
@@ -147,7 +150,7 @@ def test_scale_and_offset_are_applied_in_float64(tmp_path: Path, labels: Path) -
         f"{tmp_path}/s.tif: scale and offset of its bands (0.0001 and -100000 of the first band) are applied",
     )
     assert opened.schema is not None
-    assert opened.schema["scaled"]
+    assert opened.schema["values"] == "scaled"
     narrow = stream(write(tmp_path / "n.tif", CUBE, scales=(0.01,) * 3, offsets=(-1,) * 3, **UTM), labels)
     assert narrow.dtype == np.float32
     assert np.array_equal(samples(narrow)[0], (CUBE.reshape(-1, 3) * 0.01 - 1).astype(np.float32))
@@ -168,15 +171,21 @@ def test_a_scale_that_changes_nothing_is_none() -> None:
 
 
 def test_a_new_scene_with_another_scale_is_warned_of(tmp_path: Path, labels: Path) -> None:
-    from ptrain.config import DataConfig
-    from ptrain.data.scenes.scene import open_scene
-    from ptrain.data.store.stream import Request
-
     first = stream(write(tmp_path / "s.tif", CUBE, scales=(0.01,) * 3, **UTM), labels)
     other = write(tmp_path / "o.tif", CUBE, **UTM)
     config = DataConfig(data=str(other), labels=str(labels))
     opened = open_scene(str(other), Request(config=config, schema=first.schema))
+    real = write(tmp_path / "f.tif", (CUBE * 0.01).astype(np.float32), **UTM)
+    assert open_scene(str(real), Request(config=replace(config, data=str(real)), schema=first.schema)).warnings == ()
     assert "o.tif: its bands have no scale or offset; those of the training scene have one" in opened.warnings[0]
+
+
+def test_a_band_without_any_value_is_told(tmp_path: Path, labels: Path) -> None:
+    empty = CUBE.copy()
+    empty[:, :, 1] = 0
+    scene = write(tmp_path / "s.tif", empty, nodata=0, **UTM)
+    with pytest.raises(DataError, match=r"none of the 120 labelled pixels has a value in every band \(120 nodata\)"):
+        samples(stream(scene, labels))
 
 
 def test_numbers_of_a_colour_table_are_no_measurements(tmp_path: Path, labels: Path) -> None:
@@ -191,4 +200,3 @@ def test_a_damaged_mask_is_told(tmp_path: Path, labels: Path) -> None:
     with pytest.raises(DataError, match=r"s\.tif\.msk: ") as error:
         samples(stream(scene, labels))
     assert "\n" not in str(error.value)
-    shutil.rmtree(mask, ignore_errors=True)

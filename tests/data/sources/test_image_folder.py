@@ -201,7 +201,7 @@ def test_classes_of_other_folders_are_matched_by_name(tmp_path: Path) -> None:
     assert both.test is not None
     is_array(both.test.samples.labels, [1, 1, 1, 3, 3, 3])
     assert any("matched by name; it has no samples of 0, 270" in note for note in both.notes)
-    with pytest.raises(DataError, match=r"class '0' of sample 0 is none of the classes .* expected 180, 90"):
+    with pytest.raises(DataError, match=r"four: class '0' is none of the classes .* expected 180, 90:"):
         load(DataConfig(data=str(two), test_data=str(four)), 0)
 
 

@@ -11,13 +11,13 @@ from ptrain.data.sources.image_tree import Tree
 from ptrain.errors import DataError
 
 
-def arranged(*images: str, for_network: bool = False) -> Layout:
-    return arrange(Tree(Path("root"), images=list(images)), for_network=for_network)
+def arranged(*images: str, network: tuple[str, ...] | None = None) -> Layout:
+    return arrange(Tree(Path("root"), images=list(images)), network)
 
 
-def refused(*images: str, for_network: bool = False) -> str:
+def refused(*images: str, network: tuple[str, ...] | None = None) -> str:
     with pytest.raises(DataError) as caught:
-        arranged(*images, for_network=for_network)
+        arranged(*images, network=network)
     message = str(caught.value)
     assert message.isprintable()
     assert "expected" in message
@@ -121,13 +121,20 @@ def test_what_is_not_used_is_said() -> None:
 
 
 def test_a_network_needs_no_training_split() -> None:
-    found = arranged(*both("val"), for_network=True)
+    found = arranged(*both("val"), network=("ants", "bees"))
     assert (list(found.splits), found.warnings) == (["train"], ())
-    found = arranged(*both("val"), "test/bees/0.png", for_network=True)
+    found = arranged(*both("val"), "test/bees/0.png", network=("ants", "bees"))
     assert (found.splits, found.classes) == ({"train": [("test/bees/0.png", 0)]}, ("bees",))
     assert found.warnings == ("root: test is used, val is not",)
-    assert list(arranged(*both("train", "test"), for_network=True).splits) == ["train", "test"]
-    assert "no folders of classes in test" in refused("test/0.png", for_network=True)
+    assert list(arranged(*both("train", "test"), network=("ants", "bees")).splits) == ["train", "test"]
+    assert arranged("test/0.png", "train/1/0.png", network=("bus", "test", "train")).classes == ("test", "train")
+    assert arranged("valid/0.png", network=("invalid", "valid")).classes == ("valid",)
+    assert "root: class 'cat' is none of the classes of the training samples; expected ants, bees: rename" in refused(
+        "ants/0.png", "cat/0.png", network=("ants", "bees")
+    )
+    # names of folders have no numbers
+    assert "class 'one' is none" in refused("one/0.png", "zero/0.png", network=("0", "1"))
+    assert "no folders of classes in test" in refused("test/0.png", network=("ants", "bees"))
 
 
 def test_a_folder_around_the_classes_is_asked_about() -> None:
@@ -146,7 +153,7 @@ def test_files_that_are_no_samples_are_counted() -> None:
         again=["a/self"],
     )
     tree.others.update({".txt": 2, ".heic": 1, "without an extension": 3})
-    found = arrange(tree, for_network=False)
+    found = arrange(tree)
     assert found.notes == (
         "root: left out: 3 hidden files or folders; 5 files of other kinds "
         "(3 without an extension, 2 .txt); the folder c, in which there are no images",

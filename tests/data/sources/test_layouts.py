@@ -100,6 +100,18 @@ def test_the_splits_of_a_file_are_used(tmp_path: Path, name: str, pattern: str) 
         assert classes(dataset, split) == [str(label + 1) for label in Y[:size]]
 
 
+@pytest.mark.parametrize("name", ["a.npz", "a.h5", "2.zarr", "a.mat"])
+def test_a_split_that_is_not_used_is_said(tmp_path: Path, name: str) -> None:
+    path = saved(tmp_path, name, x_train=X, y_train=Y, x_test=X[:5], y_test=Y[:5])
+    inner = f"{path}:x_train" if name in ("a.npz", "a.mat") else f"{path}:/x_train"
+    (warning,) = opened(inner).warnings
+    assert warning.endswith("x_train: x_test, y_test not used beside it")
+    assert not opened(inner.replace("x_train", "x_test")).warnings
+    if name in ("a.h5", "2.zarr"):
+        path = saved(tmp_path, name, **{"train/x": X, "train/y": Y, "test/x": X, "test/y": Y})
+        assert opened(f"{path}:/train").warnings[0].endswith("/train: test not used beside it")
+
+
 LABELS: dict[str, tuple[Any, tuple[str, ...]]] = {
     "from 1": (Y + 1, ("1", "2", "3", "4")),
     "gaps": (np.array([0, 2, 5, 7])[Y], ("0", "2", "5", "7")),
@@ -229,6 +241,30 @@ def test_a_network_fills_other_data_with_the_means_of_its_training(tmp_path: Pat
     assert main(["data", "convert", str(tmp_path / "g.npz"), str(tmp_path / "g"), "--missing", "mean"]) == 0
     again = load(DataConfig(data=str(tmp_path / "g"), test_fraction=0.0), 0, schema=dataset.schema)
     np.testing.assert_array_equal(values(again.train), expected)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_splits_of_different_types_keep_their_values(tmp_path: Path, name: str) -> None:
+    test = IMAGES[:5] / 255
+    path = saved(tmp_path, name, x_train=IMAGES, y_train=Y, x_test=test, y_test=Y[:5])
+    dataset = opened(path)
+    np.testing.assert_array_equal(values(dataset.train), IMAGES.reshape(20, 12))
+    np.testing.assert_array_equal(values(dataset.test), test.reshape(5, 12))
+    assert "float64" in dataset.notes[0]
+    assert "uint8: values are taken as they are" in dataset.notes[0]
+    assert main(["data", "convert", str(path), str(tmp_path / "converted")]) == 0
+    np.testing.assert_array_equal(values(opened(tmp_path / "converted").test), test.reshape(5, 12))
+
+
+def test_samples_that_are_left_out_of_other_splits_are_counted_too(tmp_path: Path) -> None:
+    x = X.astype(np.float64)
+    x[3, 1] = np.nan
+    path = saved(tmp_path, "a.h5", x_train=x, y_train=Y, x_val=x[:5], y_val=Y[:5], x_test=x[:2], y_test=Y[:2])
+    dataset = opened(path, missing="drop")
+    assert {split: one.size for split, one in dataset.splits.items()} == {"train": 19, "validation": 4, "test": 2}
+    assert [note.partition(": ")[2].split(" are")[0] for note in dataset.notes] == [
+        "1 of 20 samples", "1 of 5 samples for validation"
+    ]  # fmt: skip
 
 
 def test_a_mask_beside_features(tmp_path: Path) -> None:

@@ -119,10 +119,11 @@ def test_codes_are_categories_and_that_is_said(tmp_path: Path, kind: str) -> Non
 
 
 def test_a_code_far_down_makes_the_whole_column_one_of_codes(tmp_path: Path) -> None:
-    values = [str(number % 9) for number in range(300_000)] + ["007"]
-    data = opened(write(tmp_path, {"c": values, "y": ["a", "b", "c"] * 100_000 + ["a"]}))
+    values = [str(number % 9) for number in range(12_000)] + ["007"]
+    names = ["a" * 100, "b" * 100, "c" * 100]  # a block is one MiB
+    data = opened(write(tmp_path, {"c": values, "y": [*names * 4000, "a" * 100]}))
     assert data.feature_names == ("c=0", "c=007", *(f"c={number}" for number in range(1, 9)))
-    assert np.asarray(data.train.samples.features).sum(axis=1).tolist() == [1] * 300_001
+    assert np.asarray(data.train.samples.features).sum(axis=1).tolist() == [1] * 12_001
 
 
 def test_classes_of_other_tables_are_found_by_name(tmp_path: Path) -> None:
