@@ -54,15 +54,16 @@ class Seen:
     @property
     def as_one(self) -> "Seen":
         """The same of all features together: (1,)."""
+        low, high = self.range
         whole = np.array([bool(self.whole.all())])
-        return Seen(self.count, *(np.array([one]) for one in (*self.range, self.mean.mean())), whole)
+        return Seen(self.count, np.array([low]), np.array([high]), np.array([float(self.mean.mean())]), whole)
 
     def of_bands(self, bands: int) -> "Seen":
         """The same of features that are bands of several pixels, (pixels, bands): one number a band."""
         if len(self.low) == 1:
             return self
         low, high, mean = (one.reshape(-1, bands) for one in (self.low, self.high, self.mean))
-        whole = self.whole.reshape(-1, bands).all(axis=0)
+        whole = np.asarray(self.whole.reshape(-1, bands).all(axis=0), np.bool_)
         return Seen(self.count, low.min(axis=0), high.max(axis=0), mean.mean(axis=0), whole)
 
     @property
