@@ -89,7 +89,8 @@ def test_what_depends_on_the_data_and_the_ranks() -> None:
     ]
     assert said({"test_fraction": 0.3}) == []
     assert said({"neighborhood": 3}) == ["--neighborhood 3 has no effect: the data are no scene"]
-    assert said({"neighborhood": 3}, is_scene=True) == []
+    assert said({"unlabelled": [0]}) == ["--unlabelled 0 has no effect: the data are no scene"]
+    assert said({"neighborhood": 3, "unlabelled": [0]}, is_scene=True) == []
     (text,) = said({"batch_size": 4}, ranks=6)
     assert text.startswith("--shards 8 with a global batch of 4: 4 of them stay empty")
     assert said({"batch_size": 4}, ranks=4) == []

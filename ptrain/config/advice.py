@@ -67,8 +67,9 @@ def warnings(job: Circumstances) -> Iterator[str]:
             yield f"{given('activation_alpha', model.activation_alpha)} has no effect with --hidden none"
     if job.has_own_test and job.is_chosen("test_fraction"):
         yield f"{given('test_fraction', job.value('test_fraction'))} has no effect: the data have their own test split"
-    if not job.is_scene and job.is_chosen("neighborhood"):
-        yield f"{given('neighborhood', job.value('neighborhood'))} has no effect: the data are no scene"
+    for name in ("neighborhood", "unlabelled"):
+        if not job.is_scene and job.is_chosen(name):
+            yield f"{given(name, job.value(name))} has no effect: the data are no scene"
     yield from _of_update(job)
     yield from _of_time(job)
     yield from _of_batch(job)
