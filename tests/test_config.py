@@ -156,6 +156,15 @@ def test_the_default_learning_rate_is_the_optimizers(optimizer: str, rate: float
 
 
 @pytest.mark.parametrize(
+    ("steps", "rate"), [(1, 0.02), (11, 0.02), (12, 0.004), (49, 0.004), (50, 0.001), (900, 0.001)]
+)
+def test_adams_default_rate_is_larger_where_an_epoch_has_few_steps(steps: int, rate: float) -> None:
+    assert config.build({}).optimizer.rate_for(steps) == rate
+    assert config.build({"lr": 0.001}).optimizer.rate_for(steps) == 0.001
+    assert config.build({"optimizer": "sgd"}).optimizer.rate_for(steps) == 0.1
+
+
+@pytest.mark.parametrize(
     ("samples", "batch"),
     [(2, 8), (120, 8), (799, 8), (800, 16), (1438, 16), (3199, 32), (3200, 64), (6399, 64), (6400, 128), (10**9, 128)],
 )

@@ -157,18 +157,19 @@ def load_job(session: Session, config: Config) -> Job:
     session.agreed(lambda: check_validation(config, dataset))
     train = config.train
     kernels = session.agreed(lambda: resolve(train.kernels, train.precision, session.device))
-    optimizer = replace(config.optimizer, lr=config.optimizer.learning_rate)
-    num_samples = dataset.train.size
+    optimizer, num_samples = config.optimizer, dataset.train.size
     asked = optimizer.default_batch(num_samples) if train.batch_size is None else train.batch_size
-    config = replace(config, optimizer=optimizer, train=replace(train, kernels=kernels, batch_size=asked))
     batch = num_samples if asked == "all" else min(asked, num_samples)
+    plan = BatchPlan(num_samples=num_samples, batch_size=batch, shards=train.shards)
+    optimizer = replace(optimizer, lr=optimizer.rate_for(plan.steps_per_epoch))
+    config = replace(config, optimizer=optimizer, train=replace(train, kernels=kernels, batch_size=asked))
     return Job(
         session=session,
         config=config,
         folder=Path(),
         dataset=dataset,
         data_sha256=data_sha256,
-        plan=BatchPlan(num_samples=num_samples, batch_size=batch, shards=config.train.shards),
+        plan=plan,
         normalization=fit_normalization(
             config.data.normalize, dataset, session.comm.all_gather_object, session.comm.info.rank, size
         ),

@@ -148,4 +148,5 @@ def test_an_outlier_that_squeezes_the_others_is_named() -> None:
 
 def test_a_first_loss_far_above_that_of_guessing_is_explained() -> None:
     assert high_loss(1.2, 3) is None
+    assert high_loss(2.3, 3) is None
     assert "2.3e+06, is far above ln(3) = 1.099" in (high_loss(2.3e6, 3) or "")
