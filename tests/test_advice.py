@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ptrain.cli import main
-from ptrain.config import FIELDS, build
+from ptrain.config import FIELDS, OptimizerConfig, build
 from ptrain.config.advice import Circumstances, warnings
 
 
@@ -96,6 +96,13 @@ def test_what_depends_on_the_data_and_the_ranks() -> None:
     assert said({"batch_size": 4}, ranks=4) == []
 
 
+def test_the_default_batch_of_small_data_is_nobodys_choice() -> None:
+    """Also where a run is continued, whose file has it as a number."""
+    sgd: dict[str, Any] = {"optimizer": "sgd", "batch_size": OptimizerConfig(optimizer="sgd").default_batch(100)}
+    assert said(sgd, num_samples=100) == []
+    assert len(said(sgd, num_samples=100, given=("batch_size",))) == 1
+
+
 def test_a_default_that_was_given_was_meant() -> None:
     sgd = {"optimizer": "sgd"}
     assert said(sgd) == []
@@ -109,7 +116,8 @@ def test_a_default_that_was_given_was_meant() -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        {}, {"optimizer": "adam"}, {"optimizer": "momentum"}, {"optimizer": "adamw", "weight_decay": 0.01},
+        {}, {"optimizer": "sgd"}, {"optimizer": "adam"}, {"optimizer": "momentum"},
+        {"optimizer": "adamw", "weight_decay": 0.01},
         {"schedule": "step"}, {"schedule": "cosine", "warmup_epochs": 1}, {"hidden": []}, {"batch_size": "all"},
         {"validation": 0.1, "early_stopping": 3}, {"init": "normal"}, {"init": "normal", "init_sigma": 0.1},
         {"hidden": [], "output_activation": "elu", "loss": "mse", "activation_alpha": 0.5},

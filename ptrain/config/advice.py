@@ -119,9 +119,11 @@ def _of_time(job: Circumstances) -> Iterator[str]:
 def _of_batch(job: Circumstances) -> Iterator[str]:
     """Yield what does not fit the number of samples."""
     train = job.config.train
-    asked = train.batch_size or job.config.optimizer.default_batch(job.num_samples)
+    default = job.config.optimizer.default_batch(job.num_samples)
+    asked = train.batch_size or default
     batch = job.num_samples if asked == "all" else asked
-    if batch > job.num_samples and job.is_chosen("batch_size"):
+    # The default becomes a number before the first step, and is one in the file of a run that is continued.
+    if batch > job.num_samples and ("batch_size" in job.given or batch != default):
         yield (
             f"--batch-size {batch} with {job.num_samples:,} training samples: every step takes all of them, "
             "as with --batch-size all"

@@ -119,7 +119,7 @@ def reference(config: Config, work: Work) -> Views:
 def configuration(model: dict[str, Any] | None = None, **optimizer: Any) -> Config:
     return Config(
         model=ModelConfig(**{"hidden": (6,), **(model or {})}),
-        optimizer=OptimizerConfig(**{"lr": 0.1, **optimizer}),
+        optimizer=OptimizerConfig(**{"optimizer": "sgd", "lr": 0.1, **optimizer}),
         train=TrainConfig(batch_size=16, shards=5, epochs=EPOCHS),
     )
 
