@@ -156,12 +156,16 @@ def test_the_default_learning_rate_is_the_optimizers(optimizer: str, rate: float
 
 
 @pytest.mark.parametrize(
-    ("steps", "rate"), [(1, 0.02), (11, 0.02), (12, 0.004), (49, 0.004), (50, 0.001), (900, 0.001)]
+    ("steps", "features", "rate"),
+    [
+        *[(1, 4, 0.02), (11, 64, 0.02), (12, 4, 0.004), (49, 64, 0.004), (50, 4, 0.001), (900, 4, 0.001)],
+        *[(1, 784, 0.004), (1, 3072, 0.001), (20, 784, 0.004), (20, 10**6, 0.001)],
+    ],
 )
-def test_adams_default_rate_is_larger_where_an_epoch_has_few_steps(steps: int, rate: float) -> None:
-    assert config.build({}).optimizer.rate_for(steps) == rate
-    assert config.build({"lr": 0.001}).optimizer.rate_for(steps) == 0.001
-    assert config.build({"optimizer": "sgd"}).optimizer.rate_for(steps) == 0.1
+def test_adams_default_rate_is_larger_where_an_epoch_has_few_steps(steps: int, features: int, rate: float) -> None:
+    assert config.build({}).optimizer.rate_for(steps, features) == rate
+    assert config.build({"lr": 0.001}).optimizer.rate_for(steps, features) == 0.001
+    assert config.build({"optimizer": "sgd"}).optimizer.rate_for(steps, features) == 0.1
 
 
 @pytest.mark.parametrize(

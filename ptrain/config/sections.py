@@ -143,7 +143,8 @@ class OptimizerConfig:
     """The update rule; --optimizer sgd is that of the lecture, with a learning rate and a batch of its own."""
     lr: float | None = None
     """Learning rate; by default 0.1 for sgd, 0.01 for momentum and nesterov, for adam and adamw 0.001, or 0.004 with
-    fewer than 50 steps an epoch and 0.02 with fewer than 12. It is never scaled with the number of ranks."""
+    fewer than 50 steps an epoch and 0.02 with fewer than 12, but at most 3 / features. It is never scaled with the
+    number of ranks."""
     momentum: float = 0.9
     """Momentum of momentum and nesterov."""
     beta1: float = 0.9
@@ -179,11 +180,15 @@ class OptimizerConfig:
             return self.lr
         return {"sgd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adam": 0.001, "adamw": 0.001}[self.optimizer]
 
-    def rate_for(self, steps_per_epoch: int) -> float:
-        """The base learning rate in a training of so many steps an epoch: adam's default is larger for few of them."""
-        if self.lr is not None or self.optimizer not in ("adam", "adamw"):
+    def rate_for(self, steps_per_epoch: int, num_features: int) -> float:
+        """The base learning rate in a training: adam's default is larger where an epoch has few steps.
+
+        An update by adam moves what a neuron sums up by about the rate times the number of features, hence the limit.
+        """
+        if self.lr is not None or self.optimizer not in ("adam", "adamw") or steps_per_epoch >= 50:
             return self.learning_rate
-        return 0.02 if steps_per_epoch < 12 else 0.004 if steps_per_epoch < 50 else self.learning_rate
+        rate, most = 0.02 if steps_per_epoch < 12 else 0.004, 3 / num_features
+        return max(self.learning_rate, rate if rate <= most else float(f"{most:.1g}"))  # digits that people read
 
     def default_batch(self, num_samples: int) -> int:
         """The global batch where none is given: small data need small ones, to get enough steps out of an epoch."""

@@ -161,7 +161,7 @@ def load_job(session: Session, config: Config) -> Job:
     asked = optimizer.default_batch(num_samples) if train.batch_size is None else train.batch_size
     batch = num_samples if asked == "all" else min(asked, num_samples)
     plan = BatchPlan(num_samples=num_samples, batch_size=batch, shards=train.shards)
-    optimizer = replace(optimizer, lr=optimizer.rate_for(plan.steps_per_epoch))
+    optimizer = replace(optimizer, lr=optimizer.rate_for(plan.steps_per_epoch, dataset.num_features))
     config = replace(config, optimizer=optimizer, train=replace(train, kernels=kernels, batch_size=asked))
     return Job(
         session=session,

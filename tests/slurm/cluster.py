@@ -16,7 +16,7 @@ from typing import Any
 from tests.ranks import ROOT, clean_environment, kill_tree
 
 PTRAIN = Path(sys.executable).with_name("ptrain")
-TINY = ["--no-report", "--data", "digits", "--hidden", "16", "--batch-size", "256"]
+TINY = ["--no-report", "--data", "digits", "--hidden", "16", "--optimizer", "sgd", "--batch-size", "256"]
 NEEDED = ("slurmctld", "slurmd", "sbatch", "srun", "munged")
 
 

@@ -154,7 +154,7 @@ def test_two_data_sets_of_one_name_have_a_folder_each(
 
 def test_mse_is_judged_by_the_classifier_that_decides(tmp_path: Path) -> None:
     flags = ["--run-dir", str(tmp_path / "run"), "--epochs", "3", "--hidden", "none", "--loss", "mse", "--lr", "0.02"]
-    assert cli.main(["train", *flags, "--no-report"]) == 0
+    assert cli.main(["train", *flags, "--optimizer", "sgd", "--no-report"]) == 0
     summary, rows = summary_of(tmp_path / "run"), np.load(tmp_path / "run" / "predictions.npy")
     options = PredictOptions(paths=(str(tmp_path / "run"), "digits"), out=str(tmp_path / "p.npy"))
     assert samples.run(options, RunConfig(backend="single", threads=1)) == 0
