@@ -14,7 +14,7 @@ from tests.slurm.cluster import PTRAIN, TINY, Cluster, epochs_done, evaluation, 
 pytestmark = pytest.mark.alone
 
 LIMIT = 240  # seconds for a job; two cores that others use as well
-LONG = [*TINY, "--epochs", "80", "--validation", "0.1"]
+LONG = [*TINY, "--epochs", "200", "--validation", "0.1"]
 """Long enough to be met in the middle."""
 
 
@@ -103,7 +103,7 @@ def test_signal_checkpoint_requeue_resume_to_the_same_bits(cluster: Cluster, fol
     assert "stopped at a step boundary, checkpoint written; requeued, restart 1 of at most 20" in text
     assert "ptrain: stopped on request after step" in text
     assert [json.loads(line)["epoch"] for line in (run / "metrics.jsonl").read_text().splitlines()] == list(
-        range(1, 81)
+        range(1, 201)
     )
     assert evaluation(run)["parameters_sha256"] == long_hash
 
