@@ -99,8 +99,7 @@ class ModelConfig:
     output_activation: Activation = "identity"
     """Activation of the output layer; cross_entropy wants identity, since it contains the softmax."""
     activation_alpha: float | None = None
-    """Alpha of leaky_relu and elu: alpha z, and alpha (exp(z) - 1), below 0; by default 0.01 for leaky_relu, 1 for elu.
-    """
+    """Alpha of leaky_relu and elu: alpha z, and alpha (exp(z) - 1), below 0; by default 0.01, and 1 for elu."""
     bias: bool = True
     """Whether the layers have a bias."""
     init: Literal["auto", "normal", "glorot", "he"] = "auto"
@@ -176,9 +175,8 @@ class OptimizerConfig:
     @property
     def learning_rate(self) -> float:
         """The base learning rate, with the optimizer's own default where none is given; see ``rate_for``."""
-        if self.lr is not None:
-            return self.lr
-        return {"sgd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adam": 0.001, "adamw": 0.001}[self.optimizer]
+        rates = {"sgd": 0.1, "momentum": 0.01, "nesterov": 0.01, "adam": 0.001, "adamw": 0.001}
+        return rates[self.optimizer] if self.lr is None else self.lr
 
     def rate_for(self, steps_per_epoch: int, num_features: int) -> float:
         """The base learning rate in a training: adam's default is larger where an epoch has few steps.

@@ -22,6 +22,7 @@ FOLLOWING = (
 """What a confusion matrix alone decides, in every version: intervals are not among it, whose methods may change."""
 COUNTS = ("support", "predicted", "tp", "fp", "fn", "tn")
 Findings = Iterator[tuple[Path, str]]
+"""A file of the run and what is wrong with it, one after the other."""
 
 
 def check_evaluation(path: Path, of_run: Mapping[str, Any]) -> Findings:
@@ -35,7 +36,7 @@ def check_evaluation(path: Path, of_run: Mapping[str, Any]) -> Findings:
         yield path, text
         return
     if wrong:
-        yield path, f"{wrong[0]}, by its own confusion matrix{_more(wrong)}"
+        yield path, f"{wrong[0]}, by its own confusion matrix{more(wrong)}"
         return  # nothing beside it could agree with both
     if summary.get("parameters_sha256") != of_run.get("parameters_sha256", summary.get("parameters_sha256")):
         yield (
@@ -89,7 +90,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:37]}..."
 
 
-def _more(wrong: list[str]) -> str:
+def more(wrong: list[str]) -> str:
+    """How many differences there are, where the first is not the only one."""
     return f" ({len(wrong)} such numbers)" if len(wrong) > 1 else ""
 
 

@@ -1,21 +1,19 @@
 """Whether a run's files are those that it wrote, and agree with each other: looked at before anything is repeated."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ptrain import config as configuration
 from ptrain.console import Console
 from ptrain.errors import ConfigError, RunDirectoryError
+from ptrain.evaluation.table import EVALUATION
 from ptrain.run import checkpoint, listing
 from ptrain.run.directory import CHECKPOINTS, CONFIG, ENVIRONMENT, METRICS, MODEL, read_json, read_model
 from ptrain.run.trained import ForeignModelError, read_trained
-from ptrain.verbs.verify.evaluations import check_evaluation
+from ptrain.verbs.verify.evaluations import Findings, check_evaluation
 
-Findings = Iterator[tuple[Path, str]]
-"""A file of the run and what is wrong with it, one after the other."""
-EVALUATION = "evaluation.json"
 NEEDED = (CONFIG, ENVIRONMENT, METRICS, MODEL)
 """Files without which a finished run is not whole."""
 

@@ -1,12 +1,13 @@
 """Whether the history and the evaluation of a run are those of the same training done again."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ptrain.evaluation.table import EVALUATION
+from ptrain.report.records import read_metrics
 from ptrain.run.directory import ENVIRONMENT, METRICS, read_json
-from ptrain.verbs.verify.evaluations import different
+from ptrain.verbs.verify.evaluations import different, more
 
 MEASURED = ("seconds", "samples_per_second")
 """What a clock says of an epoch."""
@@ -24,12 +25,11 @@ def changed_files(run_dir: Path, repeated: Path) -> list[str]:
     found = []
     for name, differences in (
         (METRICS, _history(run_dir, repeated)),
-        ("evaluation.json", _evaluation(run_dir, repeated)),
+        (EVALUATION, _evaluation(run_dir, repeated)),
     ):
         texts = list(differences)
         if texts:
-            more = f" ({len(texts)} such numbers)" if len(texts) > 1 else ""
-            found.append(f"{run_dir / name}: {texts[0]}, when it is trained again{more}")
+            found.append(f"{run_dir / name}: {texts[0]}, when it is trained again{more(texts)}")
     return found
 
 
@@ -40,18 +40,15 @@ def _history(run_dir: Path, repeated: Path) -> Iterator[str]:
 
 
 def _records(path: Path) -> dict[int, dict[str, Any]]:
-    records = {}
-    for line in path.read_bytes().splitlines() if path.exists() else []:
-        try:
-            record = json.loads(line)
-            records[int(record["epoch"])] = {key: value for key, value in record.items() if key not in MEASURED}
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # the last line of a run that goes on
-    return records
+    """The records by epoch, without what a clock says."""
+    return {
+        int(record["epoch"]): {key: value for key, value in record.items() if key not in MEASURED}
+        for record in read_metrics(path)
+    }
 
 
 def _evaluation(run_dir: Path, repeated: Path) -> Iterator[str]:
-    paths = [folder / "evaluation.json" for folder in (run_dir, repeated)]
+    paths = [folder / EVALUATION for folder in (run_dir, repeated)]
     if not all(path.exists() for path in paths):
         return
     ours, theirs = map(read_json, paths)
